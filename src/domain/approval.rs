@@ -1,0 +1,338 @@
+//! The life of an approval: PENDING -> APPROVED | REJECTED | EXPIRED | CANCELLED, APPROVED -> CONSUMED | REVOKED | LAPSED.
+//!
+//! An approval is the fold of its transitions, in the journal's order and nothing else. [`Approval::apply`] refuses a
+//! transition that its state does not allow, so that no replay, replica or bug can settle one twice (invariant 5).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::binding::Binding;
+use super::evaluation::PolicyDigest;
+use super::grant::Grant;
+use super::guard::ApprovalFacts;
+use super::id::{ApprovalId, DecisionId};
+use super::identity::Identity;
+use super::query::Query;
+use super::requirement::{Gate, Requirement};
+use super::review::{Review, Verdict};
+use super::time::Timestamp;
+
+/// What was asked for and what it takes: fixed at intake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    pub id: ApprovalId,
+    pub binding: Binding,
+    pub query: Arc<Query>,
+    /// The principal, with how it was proved and whom it acts for.
+    pub principal: Arc<Identity>,
+    /// The PEP that asked.
+    pub caller: Arc<Identity>,
+    pub requirement: Requirement,
+    /// The requester's own words; shown as a claim, never as a fact.
+    pub justification: Option<Arc<str>>,
+    pub opened_at: Timestamp,
+    /// From this moment on a vote is too late.
+    pub deadline: Timestamp,
+    pub digest: PolicyDigest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    pub opening: Arc<Opening>,
+    pub state: ApprovalState,
+    /// In the order in which they were recorded.
+    pub reviews: Vec<Review>,
+    /// How many transitions made it what it is; compared by every write.
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApprovalState {
+    Pending,
+    Approved(Grant),
+    Rejected { at: Timestamp },
+    Expired { at: Timestamp },
+    Cancelled { at: Timestamp },
+    Revoked { at: Timestamp },
+    Lapsed { at: Timestamp },
+    Consumed(Use),
+}
+
+/// The one use of a grant for one use, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    pub decision: DecisionId,
+    pub at: Timestamp,
+    /// Silence until this moment means that nobody knows what happened.
+    pub report_by: Timestamp,
+    pub report: Option<Report>,
+}
+
+/// What became of an allowed action, as the PEP reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Report {
+    Succeeded,
+    Failed,
+    /// Nobody reported within the lease; never a reason to run it again.
+    Unknown,
+}
+
+/// Everything that can happen to an approval after its opening.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transition {
+    /// A vote that leaves it pending.
+    Reviewed(Review),
+    /// The vote that closed the last quorum.
+    Approved(Review, Grant),
+    /// One rejection is final.
+    Rejected(Review),
+    Expired {
+        at: Timestamp,
+    },
+    Cancelled {
+        by: Arc<Identity>,
+        comment: Option<Arc<str>>,
+        at: Timestamp,
+    },
+    Revoked {
+        by: Arc<Identity>,
+        comment: Option<Arc<str>>,
+        at: Timestamp,
+    },
+    Lapsed {
+        at: Timestamp,
+    },
+    /// A grant for one use is used.
+    Consumed {
+        decision: DecisionId,
+        at: Timestamp,
+        report_by: Timestamp,
+    },
+    /// A grant for a time is used; it stays approved.
+    Used {
+        decision: DecisionId,
+        at: Timestamp,
+    },
+    Reported(Report),
+}
+
+/// A transition that the approval's state does not allow. On a live write it is a lost race, in a replay it is damage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("approval {id} is {state} and cannot become {transition}")]
+pub struct IllegalTransition {
+    id: ApprovalId,
+    state: &'static str,
+    transition: &'static str,
+}
+
+impl Approval {
+    #[must_use]
+    pub fn opened(opening: Arc<Opening>) -> Self {
+        Self { opening, state: ApprovalState::Pending, reviews: Vec::new(), version: 1 }
+    }
+
+    #[must_use]
+    pub fn id(&self) -> ApprovalId {
+        self.opening.id
+    }
+
+    /// The state as of `now`: a deadline that has passed counts, whether or not anybody wrote it down yet.
+    #[must_use]
+    pub fn state_at(&self, now: Timestamp) -> ApprovalState {
+        match self.due_at(now) {
+            Some(Transition::Expired { at }) => ApprovalState::Expired { at },
+            Some(Transition::Lapsed { at }) => ApprovalState::Lapsed { at },
+            Some(_) | None => self.state.clone(),
+        }
+    }
+
+    /// When this approval next changes by the mere passing of time.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        match &self.state {
+            ApprovalState::Pending => Some(self.opening.deadline),
+            ApprovalState::Approved(grant) => Some(grant.lapses_at),
+            ApprovalState::Consumed(usage) if usage.report.is_none() => Some(usage.report_by),
+            ApprovalState::Consumed(_)
+            | ApprovalState::Rejected { .. }
+            | ApprovalState::Expired { .. }
+            | ApprovalState::Cancelled { .. }
+            | ApprovalState::Revoked { .. }
+            | ApprovalState::Lapsed { .. } => None,
+        }
+    }
+
+    /// The transition that time has made due, if any.
+    #[must_use]
+    pub fn due_at(&self, now: Timestamp) -> Option<Transition> {
+        let due = self.next_due().filter(|moment| moment.is_due(now))?;
+        match &self.state {
+            ApprovalState::Pending => Some(Transition::Expired { at: due }),
+            ApprovalState::Approved(_) => Some(Transition::Lapsed { at: due }),
+            ApprovalState::Consumed(_) => Some(Transition::Reported(Report::Unknown)),
+            ApprovalState::Rejected { .. }
+            | ApprovalState::Expired { .. }
+            | ApprovalState::Cancelled { .. }
+            | ApprovalState::Revoked { .. }
+            | ApprovalState::Lapsed { .. } => None,
+        }
+    }
+
+    /// Whether this person is a party to the action: its principal, whom it acts for, or who asked for it.
+    #[must_use]
+    pub fn is_own_action_of(&self, person: &Identity) -> bool {
+        let parties = self.opening.principal.chain().chain(self.opening.caller.chain());
+        let query = &self.opening.query;
+        let named = [Some(&query.principal), query.on_behalf_of.as_ref()];
+        parties.into_iter().any(|party| party.is_same_as(person)) || named.contains(&Some(&person.uid))
+    }
+
+    /// How many distinct humans have approved `gate`, counting only those for whom `still` holds.
+    #[must_use]
+    pub fn approvers(&self, gate: &Gate, still: impl Fn(&Identity) -> bool) -> usize {
+        let mut people: Vec<&Identity> = Vec::new();
+        let approvals = self.reviews.iter().filter(|review| review.verdict == Verdict::Approve);
+        for review in approvals.filter(|review| review.gates.contains(&gate.id)) {
+            let known = people.iter().any(|person| person.is_same_as(&review.reviewer));
+            if !known && still(&review.reviewer) {
+                people.push(&review.reviewer);
+            }
+        }
+        people.len()
+    }
+
+    /// What this vote makes of the approval. `still` is policy's word, today, on everybody who voted before.
+    ///
+    /// INVARIANT: APPROVED only when, for every gate, `quorum` distinct humans who may review it now have approved it.
+    #[must_use]
+    pub fn voted(&self, vote: Review, redeem_within: Duration, still: impl Fn(&Identity, &Gate) -> bool) -> Transition {
+        match vote.verdict {
+            Verdict::Reject => Transition::Rejected(vote),
+            Verdict::Approve => {
+                let now = vote.at;
+                let mut after = self.clone();
+                after.reviews.push(vote.clone());
+                let requirement = &self.opening.requirement;
+                let closed = requirement.gates().iter().all(|gate| {
+                    let humans = after.approvers(gate, |person| still(person, gate));
+                    humans >= usize::try_from(gate.quorum.get()).unwrap_or(usize::MAX)
+                });
+                if closed {
+                    Transition::Approved(vote, Grant::given(requirement, now, redeem_within))
+                } else {
+                    Transition::Reviewed(vote)
+                }
+            }
+        }
+    }
+
+    /// The approval after a transition.
+    pub fn apply(&self, transition: &Transition) -> Result<Self, IllegalTransition> {
+        let mut reviews = self.reviews.clone();
+        let state = match (&self.state, transition) {
+            (ApprovalState::Pending, Transition::Reviewed(review)) => {
+                reviews.push(review.clone());
+                ApprovalState::Pending
+            }
+            (ApprovalState::Pending, Transition::Approved(review, grant)) => {
+                reviews.push(review.clone());
+                ApprovalState::Approved(*grant)
+            }
+            (ApprovalState::Pending, Transition::Rejected(review)) => {
+                reviews.push(review.clone());
+                ApprovalState::Rejected { at: review.at }
+            }
+            (ApprovalState::Pending, Transition::Expired { at }) => ApprovalState::Expired { at: *at },
+            (ApprovalState::Pending, Transition::Cancelled { at, .. }) => ApprovalState::Cancelled { at: *at },
+            (ApprovalState::Approved(_), Transition::Revoked { at, .. }) => ApprovalState::Revoked { at: *at },
+            (ApprovalState::Approved(_), Transition::Lapsed { at }) => ApprovalState::Lapsed { at: *at },
+            (ApprovalState::Approved(grant), Transition::Used { .. }) => ApprovalState::Approved(*grant),
+            (ApprovalState::Approved(_), Transition::Consumed { decision, at, report_by }) => {
+                ApprovalState::Consumed(Use { decision: *decision, at: *at, report_by: *report_by, report: None })
+            }
+            (ApprovalState::Consumed(usage), Transition::Reported(report)) if usage.accepts(*report) => {
+                ApprovalState::Consumed(Use { report: Some(*report), ..*usage })
+            }
+            (state, transition) => {
+                return Err(IllegalTransition { id: self.id(), state: state.name(), transition: transition.name() });
+            }
+        };
+        Ok(Self { opening: self.opening.clone(), state, reviews, version: self.version + 1 })
+    }
+
+    /// What policies may know of it, for one gate or as a whole.
+    #[must_use]
+    pub fn facts(&self, gate: Option<&Gate>, now: Timestamp) -> ApprovalFacts {
+        let Opening { query, requirement, opened_at, .. } = &*self.opening;
+        let gates = gate.map_or(requirement.gates(), std::slice::from_ref);
+        ApprovalFacts {
+            id: self.id(),
+            requester: query.principal.clone(),
+            on_behalf_of: query.on_behalf_of.clone(),
+            caller: self.opening.caller.uid.clone(),
+            action: query.action.clone(),
+            resource: query.resource.clone(),
+            severity: gate.map_or(requirement.severity(), |gate| gate.severity),
+            gate: gate.map(|gate| gate.id.clone()),
+            reviewers: gates.iter().flat_map(|gate| gate.reviewers_at(*opened_at, now)).cloned().collect(),
+        }
+    }
+}
+
+impl Use {
+    /// A late word from the PEP replaces "unknown"; nothing replaces the PEP's word.
+    fn accepts(&self, report: Report) -> bool {
+        match self.report {
+            None => true,
+            Some(Report::Unknown) => report != Report::Unknown,
+            Some(Report::Succeeded | Report::Failed) => false,
+        }
+    }
+}
+
+impl ApprovalState {
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved(_) => "approved",
+            Self::Rejected { .. } => "rejected",
+            Self::Expired { .. } => "expired",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Revoked { .. } => "revoked",
+            Self::Lapsed { .. } => "lapsed",
+            Self::Consumed(_) => "consumed",
+        }
+    }
+
+    /// Whether nothing but a report can happen any more.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        !matches!(self, Self::Pending | Self::Approved(_))
+    }
+}
+
+impl Transition {
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Reviewed(_) => "reviewed",
+            Self::Approved(..) => "approved",
+            Self::Rejected(_) => "rejected",
+            Self::Expired { .. } => "expired",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Revoked { .. } => "revoked",
+            Self::Lapsed { .. } => "lapsed",
+            Self::Consumed { .. } => "consumed",
+            Self::Used { .. } => "used",
+            Self::Reported(_) => "reported",
+        }
+    }
+}
+
+impl fmt::Display for ApprovalState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,93 @@
+//! Entities: the nouns of a query. A uid is a type and an id; both are Cedar's, so an id may hold *any* text, control and
+//! right-to-left characters included. It is kept to the byte everywhere and escaped only where a person reads it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::value::Attributes;
+
+/// The name of one entity, such as `User::"alice"`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntityUid {
+    /// The qualified type, such as `Countersign::Approval`.
+    pub type_name: Arc<str>,
+    /// The id, verbatim.
+    pub id: Arc<str>,
+}
+
+impl EntityUid {
+    #[must_use]
+    pub fn new(type_name: &str, id: &str) -> Self {
+        Self { type_name: type_name.into(), id: id.into() }
+    }
+}
+
+/// Cedar's notation with every character escaped that a terminal or a reader could be fooled by.
+impl fmt::Display for EntityUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}::\"{}\"", self.type_name, Shown(&self.id))
+    }
+}
+
+impl fmt::Debug for EntityUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Text as people may see it: control, bidirectional, zero-width and other invisible characters, quotes and
+/// backslashes as `\u{..}` escapes, everything else as it is.
+pub struct Shown<'a>(pub &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                _ if deceives(character) => write!(f, "\\u{{{:x}}}", u32::from(character))?,
+                _ => write!(f, "{character}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a character is invisible or changes how its neighbours are shown.
+/// Source: Unicode `Cc`, `Cf`, `Zl`, `Zp`, variation selectors, tags, and the blank letters used as camouflage.
+fn deceives(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// An entity with what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entity {
+    pub uid: EntityUid,
+    pub attributes: Attributes,
+    /// Direct parents (`in`).
+    pub parents: Vec<EntityUid>,
+    pub tags: Attributes,
+}
+
+impl Entity {
+    /// An entity of which nothing but its place in the hierarchy is known.
+    #[must_use]
+    pub fn bare(uid: EntityUid, parents: Vec<EntityUid>) -> Self {
+        Self { uid, attributes: Attributes::new(), parents, tags: Attributes::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_deceive_are_shown_as_code_points() {
+        let uid = EntityUid::new("User", "a\u{0}b\u{202e}c\"\\\u{200b}é\u{e0041}");
+        assert_eq!(uid.to_string(), r#"User::"a\u{0}b\u{202e}c\"\\\u{200b}é\u{e0041}""#);
+    }
+}

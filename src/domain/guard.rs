@@ -1,0 +1,90 @@
+//! The service guards itself with the same policies: its own `Countersign::` actions, asked with the caller as principal.
+
+use super::entity::EntityUid;
+use super::evaluation::PolicyId;
+use super::id::ApprovalId;
+use super::requirement::Severity;
+
+/// What a caller may want of the service itself. Each is a Cedar action `Countersign::Action::"<name>"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GuardAction {
+    /// Ask for a decision.
+    Authorize,
+    /// Ask in the name of another principal; the resource is that principal.
+    AuthorizeAs,
+    /// Send entities along with a query; the resource is `Countersign::EntityType::"<type>"`.
+    SupplyEntities,
+    Review,
+    Cancel,
+    Revoke,
+    ReadApproval,
+    Audit,
+    Subscribe,
+    Unmask,
+    Administer,
+}
+
+impl GuardAction {
+    pub const ALL: [Self; 11] = [
+        Self::Authorize,
+        Self::AuthorizeAs,
+        Self::SupplyEntities,
+        Self::Review,
+        Self::Cancel,
+        Self::Revoke,
+        Self::ReadApproval,
+        Self::Audit,
+        Self::Subscribe,
+        Self::Unmask,
+        Self::Administer,
+    ];
+
+    /// The id of the Cedar action.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authorize => "authorize",
+            Self::AuthorizeAs => "authorize_as",
+            Self::SupplyEntities => "supply_entities",
+            Self::Review => "review",
+            Self::Cancel => "cancel",
+            Self::Revoke => "revoke",
+            Self::ReadApproval => "read_approval",
+            Self::Audit => "audit",
+            Self::Subscribe => "subscribe",
+            Self::Unmask => "unmask",
+            Self::Administer => "administer",
+        }
+    }
+}
+
+/// On what.
+#[derive(Debug, Clone, Copy)]
+pub enum Guarded<'a> {
+    /// `Countersign::Service::"countersign"`.
+    Service,
+    /// The principal that the caller names.
+    Principal(&'a EntityUid),
+    /// `Countersign::EntityType::"<type>"`.
+    EntityType(&'a str),
+    /// `Countersign::Approval::"<id>"` with its attributes.
+    Approval(&'a ApprovalFacts),
+}
+
+/// What policies may know of an approval: the attributes of `Countersign::Approval`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalFacts {
+    pub id: ApprovalId,
+    /// The principal that wants to act.
+    pub requester: EntityUid,
+    pub on_behalf_of: Option<EntityUid>,
+    /// The PEP that asked.
+    pub caller: EntityUid,
+    pub action: EntityUid,
+    pub resource: EntityUid,
+    pub severity: Severity,
+    /// The gate under review; absent where the approval as a whole is meant (reading, cancelling).
+    pub gate: Option<PolicyId>,
+    /// The gate's reviewers as of now, escalations included; all gates' where `gate` is absent.
+    pub reviewers: Vec<EntityUid>,
+}

@@ -1,0 +1,86 @@
+//! Names the server gives out: unguessable enough not to collide, ordered by time, opaque to callers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// Why a text is not an id of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected `{prefix}` and 32 lower-case hexadecimal digits")]
+pub struct MalformedId {
+    prefix: &'static str,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            #[must_use]
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0.simple())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedId;
+
+            /// Exactly what `Display` writes; one id has one spelling.
+            fn from_str(text: &str) -> Result<Self, MalformedId> {
+                let malformed = MalformedId { prefix: $prefix };
+                let digits = text.strip_prefix($prefix).ok_or(malformed)?;
+                let canonical = digits.len() == 32 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                if !canonical {
+                    return Err(malformed);
+                }
+                Uuid::try_parse(digits).map(Self).map_err(|_| malformed)
+            }
+        }
+    };
+}
+
+id!(
+    /// Names one approval, for its whole life and in the journal for ever.
+    ApprovalId,
+    "apr_"
+);
+id!(
+    /// Names one decision: one query asked and answered once.
+    DecisionId,
+    "dec_"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_exactly_one_spelling() {
+        let id = ApprovalId::from_bytes([0xab; 16]);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for other in
+            [id.to_string().to_uppercase(), format!(" {id}"), format!("{id}0"), id.to_string().replace("apr_", "dec_")]
+        {
+            assert!(other.parse::<ApprovalId>().is_err(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Who asks: a proven identity, as the token's issuer states it. Made only by the `identity` module from a verified
+//! credential, or re-read from the journal; display names never decide anything.
+
+use std::sync::Arc;
+
+use super::entity::EntityUid;
+use super::time::Timestamp;
+
+/// What sort of being a principal is. Only a [`PrincipalKind::User`] can review (invariant 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PrincipalKind {
+    /// A human.
+    User,
+    /// An AI agent.
+    Agent,
+    /// A pipeline, service or other machine.
+    Workload,
+}
+
+/// A principal with the proof of who it is. `(issuer, subject)` is the identity; `uid` is its name in policies.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    pub uid: EntityUid,
+    pub kind: PrincipalKind,
+    /// Groups and roles from the token, as entities; the principal's parents in Cedar.
+    pub groups: Vec<EntityUid>,
+    /// `iss`, verbatim.
+    pub issuer: Arc<str>,
+    /// `sub` (or the actor's `sub`), verbatim.
+    pub subject: Arc<str>,
+    /// For people to read; decides nothing.
+    pub display_name: Option<Arc<str>>,
+    /// Whom the principal acts for (`act`, RFC 8693): the token's subject where an actor is named.
+    pub on_behalf_of: Option<Box<Identity>>,
+    /// Actors before the current one, nearest first; audit detail only.
+    pub earlier_actors: Vec<Arc<str>>,
+    pub proof: Proof,
+}
+
+/// How and when the identity was proved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Proof {
+    pub method: ProofMethod,
+    /// When the credential stops being one.
+    pub expires_at: Timestamp,
+    /// When the person last authenticated (`auth_time`), if the issuer says.
+    pub authenticated_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProofMethod {
+    /// A signed token that we verified.
+    Token,
+    /// Named by a caller whom policy lets name it (`authorize_as`).
+    Asserted,
+    /// The service itself (timers, start-up).
+    Service,
+}
+
+impl Identity {
+    /// Whether two identities are the same being: the same subject at the same issuer.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.uid == other.uid || (self.issuer == other.issuer && self.subject == other.subject)
+    }
+
+    /// This identity and all it acts for, nearest first.
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |identity| identity.on_behalf_of.as_deref())
+    }
+
+    /// An identity that a caller asserted, of which nothing is proven but that the caller may assert it.
+    #[must_use]
+    pub fn asserted(uid: EntityUid, kind: PrincipalKind, by: &Self) -> Self {
+        Self {
+            subject: uid.id.clone(),
+            uid,
+            kind,
+            groups: Vec::new(),
+            issuer: by.issuer.clone(),
+            display_name: None,
+            on_behalf_of: None,
+            earlier_actors: Vec::new(),
+            proof: Proof { method: ProofMethod::Asserted, expires_at: by.proof.expires_at, authenticated_at: None },
+        }
+    }
+}

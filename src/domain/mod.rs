@@ -1,0 +1,40 @@
+//! The rules of approval, as plain values and pure functions.
+//!
+//! Read in this order: [`value`] and [`entity`] say what a query is made of, [`query`] what is asked, [`binding`] what an
+//! approval is *for*, [`identity`] who asks, [`requirement`] what a gate demands, [`approval`] the life of a pending
+//! action, [`decide`] the one place that can answer ALLOW, and [`record`] what is written down of it all.
+//!
+//! Nothing in here knows a clock, a random number, a file, a socket, Cedar or protobuf: every input is a parameter.
+
+pub mod approval;
+pub mod binding;
+pub mod decide;
+pub mod entity;
+pub mod evaluation;
+pub mod grant;
+pub mod guard;
+mod hex;
+pub mod id;
+pub mod identity;
+pub mod query;
+pub mod record;
+pub mod requirement;
+pub mod review;
+pub mod time;
+pub mod value;
+
+pub use approval::{Approval, ApprovalState, IllegalTransition, Opening, Report, Transition, Use};
+pub use binding::Binding;
+pub use decide::{Circumstances, Decision, Effect, Outcome, Reason, Standing, decide};
+pub use entity::{Entity, EntityUid};
+pub use evaluation::{Evaluation, EvaluationError, Obligation, PolicyDigest, PolicyId, RuleVerdict};
+pub use grant::Grant;
+pub use guard::{ApprovalFacts, GuardAction, Guarded};
+pub use id::{ApprovalId, DecisionId};
+pub use identity::{Identity, PrincipalKind, Proof, ProofMethod};
+pub use query::Query;
+pub use record::{Change, Decided, Fact, IdempotencyKey, Moved, Record, Refused, Started};
+pub use requirement::{Escalation, Gate, GrantTerms, Justification, Quorum, Requirement, SelfReview, Severity};
+pub use review::{Ballot, Counted, Review, ReviewRefusal, Verdict};
+pub use time::Timestamp;
+pub use value::{Attributes, ExtensionFunction, Value};

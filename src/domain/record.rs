@@ -1,0 +1,135 @@
+//! What is written down: one record for every fact, in one order, before anybody is told.
+
+use std::sync::Arc;
+
+use super::approval::{Opening, Transition};
+use super::binding::Binding;
+use super::decide::{Outcome, Reason};
+use super::entity::EntityUid;
+use super::evaluation::{EvaluationError, Obligation, PolicyDigest, PolicyId};
+use super::id::{ApprovalId, DecisionId};
+use super::identity::Identity;
+use super::query::Query;
+use super::time::Timestamp;
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the journal; the first is 1.
+    pub sequence: u64,
+    /// By the store's clock; never decreases along the journal.
+    pub at: Timestamp,
+    pub fact: Fact,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// A server began to write here.
+    Started(Started),
+    /// A query was decided.
+    Decided(Box<Decided>),
+    /// Something happened to an approval other than through a decision.
+    Moved(Moved),
+    /// A call was refused before it came to a decision.
+    Refused(Refused),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    pub version: Arc<str>,
+    pub digest: PolicyDigest,
+}
+
+/// A decision, complete enough to be proved and replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    pub id: DecisionId,
+    pub query: Arc<Query>,
+    pub binding: Binding,
+    pub principal: Arc<Identity>,
+    pub caller: Arc<Identity>,
+    pub outcome: Outcome,
+    pub reason: Reason,
+    pub determining: Vec<PolicyId>,
+    pub errors: Vec<EvaluationError>,
+    pub obligations: Vec<Obligation>,
+    pub digest: PolicyDigest,
+    pub justification: Option<Arc<str>>,
+    pub request_id: Arc<str>,
+    /// The approval this decision opened, joined, used or was refused by.
+    pub approval: Option<ApprovalId>,
+    pub change: Change,
+    pub idempotency_key: Option<Arc<str>>,
+    /// The decision whose answer this one repeats under its idempotency key.
+    pub repeats: Option<DecisionId>,
+    /// The decision that was the answer under this idempotency key until this one.
+    pub follows: Option<DecisionId>,
+}
+
+/// What a decision changed beside being recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    None,
+    Opened(Arc<Opening>),
+    /// A grant was used ([`Transition::Consumed`] or [`Transition::Used`]).
+    Redeemed(Transition),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    pub approval: ApprovalId,
+    pub binding: Binding,
+    /// The principal, action and resource of the approval, so that a reader of this one line knows what it is about.
+    pub principal: EntityUid,
+    pub action: EntityUid,
+    pub resource: EntityUid,
+    pub transition: Transition,
+    pub request_id: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The rpc, such as `Authorize`.
+    pub method: Arc<str>,
+    /// The machine code of the refusal, as in `ErrorInfo.reason`.
+    pub reason: Arc<str>,
+    /// The field at fault, where one is.
+    pub field: Option<Arc<str>>,
+    /// Who called, once known.
+    pub caller: Option<Arc<Identity>>,
+    pub approval: Option<ApprovalId>,
+    pub request_id: Arc<str>,
+}
+
+/// Names one call across retries: the caller's own key, within that caller.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdempotencyKey {
+    pub caller: EntityUid,
+    pub key: Arc<str>,
+}
+
+impl Fact {
+    /// The approval that this fact is about, if any.
+    #[must_use]
+    pub fn approval(&self) -> Option<ApprovalId> {
+        match self {
+            Self::Started(_) => None,
+            Self::Decided(decided) => decided.approval,
+            Self::Moved(moved) => Some(moved.approval),
+            Self::Refused(refused) => refused.approval,
+        }
+    }
+
+    /// The transition that this fact is of an approval that already existed, if it is one.
+    #[must_use]
+    pub fn transition(&self) -> Option<(ApprovalId, &Transition)> {
+        match self {
+            Self::Decided(decided) => match &decided.change {
+                Change::Redeemed(transition) => decided.approval.map(|id| (id, transition)),
+                Change::None | Change::Opened(_) => None,
+            },
+            Self::Moved(moved) => Some((moved.approval, &moved.transition)),
+            Self::Started(_) | Self::Refused(_) => None,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What a gate demands before it lets an action pass. Every field was parsed strictly when the policies were loaded.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::entity::EntityUid;
+use super::evaluation::PolicyId;
+use super::time::Timestamp;
+
+/// How many distinct humans; at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quorum(NonZeroU32);
+
+impl Quorum {
+    pub const ONE: Self = Self(NonZeroU32::MIN);
+
+    /// `None` for zero: a quorum of nobody is a door without a lock.
+    #[must_use]
+    pub fn new(humans: u32) -> Option<Self> {
+        NonZeroU32::new(humans).map(Self)
+    }
+
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+/// How often an approved action may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantTerms {
+    /// One use.
+    Once,
+    /// The same binding again until this long after approval.
+    For(Duration),
+}
+
+impl GrantTerms {
+    /// Whether what was given under `approved` may still be used under these terms: they are no narrower.
+    fn is_within(self, approved: Self) -> bool {
+        match (self, approved) {
+            (_, Self::Once) => true,
+            (Self::Once, Self::For(_)) => false,
+            (Self::For(today), Self::For(given)) => given <= today,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Justification {
+    Optional,
+    Required,
+}
+
+/// Whether the human for whom the action runs may countersign it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SelfReview {
+    Forbidden,
+    Allowed,
+}
+
+/// More reviewers after a while; never a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Escalation {
+    pub after: Duration,
+    pub reviewers: Vec<EntityUid>,
+}
+
+/// One gate: a `forbid` annotated `@approval`, which forbids until countersigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    pub id: PolicyId,
+    /// The text of `@approval`: what the reviewer reads.
+    pub text: Arc<str>,
+    /// A reviewer is one of these or in one of these. Never empty.
+    pub reviewers: Vec<EntityUid>,
+    pub quorum: Quorum,
+    pub timeout: Duration,
+    pub grant: GrantTerms,
+    pub escalations: Vec<Escalation>,
+    pub severity: Severity,
+    pub justification: Justification,
+    pub self_review: SelfReview,
+}
+
+impl Gate {
+    /// The reviewers at `now`, escalations that are due included.
+    pub fn reviewers_at(&self, opened_at: Timestamp, now: Timestamp) -> impl Iterator<Item = &EntityUid> {
+        let escalated = self.escalations.iter().filter(move |step| opened_at.after(step.after).is_due(now));
+        self.reviewers.iter().chain(escalated.flat_map(|step| &step.reviewers))
+    }
+
+    /// Whether what satisfied `approved` satisfies `self` as well: no more people, no other people, no new bar.
+    #[must_use]
+    pub fn is_covered_by(&self, approved: &Self) -> bool {
+        let same_people =
+            approved.every_reviewer().all(|reviewer| self.every_reviewer().any(|other| other == reviewer));
+        self.id == approved.id
+            && self.quorum <= approved.quorum
+            && same_people
+            && self.text == approved.text
+            && self.grant.is_within(approved.grant)
+            && (self.justification == approved.justification || self.justification == Justification::Optional)
+            && (self.self_review == approved.self_review || self.self_review == SelfReview::Allowed)
+    }
+
+    fn every_reviewer(&self) -> impl Iterator<Item = &EntityUid> {
+        self.reviewers.iter().chain(self.escalations.iter().flat_map(|step| &step.reviewers))
+    }
+}
+
+/// All the gates that fired for one query; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    gates: Vec<Gate>,
+}
+
+impl Requirement {
+    /// `None` without a gate: nothing is required then.
+    #[must_use]
+    pub fn new(gates: Vec<Gate>) -> Option<Self> {
+        (!gates.is_empty()).then_some(Self { gates })
+    }
+
+    #[must_use]
+    pub fn gates(&self) -> &[Gate] {
+        &self.gates
+    }
+
+    #[must_use]
+    pub fn gate(&self, id: &PolicyId) -> Option<&Gate> {
+        self.gates.iter().find(|gate| gate.id == *id)
+    }
+
+    /// The shortest of the gates' timeouts.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.gates.iter().map(|gate| gate.timeout).min().unwrap_or_default()
+    }
+
+    /// The narrowest of the gates' grant terms.
+    #[must_use]
+    pub fn grant(&self) -> GrantTerms {
+        let spans = self.gates.iter().map(|gate| match gate.grant {
+            GrantTerms::Once => None,
+            GrantTerms::For(span) => Some(span),
+        });
+        // `None` sorts before every span: one gate that says "once" makes it once.
+        spans.min().flatten().map_or(GrantTerms::Once, GrantTerms::For)
+    }
+
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.gates.iter().map(|gate| gate.severity).max().unwrap_or(Severity::Critical)
+    }
+
+    #[must_use]
+    pub fn demands_justification(&self) -> bool {
+        self.gates.iter().any(|gate| gate.justification == Justification::Required)
+    }
+
+    /// When escalations fall due, in order; the last of them precedes the deadline or never comes.
+    #[must_use]
+    pub fn escalates_at(&self, opened_at: Timestamp) -> Vec<Timestamp> {
+        let steps = self.gates.iter().flat_map(|gate| &gate.escalations);
+        let mut moments: Vec<_> = steps.map(|step| opened_at.after(step.after)).collect();
+        moments.sort_unstable();
+        moments.dedup();
+        moments
+    }
+
+    /// Whether a grant given for `approved` lifts every gate of `self` (today's requirement).
+    #[must_use]
+    pub fn is_covered_by(&self, approved: &Self) -> bool {
+        self.gates.iter().all(|gate| approved.gate(&gate.id).is_some_and(|given| gate.is_covered_by(given)))
+    }
+}
