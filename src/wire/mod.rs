@@ -1,0 +1,34 @@
+//! The protobuf words and how they map to the domain's: shared by the journal, which keeps them on disk, and by the gRPC
+//! edge, which sends them. The only place that names `prost` (docs/adr/0001).
+//!
+//! Towards the wire nothing can fail. From the wire everything can: each `parse` names the field that is wrong.
+
+pub mod approval;
+mod gate;
+mod identity;
+pub mod json;
+mod malformed;
+mod names;
+pub mod record;
+mod transition;
+pub mod value;
+
+/// The generated messages.
+#[allow(clippy::all, clippy::pedantic, clippy::too_many_lines, missing_docs)]
+pub mod pb {
+    include!(concat!(env!("OUT_DIR"), "/messages/countersign.v1.rs"));
+}
+
+/// The compiled protos, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+pub use malformed::Malformed;
+
+/// Moments and spans, as the messages hold them.
+pub use prost_types as well_known;
+
+/// How long a message is on the wire.
+#[must_use]
+pub fn encoded_bytes(message: &impl prost::Message) -> usize {
+    message.encoded_len()
+}
