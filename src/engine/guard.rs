@@ -1,0 +1,264 @@
+//! The service's questions about itself: may this caller do this to the service? Only rules answer. Gates never apply here,
+//! not even one without any constraint: one that did would lock the service behind itself. Anything but a clear yes is no.
+//!
+//! Cedar has no type for "any principal", so an approval's attributes name principals as text, and who the caller is to
+//! the approval is computed here and given as booleans in the context.
+
+use std::fmt;
+
+use cedar_policy as cedar;
+use cedar_policy::RestrictedExpression as Expression;
+
+use super::convert::Types;
+use super::service_schema::{ACTION, APPROVAL, ENTITY_TYPE, SERVICE};
+use super::settings::OnError;
+use super::snapshot::PolicySnapshot;
+use crate::domain::{ApprovalFacts, EntityUid, GuardAction, Guarded, Identity, Severity};
+
+impl PolicySnapshot {
+    /// Whether the rules let `caller` do this. They can only narrow: what no policy may ever allow (reviewing one's own,
+    /// an agent's review) is refused elsewhere, whatever this says.
+    #[must_use]
+    pub fn permits(&self, caller: &Identity, action: GuardAction, on: Guarded<'_>) -> bool {
+        let rules = self.rules.of(&EntityUid::new(ACTION, action.name()));
+        self.guard_question(caller, action, on)
+            .is_some_and(|(request, entities)| self.says_yes(rules, &request, &entities))
+    }
+
+    fn says_yes(&self, rules: &cedar::PolicySet, request: &cedar::Request, entities: &cedar::Entities) -> bool {
+        let response = self.authorizer.is_authorized(request, rules, entities);
+        let has_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(response.diagnostics());
+        response.decision() == cedar::Decision::Allow && !has_doubt
+    }
+
+    /// `None` where Cedar refuses the question itself.
+    fn guard_question(
+        &self,
+        caller: &Identity,
+        action: GuardAction,
+        on: Guarded<'_>,
+    ) -> Option<(cedar::Request, cedar::Entities)> {
+        let resource = resource(on);
+        let (context, approval) = match on {
+            Guarded::Approval(facts) => (self.standing(caller, facts).context()?, Some(facts)),
+            Guarded::Service | Guarded::Principal(_) | Guarded::EntityType(_) => (cedar::Context::empty(), None),
+        };
+        let action = EntityUid::new(ACTION, action.name());
+        let uid = |uid| self.types().uid(uid).ok();
+        let schema = self.enforced_schema().map(|schema| &schema.cedar);
+        let request = cedar::Request::new(uid(&caller.uid)?, uid(&action)?, uid(&resource)?, context, schema).ok()?;
+        let approval = approval.map(|facts| ApprovalView(facts).entity(self.types()));
+        let entities = self.guard_entities(caller, &action, &resource, approval)?;
+        Some((request, entities))
+    }
+
+    /// Who the caller is to an approval.
+    fn standing(&self, caller: &Identity, facts: &ApprovalFacts) -> Standing {
+        Standing {
+            is_named_reviewer: self.names(caller, &facts.reviewers),
+            is_requester: caller.uid == facts.requester,
+            is_beneficiary: facts.on_behalf_of.as_ref() == Some(&caller.uid),
+            is_caller: caller.uid == facts.caller,
+        }
+    }
+}
+
+fn resource(on: Guarded<'_>) -> EntityUid {
+    match on {
+        Guarded::Service => EntityUid::new(SERVICE, "countersign"),
+        Guarded::Principal(uid) => uid.clone(),
+        Guarded::EntityType(name) => EntityUid::new(ENTITY_TYPE, name),
+        Guarded::Approval(facts) => ApprovalView(facts).uid(),
+    }
+}
+
+/// Who the caller is to an approval: the context of the questions about it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Standing {
+    pub is_named_reviewer: bool,
+    pub is_requester: bool,
+    /// The human or workload for whom the requester acts.
+    pub is_beneficiary: bool,
+    /// The PEP that asked.
+    pub is_caller: bool,
+}
+
+impl Standing {
+    pub fn context(self) -> Option<cedar::Context> {
+        let fields = [
+            ("is_named_reviewer", self.is_named_reviewer),
+            ("is_requester", self.is_requester),
+            ("is_beneficiary", self.is_beneficiary),
+            ("is_caller", self.is_caller),
+        ];
+        let pairs = fields.map(|(name, value)| (name.to_owned(), Expression::new_bool(value)));
+        cedar::Context::from_pairs(pairs).ok()
+    }
+}
+
+/// An approval as policies see it.
+pub(super) struct ApprovalView<'a>(pub &'a ApprovalFacts);
+
+impl ApprovalView<'_> {
+    fn uid(&self) -> EntityUid {
+        EntityUid::new(APPROVAL, &self.0.id.to_string())
+    }
+
+    pub fn entity(&self, types: &Types) -> Option<cedar::Entity> {
+        let facts = self.0;
+        let always = [
+            ("requester", text(&facts.requester)),
+            ("caller", text(&facts.caller)),
+            ("action", text(&facts.action)),
+            ("resource", text(&facts.resource)),
+            ("resource_type", text(&facts.resource.type_name)),
+            ("severity", text(severity(facts.severity))),
+            ("reviewers", Expression::new_set(facts.reviewers.iter().map(text))),
+        ];
+        let on_behalf_of = facts.on_behalf_of.as_ref().map(|uid| ("on_behalf_of", text(uid)));
+        let gate = facts.gate.as_ref().map(|gate| ("gate", text(&gate.0)));
+        let attributes = always.into_iter().chain(on_behalf_of).chain(gate);
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value)).collect();
+        cedar::Entity::new(types.uid(&self.uid()).ok()?, attributes, Default::default()).ok()
+    }
+}
+
+fn text(value: impl fmt::Display) -> Expression {
+    Expression::new_string(value.to_string())
+}
+
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Low => "low",
+        Severity::Medium => "medium",
+        Severity::High => "high",
+        Severity::Critical => "critical",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{example, identity, load, settings, sources, uid};
+    use super::super::{OnError, Settings};
+    use super::*;
+    use crate::domain::{ApprovalId, PolicyId};
+
+    fn facts(reviewers: &[&str]) -> ApprovalFacts {
+        ApprovalFacts {
+            id: ApprovalId::from_bytes([7; 16]),
+            requester: uid("Agent", "report-bot"),
+            on_behalf_of: Some(uid("User", "frank")),
+            caller: uid("Workload", "pep"),
+            action: uid("Action", "export"),
+            resource: uid("Dataset", "customers"),
+            severity: Severity::High,
+            gate: Some(PolicyId("export-pii".into())),
+            reviewers: reviewers.iter().map(|group| uid("Group", group)).collect(),
+        }
+    }
+
+    #[test]
+    fn the_examples_let_everybody_do_their_part_and_no_more() {
+        use GuardAction as G;
+        let snapshot = example();
+        let people = [
+            ("bot", identity("Agent", "report-bot", &["agents"]), vec![G::Authorize], vec![G::ReadApproval, G::Cancel]),
+            (
+                "alice",
+                identity("User", "alice", &["privacy"]),
+                vec![G::Authorize],
+                vec![G::Review, G::Revoke, G::ReadApproval],
+            ),
+            ("frank", identity("User", "frank", &[]), vec![G::Authorize], vec![G::ReadApproval, G::Cancel]),
+            ("dave", identity("User", "dave", &["sre"]), vec![G::Authorize], vec![]),
+            (
+                "erin",
+                identity("User", "erin", &["auditors"]),
+                vec![G::Authorize, G::Audit, G::Subscribe],
+                vec![G::ReadApproval],
+            ),
+            ("stranger", identity("Agent", "x", &[]), vec![], vec![]),
+            ("agent in a reviewing group", identity("Agent", "y", &["privacy"]), vec![], vec![]),
+            ("unknown type", identity("Robot", "z", &["agents"]), vec![], vec![]),
+        ];
+        let facts = facts(&["privacy", "dpo"]);
+        for (name, who, of_service, of_approval) in people {
+            for action in GuardAction::ALL {
+                assert_eq!(
+                    snapshot.permits(&who, action, Guarded::Service),
+                    of_service.contains(&action),
+                    "{name} {action:?}"
+                );
+                assert_eq!(
+                    snapshot.permits(&who, action, Guarded::Approval(&facts)),
+                    of_approval.contains(&action),
+                    "{name} {action:?}"
+                );
+            }
+            assert!(!snapshot.permits(&who, GuardAction::AuthorizeAs, Guarded::Principal(&uid("User", "alice"))));
+            assert!(!snapshot.permits(&who, GuardAction::SupplyEntities, Guarded::EntityType("Dataset")));
+        }
+    }
+
+    #[test]
+    fn policies_see_whom_and_what_the_approval_is_about() {
+        let conditions = [
+            ("resource.requester == \"Agent::\\\"report-bot\\\"\"", true),
+            ("resource has on_behalf_of && resource.on_behalf_of == \"User::\\\"frank\\\"\"", true),
+            ("resource.action == \"Action::\\\"export\\\"\" && resource.resource_type == \"Dataset\"", true),
+            ("resource.severity == \"high\" && resource has gate && resource.gate == \"export-pii\"", true),
+            ("resource.reviewers.contains(\"Group::\\\"privacy\\\"\")", true),
+            ("resource.caller == \"Workload::\\\"other\\\"\"", false),
+        ];
+        for (condition, expected) in conditions {
+            let policy = format!(
+                "permit (principal, action == Countersign::Action::\"review\", resource is Countersign::Approval) when {{ {condition} }};"
+            );
+            let who = identity("User", "alice", &[]);
+            assert_eq!(
+                load(&policy).permits(&who, GuardAction::Review, Guarded::Approval(&facts(&["privacy"]))),
+                expected,
+                "{condition}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_may_be_named_and_what_may_be_supplied_is_policy() {
+        let snapshot = load("permit (principal == Workload::\"pep\", action == Countersign::Action::\"authorize_as\", resource is Agent);
+            permit (principal == Workload::\"pep\", action == Countersign::Action::\"supply_entities\", resource == Countersign::EntityType::\"Dataset\");");
+        let pep = identity("Workload", "pep", &[]);
+        let may_name =
+            |type_name| snapshot.permits(&pep, GuardAction::AuthorizeAs, Guarded::Principal(&uid(type_name, "a")));
+        assert_eq!((may_name("Agent"), may_name("User"), may_name("Nobody")), (true, false, false));
+        let may_supply =
+            |type_name| snapshot.permits(&pep, GuardAction::SupplyEntities, Guarded::EntityType(type_name));
+        assert_eq!((may_supply("Dataset"), may_supply("Group")), (true, false));
+    }
+
+    #[test]
+    fn a_gate_neither_locks_nor_opens_the_service_but_a_forbid_locks_it() {
+        let asks = |more: &str| {
+            let permit = "permit (principal, action == Countersign::Action::\"authorize\", resource);";
+            load(&[permit, more].concat()).permits(
+                &identity("User", "a", &[]),
+                GuardAction::Authorize,
+                Guarded::Service,
+            )
+        };
+        assert!(asks("@approval(\"all\") @reviewers(\"Group::\\\"a\\\"\") forbid (principal, action, resource);"));
+        assert!(!asks("forbid (principal, action, resource);"));
+    }
+
+    #[test]
+    fn a_forbid_that_cannot_be_evaluated_locks_the_service_and_as_cedar_opens_it() {
+        let policies = "permit (principal, action == Countersign::Action::\"authorize\", resource);
+            forbid (principal, action == Countersign::Action::\"authorize\", resource) when { 9223372036854775807 + (if principal in Group::\"a\" then 1 else 2) > 0 };";
+        let asks = |on_error| {
+            let settings = Settings { on_error, ..settings() };
+            let snapshot = PolicySnapshot::from_sources(&settings, sources(policies)).unwrap();
+            snapshot.permits(&identity("User", "a", &[]), GuardAction::Authorize, Guarded::Service)
+        };
+        assert_eq!((asks(OnError::FailClosed), asks(OnError::Cedar)), (false, true));
+    }
+}

@@ -1,0 +1,138 @@
+//! The schema, and what it says each action wants to know from the server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cedar_policy as cedar;
+
+use super::convert::{Types, domain_uid};
+use super::problem::{Problem, with_causes};
+use super::scan;
+use super::settings::Limits;
+use super::shape::{Field, Fields, Shape, Shapes};
+use super::source::SourceFile;
+use crate::domain::{EntityUid, ExtensionFunction};
+
+/// A schema, ready for queries.
+#[derive(Debug)]
+pub struct LoadedSchema {
+    pub cedar: cedar::Schema,
+    pub types: Types,
+    pub shapes: Shapes,
+    pub actions: HashMap<EntityUid, Action>,
+}
+
+/// One action that the schema declares.
+#[derive(Debug)]
+pub struct Action {
+    pub uid: cedar::EntityUid,
+    /// With its action groups; absent where it has none.
+    pub entity: Option<cedar::Entity>,
+    /// Whether its context has `environment`.
+    pub wants_environment: bool,
+    pub server: ServerFields,
+}
+
+/// Which of the server's facts an action's context declares under `server`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServerFields {
+    /// Whether there is a `server` record at all.
+    pub is_declared: bool,
+    /// `now: datetime`.
+    pub now: bool,
+    pub caller: Form,
+    pub on_behalf_of: Form,
+}
+
+/// How a principal is given: Cedar has no type for "any principal", so a schema chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    #[default]
+    Absent,
+    /// As `String`: the text `User::"alice"`. For any type of principal.
+    Text,
+    /// As an entity of one declared type: a query with another type is refused.
+    Entity,
+}
+
+impl ServerFields {
+    /// All there is, for policies without a schema.
+    pub const ALL: Self = Self { is_declared: true, now: true, caller: Form::Entity, on_behalf_of: Form::Entity };
+
+    fn from_context(context: &Fields) -> Result<Self, String> {
+        let Some(server) = context.get("server") else { return Ok(Self::default()) };
+        let Shape::Record(fields) = &server.shape else { return Err("expected `server` to be a record".to_owned()) };
+        let mut wanted = Self { is_declared: true, ..Self::default() };
+        for (name, field) in fields {
+            match (&**name, &field.shape) {
+                ("now", Shape::Extension(ExtensionFunction::Datetime)) => wanted.now = true,
+                ("caller", shape) => wanted.caller = Form::of(shape)?,
+                ("on_behalf_of", Shape::String | Shape::Entity(_)) if field.is_required => {
+                    return Err("expected `server.on_behalf_of` to be optional (`on_behalf_of?`)".to_owned());
+                }
+                ("on_behalf_of", shape) => wanted.on_behalf_of = Form::of(shape)?,
+                _ => return Err(format!("`server.{name}` is not a fact that the server has: {}", Self::EXPECTED)),
+            }
+        }
+        Ok(wanted)
+    }
+
+    const EXPECTED: &str =
+        "expected `now: datetime`, `caller: String` or an entity type, `on_behalf_of?: String` or an entity type";
+}
+
+impl Form {
+    fn of(shape: &Shape) -> Result<Self, String> {
+        match shape {
+            Shape::String => Ok(Self::Text),
+            Shape::Entity(_) => Ok(Self::Entity),
+            Shape::Bool | Shape::Long | Shape::Set(_) | Shape::Record(_) | Shape::Extension(_) | Shape::Any => {
+                Err(format!("`server`: {}", ServerFields::EXPECTED))
+            }
+        }
+    }
+}
+
+impl LoadedSchema {
+    /// Parses all schema files as one schema; `None` after adding what is wrong.
+    pub fn parse(files: &[&SourceFile], limits: &Limits, problems: &mut Vec<Problem>) -> Option<Self> {
+        let fragments: Vec<_> = files.iter().filter_map(|file| fragment(file, limits, problems)).collect();
+        let first = files.first().filter(|_| fragments.len() == files.len())?;
+        let schema = cedar::Schema::from_schema_fragments(fragments).map_err(|error| with_causes(&error));
+        let text = files.iter().map(|file| file.text.as_str()).collect::<Vec<_>>().join("\n");
+        let resolved = cedar::schema_str_to_json_with_resolved_types(&text).map_err(|error| with_causes(&error));
+        let both = schema.and_then(|schema| Ok((schema, resolved?)));
+        let both = both.map_err(|message| problems.push(Problem::in_file(&first.path, message)));
+        let (schema, (json, _)) = both.ok()?;
+        Self::describe(schema, Shapes::from_json(&json), &first.path, problems)
+    }
+
+    fn describe(cedar: cedar::Schema, shapes: Shapes, file: &Arc<str>, problems: &mut Vec<Problem>) -> Option<Self> {
+        let groups = cedar.action_entities().ok()?;
+        let empty = Fields::new();
+        let mut actions = HashMap::new();
+        for uid in cedar.actions() {
+            let name = domain_uid(uid);
+            let context = shapes.actions.get(&name).unwrap_or(&empty);
+            let wants_environment = matches!(context.get("environment"), Some(Field { .. }));
+            let entity = groups.get(uid).filter(|entity| entity.as_ref().ancestors().next().is_some()).cloned();
+            match ServerFields::from_context(context) {
+                Ok(server) => {
+                    actions.insert(name, Action { uid: uid.clone(), entity, wants_environment, server });
+                }
+                Err(message) => problems.push(Problem::in_file(file, format!("context of `{name}`: {message}"))),
+            }
+        }
+        Some(Self { types: Types::declared_by(&cedar), cedar, shapes, actions })
+    }
+}
+
+fn fragment(file: &SourceFile, limits: &Limits, problems: &mut Vec<Problem>) -> Option<cedar::SchemaFragment> {
+    if let Err(refused) = scan::check_depth(&file.text, limits) {
+        problems.push(Problem::in_file(&file.path, refused.message).at_line(refused.line));
+        return None;
+    }
+    let parsed = cedar::SchemaFragment::from_cedarschema_str(&file.text);
+    let parsed = parsed.map_err(|error| problems.push(Problem::in_file(&file.path, with_causes(&error))));
+    parsed.ok().map(|(fragment, _)| fragment)
+}

@@ -1,0 +1,82 @@
+//! What the engine is told before it reads a policy. Every default is the stricter choice.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How policies are loaded and evaluated.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory that holds `*.cedar`, `*.cedarschema` and at most one `entities.json`.
+    pub dir: PathBuf,
+    pub on_error: OnError,
+    pub reading: Reading,
+    /// Load without any `*.cedarschema`: nothing is validated then, neither policies nor queries.
+    pub allow_missing_schema: bool,
+    /// Load without any policy: everything is denied then, the service's own actions included.
+    pub allow_empty: bool,
+    /// A gate's timeout where it has no `@timeout`.
+    pub default_timeout: Duration,
+    pub limits: Limits,
+}
+
+/// What a policy that cannot be evaluated does to the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// A forbid or gate that might have said no says no.
+    FailClosed,
+    /// It is skipped, as Cedar specifies. For conformance runs: a skipped forbid opens the door.
+    Cedar,
+}
+
+/// How the files are understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// With gates, strict annotations, strict validation, and the service's own part of the schema demanded.
+    Countersign,
+    /// As a plain Cedar tool: annotations mean nothing (a gate is a forbid), ids are `policy<n>`, nothing is validated,
+    /// no `context.server`. For conformance runs.
+    Cedar,
+}
+
+/// Bounds on what is read, so that no text can exhaust memory or a stack.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub file_bytes_max: usize,
+    pub total_bytes_max: usize,
+    pub files_max: usize,
+    /// Directories within directories.
+    pub directory_depth_max: usize,
+    /// Brackets of any sort within one another.
+    pub bracket_depth_max: usize,
+    /// How deep one expression may be, operators included: 256 evaluates on a stack of 2 MiB in any build.
+    pub expression_depth_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes_max: 16 << 20,
+            total_bytes_max: 256 << 20,
+            files_max: 10_000,
+            directory_depth_max: 16,
+            bracket_depth_max: 64,
+            expression_depth_max: 256,
+        }
+    }
+}
+
+impl Settings {
+    /// The defaults, for the policies in `dir`.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            on_error: OnError::FailClosed,
+            reading: Reading::Countersign,
+            allow_missing_schema: false,
+            allow_empty: false,
+            default_timeout: Duration::from_secs(15 * 60),
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Files to text: everything a directory of policies holds, in one fixed order, within limits. Hidden entries are skipped
+//! (editors' swap files, Kubernetes' `..data`), symbolic links are followed, a directory is entered once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::problem::Problem;
+use super::settings::Limits;
+use crate::domain::PolicyDigest;
+
+/// What a file is for, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    Policies,
+    Schema,
+    Entities,
+}
+
+/// One file, read.
+#[derive(Debug, Clone)]
+pub struct SourceFile {
+    pub kind: FileKind,
+    /// As problems name it.
+    pub path: Arc<str>,
+    /// Below the policy directory: the part that the digest covers.
+    pub name: String,
+    pub text: String,
+}
+
+impl SourceFile {
+    /// A file that was never on disk; `None` if its name says that it is not ours.
+    #[must_use]
+    pub fn in_memory(name: &str, text: &str) -> Option<Self> {
+        let kind = kind(Path::new(name))?;
+        Some(Self { kind, path: name.into(), name: name.to_owned(), text: text.to_owned() })
+    }
+
+    /// The file's name without directories and extension.
+    pub fn stem(&self) -> &str {
+        Path::new(&self.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("policy")
+    }
+}
+
+fn kind(path: &Path) -> Option<FileKind> {
+    let name = path.file_name()?.to_str()?;
+    match path.extension()?.to_str()? {
+        "cedar" => Some(FileKind::Policies),
+        "cedarschema" => Some(FileKind::Schema),
+        "json" if name == "entities.json" => Some(FileKind::Entities),
+        _ => None,
+    }
+}
+
+/// SHA-256 over the names and texts of all files, each behind its length.
+pub fn digest(files: &[SourceFile]) -> PolicyDigest {
+    let mut hash = Sha256::new();
+    hash.update(b"countersign.policies.v1");
+    for part in files.iter().flat_map(|file| [&file.name, &file.text]) {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    PolicyDigest(hash.finalize().into())
+}
+
+/// Reads a directory; the files found are in the order of their names, whatever else is wrong.
+pub fn read(dir: &Path, limits: &Limits) -> (Vec<SourceFile>, Vec<Problem>) {
+    let mut walk =
+        Walk { root: dir, limits, entered: BTreeSet::new(), files: Vec::new(), bytes: 0, problems: Vec::new() };
+    walk.directory(dir, 0);
+    walk.files.sort_by(|a, b| a.name.cmp(&b.name));
+    (walk.files, walk.problems)
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    limits: &'a Limits,
+    entered: BTreeSet<PathBuf>,
+    files: Vec<SourceFile>,
+    bytes: usize,
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn problem(&mut self, path: &Path, message: impl Into<String>) {
+        self.problems.push(Problem::in_file(&shown(path), message));
+    }
+
+    fn directory(&mut self, dir: &Path, depth: usize) {
+        if depth > self.limits.directory_depth_max {
+            let limit = self.limits.directory_depth_max;
+            return self.problem(dir, format!("directories nest deeper than {limit}"));
+        }
+        match entries(dir) {
+            // A loop of links leads back to where we have been.
+            Ok((real, _)) if !self.entered.insert(real.clone()) => {}
+            Ok((_, paths)) => paths.iter().for_each(|path| self.entry(path, depth)),
+            Err(error) => self.problem(dir, format!("cannot be read: {error}")),
+        }
+    }
+
+    fn entry(&mut self, path: &Path, depth: usize) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.starts_with('.')) {
+            return;
+        }
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => self.directory(path, depth + 1),
+            Ok(found) if found.is_file() => self.file(path),
+            // A dangling link or a device: refused where it claims to be a policy, else none of ours.
+            Ok(_) if kind(path).is_some() => self.problem(path, "is not a regular file"),
+            Err(error) if kind(path).is_some() => self.problem(path, format!("cannot be read: {error}")),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn file(&mut self, path: &Path) {
+        let Some(kind) = kind(path) else { return };
+        if self.files.len() >= self.limits.files_max {
+            return self.problem(path, format!("is one file more than {}", self.limits.files_max));
+        }
+        match text(path, self.limits.file_bytes_max) {
+            Ok(text) => self.accept(kind, path, text),
+            Err(message) => self.problem(path, message),
+        }
+    }
+
+    fn accept(&mut self, kind: FileKind, path: &Path, text: String) {
+        self.bytes = self.bytes.saturating_add(text.len());
+        if self.bytes > self.limits.total_bytes_max {
+            return self.problem(path, format!("all files together exceed {} bytes", self.limits.total_bytes_max));
+        }
+        let name = path.strip_prefix(self.root).unwrap_or(path).to_string_lossy().into_owned();
+        self.files.push(SourceFile { kind, path: shown(path), name, text });
+    }
+}
+
+fn shown(path: &Path) -> Arc<str> {
+    path.to_string_lossy().into()
+}
+
+/// The directory's true path and its entries, sorted.
+fn entries(dir: &Path) -> std::io::Result<(PathBuf, Vec<PathBuf>)> {
+    let real = fs::canonicalize(dir)?;
+    let mut paths = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort();
+    Ok((real, paths))
+}
+
+fn text(path: &Path, bytes_max: usize) -> Result<String, String> {
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > bytes_max {
+        return Err(format!("is larger than {bytes_max} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
+}
