@@ -1,0 +1,33 @@
+//! Who is asking: from a bearer token to a [`domain::Identity`](crate::domain::identity::Identity), or a refusal.
+//!
+//! Read in this order: [`settings`] says whom we trust, [`source`] fetches their keys from the outside world, `ring`
+//! keeps them fresh, `keys` makes verifying keys of them, `compact` and `json` take a token apart without trusting it,
+//! `claims` checks what it says, `mapping` turns it into an identity, and [`verifier`] does all that in order.
+//!
+//! Absent on purpose: no token, claim or signature is ever logged or kept (a cache key is a hash); no key named by a
+//! token is ever fetched; no display claim decides anything; nothing here knows gRPC or Cedar.
+
+pub mod condition;
+pub mod refusal;
+pub mod settings;
+pub mod source;
+pub mod verifier;
+
+mod claims;
+mod compact;
+mod duration_text;
+mod json;
+mod keys;
+mod mapping;
+mod ring;
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod keys_tests;
+#[cfg(test)]
+mod testing;
+
+pub use refusal::{Reason, Refusal};
+pub use settings::{IssuerSettings, KeyLocation, PrincipalRule, SettingsError};
+pub use verifier::{IssuerHealth, VerifiedToken, Verifier};

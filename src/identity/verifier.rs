@@ -1,0 +1,295 @@
+//! The order in which a token is examined, and the memory of those that passed. Cheap and unforgiving checks come
+//! first; nothing a token says is used before its signature holds, except to find out whose key to hold against it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use super::claims::{self, TimeRules, Validity};
+use super::compact::{Compact, plain_type};
+use super::json::{self, Json};
+use super::mapping::Mapping;
+use super::refusal::{Reason, Refusal};
+use super::ring::{Held, Need, Ring, RingSettings};
+use super::settings::{self, IssuerSettings, SettingsError};
+use super::source::{self, KeySource};
+use crate::domain::identity::{Identity, Proof, ProofMethod};
+use crate::domain::time::Timestamp;
+
+/// How many verified tokens are remembered.
+pub const CACHED_TOKENS_MAX: usize = 10_000;
+
+/// Verifies bearer tokens of the configured issuers.
+pub struct Verifier {
+    issuers: Vec<Issuer>,
+    by_literal: HashMap<String, usize>,
+    cache: Cache<[u8; 32], Arc<Remembered>>,
+}
+
+/// The proof that a token was good: only [`Verifier`] makes one.
+#[derive(Clone)]
+pub struct VerifiedToken {
+    identity: Arc<Identity>,
+    issuer_name: Arc<str>,
+    expires_at: Timestamp,
+}
+
+/// The state of one issuer's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerHealth {
+    pub name: Arc<str>,
+    /// Whether tokens of this issuer can be verified now.
+    pub ready: bool,
+    /// How many usable keys there are.
+    pub keys: usize,
+    /// How long ago the keys were fetched.
+    pub age: Option<Duration>,
+    /// Why the last attempt to fetch them failed, if it did; for the operator.
+    pub last_error: Option<String>,
+}
+
+/// The background tasks that keep keys fresh; they end when this is dropped.
+#[must_use = "keys go stale once this is dropped"]
+pub struct KeyRefresh(Vec<tokio::task::JoinHandle<()>>);
+
+struct Issuer {
+    name: Arc<str>,
+    settings: IssuerSettings,
+    token_types: Vec<String>,
+    times: TimeRules,
+    mapping: Mapping,
+    ring: Arc<Ring>,
+}
+
+/// A verified token, for as long as the keys and the clock stay within what was checked.
+struct Remembered {
+    token: Arc<VerifiedToken>,
+    issuer: usize,
+    generation: u64,
+    validity: Validity,
+}
+
+/// How far one can get without waiting.
+enum Step {
+    Done(Arc<VerifiedToken>),
+    KeysNeeded(usize, Need),
+}
+
+impl Verifier {
+    /// A verifier whose keys come from where the settings say.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`] if the settings are unsafe or contradictory. That an issuer is out of reach is no error.
+    pub fn new(issuers: Vec<IssuerSettings>) -> Result<Self, SettingsError> {
+        let with_source = |settings: IssuerSettings| {
+            let source = source::source_for(&settings).map_err(|problem| settings.problem(&problem))?;
+            Ok((settings, source))
+        };
+        Self::with_sources(issuers.into_iter().map(with_source).collect::<Result<_, SettingsError>>()?)
+    }
+
+    /// A verifier with the given sources of keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verifier::new`].
+    pub fn with_sources(issuers: Vec<(IssuerSettings, Arc<dyn KeySource>)>) -> Result<Self, SettingsError> {
+        let all: Vec<IssuerSettings> = issuers.iter().map(|(settings, _)| settings.clone()).collect();
+        settings::check_all(&all)?;
+        let by_literal = all.iter().enumerate().map(|(index, settings)| (settings.issuer.clone(), index)).collect();
+        let issuers = issuers.into_iter().map(|(settings, source)| Issuer::new(settings, source));
+        let issuers = issuers.collect::<Result<_, SettingsError>>()?;
+        Ok(Self { issuers, by_literal, cache: Cache::new(CACHED_TOKENS_MAX) })
+    }
+
+    /// Starts fetching keys in the background, now and then regularly. Needs a tokio runtime.
+    pub fn start(&self) -> KeyRefresh {
+        KeyRefresh(self.issuers.iter().map(|issuer| tokio::spawn(issuer.ring.clone().keep_fresh())).collect())
+    }
+
+    /// Verifies a bearer token (without `Bearer `) at `now`; fetches keys if there are none or one is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], with a stable reason.
+    pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<VerifiedToken>, Refusal> {
+        let (issuer, need) = match self.step(token, now)? {
+            Step::Done(token) => return Ok(token),
+            Step::KeysNeeded(issuer, need) => (issuer, need),
+        };
+        let Some(found) = self.issuers.get(issuer) else { return Err(Reason::WrongIssuer.into()) };
+        if !found.ring.refresh(need).await {
+            return Err(found.refusal(need.into()));
+        }
+        match self.step(token, now)? {
+            Step::Done(token) => Ok(token),
+            Step::KeysNeeded(_, need) => Err(found.refusal(need.into())),
+        }
+    }
+
+    /// As [`Verifier::verify`], without waiting: `None` if keys must be fetched first.
+    pub fn verify_now(&self, token: &str, now: Timestamp) -> Option<Result<Arc<VerifiedToken>, Refusal>> {
+        match self.step(token, now) {
+            Ok(Step::Done(token)) => Some(Ok(token)),
+            Ok(Step::KeysNeeded(..)) => None,
+            Err(refusal) => Some(Err(refusal)),
+        }
+    }
+
+    /// The state of every issuer's keys, in the order of the settings.
+    #[must_use]
+    pub fn health(&self) -> Vec<IssuerHealth> {
+        self.issuers.iter().map(Issuer::health).collect()
+    }
+
+    fn step(&self, token: &str, now: Timestamp) -> Result<Step, Refusal> {
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if let Some(remembered) = self.cache.get(&hash)
+            && self.still_holds(&remembered, now)
+        {
+            return Ok(Step::Done(remembered.token.clone()));
+        }
+        let compact = Compact::parse(token)?;
+        let claims = json::parse_object(&compact.payload).map_err(Reason::from)?;
+        let literal = claims.get("iss").and_then(Json::as_text).ok_or(Reason::WrongIssuer)?;
+        let index = *self.by_literal.get(literal).ok_or(Reason::WrongIssuer)?;
+        let issuer = self.issuers.get(index).ok_or(Reason::WrongIssuer)?;
+        match issuer.examine(&compact, &claims, now) {
+            Ok(Examined::KeysNeeded(need)) => Ok(Step::KeysNeeded(index, need)),
+            Ok(Examined::Good { token, generation, validity }) => {
+                let token = Arc::new(token);
+                let remembered = Remembered { token: token.clone(), issuer: index, generation, validity };
+                self.cache.insert(hash, Arc::new(remembered));
+                Ok(Step::Done(token))
+            }
+            Err(reason) => Err(issuer.refusal(reason)),
+        }
+    }
+
+    /// Whether nothing has changed that the verdict rested on. The clock may have gone back, too.
+    fn still_holds(&self, remembered: &Remembered, now: Timestamp) -> bool {
+        let Some(issuer) = self.issuers.get(remembered.issuer) else { return false };
+        let held = issuer.ring.current();
+        let generation = held.as_deref().and_then(Option::as_ref).map(|held| held.generation);
+        remembered.validity.contains(now) && generation == Some(remembered.generation)
+    }
+}
+
+enum Examined {
+    Good { token: VerifiedToken, generation: u64, validity: Validity },
+    KeysNeeded(Need),
+}
+
+impl Issuer {
+    fn new(settings: IssuerSettings, source: Arc<dyn KeySource>) -> Result<Self, SettingsError> {
+        let ring = RingSettings {
+            issuer_name: settings.name.clone(),
+            algorithms: settings.algorithms.clone(),
+            refresh_interval: settings.refresh_interval,
+            max_stale: settings.max_stale,
+        };
+        Ok(Self {
+            name: settings.name.as_str().into(),
+            token_types: settings.token_types.iter().map(|one| plain_type(one)).collect(),
+            times: TimeRules { leeway: settings.leeway, max_age: settings.max_age },
+            mapping: Mapping::new(&settings)?,
+            ring: Ring::new(source, ring),
+            settings,
+        })
+    }
+
+    fn examine(&self, compact: &Compact<'_>, claims: &json::Members, now: Timestamp) -> Result<Examined, Reason> {
+        let header = &compact.header;
+        if !self.settings.algorithms.contains(&header.algorithm) {
+            return Err(Reason::AlgNotAllowed);
+        }
+        if !header.token_type.as_ref().is_some_and(|token_type| self.token_types.contains(token_type)) {
+            return Err(Reason::WrongTyp);
+        }
+        let Some(held) = self.ring.current() else { return self.want(Need::Keys) };
+        let Some(Held { keys, generation, .. }) = held.as_deref() else { return self.want(Need::Keys) };
+        match keys.find(header) {
+            Ok(key) => key.verify(compact.signed, &compact.signature)?,
+            Err(Reason::UntrustedKey) => return self.want(Need::UnknownKey),
+            Err(reason) => return Err(reason),
+        }
+        let (token, validity) = self.accept(claims, now)?;
+        Ok(Examined::Good { token, generation: *generation, validity })
+    }
+
+    /// The checks of a token whose signature holds.
+    fn accept(&self, claims: &json::Members, now: Timestamp) -> Result<(VerifiedToken, Validity), Reason> {
+        claims::check_audience(claims, &self.settings.audiences)?;
+        let validity = self.times.check(claims, now)?;
+        claims::check_client(claims, &self.settings.allowed_clients)?;
+        let authenticated_at = self.times.authenticated_at(claims, now)?;
+        let proof = Proof { method: ProofMethod::Token, expires_at: validity.until, authenticated_at };
+        let identity = Arc::new(self.mapping.identity(claims, proof)?);
+        Ok((VerifiedToken { identity, issuer_name: self.name.clone(), expires_at: validity.until }, validity))
+    }
+
+    /// Waiting for keys, unless that would be pointless so soon after the last time.
+    fn want(&self, need: Need) -> Result<Examined, Reason> {
+        if self.ring.may_refresh(need) { Ok(Examined::KeysNeeded(need)) } else { Err(need.into()) }
+    }
+
+    fn refusal(&self, reason: Reason) -> Refusal {
+        Refusal { reason, issuer: Some(self.name.clone()) }
+    }
+
+    fn health(&self) -> IssuerHealth {
+        let (held, last_error) = self.ring.health();
+        let (keys, age) = held.unzip();
+        let keys = keys.unwrap_or(0);
+        IssuerHealth { name: self.name.clone(), ready: keys > 0, keys, age, last_error }
+    }
+}
+
+impl From<Need> for Reason {
+    fn from(need: Need) -> Self {
+        match need {
+            Need::Keys => Self::JwksUnavailable,
+            Need::UnknownKey => Self::UntrustedKey,
+        }
+    }
+}
+
+impl VerifiedToken {
+    /// Who is proven.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Our short name of the issuer.
+    #[must_use]
+    pub fn issuer_name(&self) -> &str {
+        &self.issuer_name
+    }
+
+    /// When the token stops being accepted, the leeway included. Streams and waits end then.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+}
+
+/// Names the principal and nothing that the token said beside it.
+impl fmt::Debug for VerifiedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedToken").field("principal", &self.identity.uid).finish_non_exhaustive()
+    }
+}
+
+impl Drop for KeyRefresh {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
