@@ -1,0 +1,230 @@
+//! The embedded store: memory that the journal adds up to, in one process.
+//!
+//! There is no second database that could disagree: a commit checks and changes the memory and queues its record under
+//! one lock, so that both have the same order, and answers once the record is on disk. What a caller is told is always
+//! durable, because every answer waits for its own record, which comes after all that it depends on.
+
+mod history;
+mod snapshot;
+mod state;
+mod waits;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+
+use super::{Changes, Clock, CommitError, Committed, Listed, Page, Seen, Store, StoreError};
+use crate::domain::{Approval, ApprovalId, Binding, Change, Decided, Fact, IdempotencyKey, Timestamp};
+use crate::journal::{self, Log, LogError, Ticket};
+use crate::wire;
+
+pub use snapshot::Compaction;
+pub use state::Limits;
+use state::State;
+use waits::Waits;
+
+#[derive(Clone)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    log: Log,
+    clock: Clock,
+    state: Mutex<State>,
+    waits: Arc<Waits>,
+    earlier_due: Notify,
+    dir: PathBuf,
+}
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Journal(#[from] journal::JournalError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("record {sequence} contradicts the journal before it")]
+    Contradiction {
+        sequence: u64,
+        #[source]
+        source: crate::domain::IllegalTransition,
+    },
+}
+
+impl Embedded {
+    /// Opens the journal and adds it up. Blocking; `clock` gets the time of the last record. Must be called within a
+    /// tokio runtime, which wakes the waiters.
+    pub fn open(
+        settings: journal::Settings,
+        limits: Limits,
+        clock: impl FnOnce(Timestamp) -> Clock,
+    ) -> Result<Self, OpenError> {
+        let dir = settings.dir.clone();
+        let log = Log::open(settings)?;
+        let (state, floor) = snapshot::restore(&log, &dir, limits)?;
+        let waits = Arc::new(Waits::default());
+        tokio::spawn(waits::follow(waits.clone(), log.subscribe()));
+        let shared =
+            Shared { clock: clock(floor), log, state: Mutex::new(state), waits, earlier_due: Notify::new(), dir };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The journal, for its readers.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.shared.log
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// How many approvals wait for people.
+    #[must_use]
+    pub fn pending_total(&self) -> usize {
+        self.shared.state().pending_total()
+    }
+
+    /// When the oldest approval that is still open was opened: nothing from then on may be removed from the journal.
+    #[must_use]
+    pub fn oldest_opening(&self) -> Option<Timestamp> {
+        self.shared.state().oldest_opening()
+    }
+
+    /// What writes snapshots, on a thread of its own.
+    #[must_use]
+    pub fn compaction(&self) -> Compaction {
+        Compaction::new(self.shared.clone())
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic between check and append leaves memory behind the journal by nothing: both happen after the check, and
+        // neither can panic half way (plain collections).
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Checks, records and applies in one step.
+    fn write(&self, fact: &Fact, payload: Vec<u8>, seen: Seen) -> Result<Ticket, CommitError> {
+        if !bears_on_state(fact) {
+            return Ok(self.log.append(fact, payload, self.clock.now())?);
+        }
+        let mut state = self.state();
+        let now = self.clock.now();
+        state.check(fact, seen, now)?;
+        let due = state.next_due();
+        let ticket = self.log.append(fact, payload, now)?;
+        // The record's time, as a replay will have it.
+        state
+            .apply(fact, ticket.sequence, Timestamp::from_micros(ticket.at_micros))
+            .map_err(|illegal| StoreError::Damaged { sequence: ticket.sequence, source: Box::new(illegal) })?;
+        // Only what changes an approval wakes those who wait for it: many may ask about one that stays as it is.
+        if let Some((id, _)) = fact.transition() {
+            self.waits.note(ticket.sequence, id);
+        }
+        let earlier = state.next_due().is_some_and(|next| due.is_none_or(|due| next < due));
+        drop(state);
+        if earlier {
+            self.earlier_due.notify_one();
+        }
+        Ok(ticket)
+    }
+
+    /// Waits until all that `sequence` shows is on disk.
+    async fn durable(&self, sequence: u64) -> Result<(), StoreError> {
+        if self.log.durable_through() >= sequence {
+            return Ok(());
+        }
+        self.log.wait_durable(sequence).await.map_err(unavailable)
+    }
+}
+
+/// Whether a fact changes anything but the journal.
+fn bears_on_state(fact: &Fact) -> bool {
+    match fact {
+        Fact::Decided(decided) => decided.change != Change::None || decided.idempotency_key.is_some(),
+        Fact::Moved(_) => true,
+        Fact::Started(_) | Fact::Refused(_) => false,
+    }
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}
+
+impl Store for Embedded {
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>> {
+        let kept = self.shared.state().approval(id).cloned();
+        async move {
+            match kept {
+                Some(kept) => self.shared.durable(kept.sequence).await.map(|()| Some(kept.approval)),
+                None => history::approval(self.shared.log.clone(), id).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn standing(&self, binding: Binding) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>> {
+        // Not awaited: whoever decides on it commits after it, and waits for that.
+        let standing = self.shared.state().standing(&binding).map(|kept| kept.approval.clone());
+        std::future::ready(Ok(standing)).boxed()
+    }
+
+    fn answered(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Arc<Decided>>, StoreError>> {
+        let now = self.now();
+        let answered = self.shared.state().answered(&key, now).map(|(decided, _)| decided);
+        std::future::ready(Ok(answered)).boxed()
+    }
+
+    fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>> {
+        async move {
+            let payload = wire::record::encode(&fact);
+            let ticket = self.shared.write(&fact, payload, seen)?;
+            ticket.durable().await.map_err(unavailable)?;
+            Ok(Committed::new(ticket.sequence))
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, page: &'a Page) -> BoxFuture<'a, Result<Listed, StoreError>> {
+        async move {
+            let now = self.now();
+            let (listed, through) = self.shared.state().list(page, now);
+            self.shared.durable(through).await?;
+            Ok(listed)
+        }
+        .boxed()
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Approval>>, StoreError>> {
+        std::future::ready(Ok(self.shared.state().due(now, limit))).boxed()
+    }
+
+    fn until_due(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let next = self.shared.state().next_due();
+            match next {
+                None => self.shared.earlier_due.notified().await,
+                Some(moment) => tokio::select! {
+                    () = self.shared.clock.nap_until(moment) => {}
+                    () = self.shared.earlier_due.notified() => {}
+                },
+            }
+        }
+        .boxed()
+    }
+
+    fn changes(&self, id: ApprovalId) -> Changes {
+        self.shared.waits.changes(id)
+    }
+}

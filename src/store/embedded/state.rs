@@ -1,0 +1,367 @@
+//! What the journal adds up to: every approval that still matters, what stands for each binding, what was answered under
+//! which idempotency key, and what time will change next.
+//!
+//! The same [`State::apply`] folds a live commit and a replayed record, so that there is no second way to get here. It is
+//! plain memory under the store's lock; nothing in it waits.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::{
+    Approval, ApprovalId, ApprovalState, Attributes, Binding, Change, Decided, EntityUid, Fact, IdempotencyKey,
+    IllegalTransition, Opening, Outcome, Query, Reason, Timestamp, Transition,
+};
+use crate::store::{CommitError, Listed, Page, Seen};
+
+/// How much of the past is kept at hand, and how much may be under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub pending_max: usize,
+    pub pending_per_principal_max: usize,
+    pub idempotency_keys_max: usize,
+    pub idempotency_retention: Duration,
+    /// Settled approvals stay in memory for so long; later reads go to the journal.
+    pub settled_retention: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pending_max: 2_000_000,
+            pending_per_principal_max: 100,
+            idempotency_keys_max: 100_000,
+            idempotency_retention: Duration::from_secs(300),
+            settled_retention: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// An approval and the record that made it what it is.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub approval: Arc<Approval>,
+    pub sequence: u64,
+}
+
+#[derive(Debug)]
+pub struct State {
+    limits: Limits,
+    approvals: BTreeMap<ApprovalId, Kept>,
+    standing: HashMap<Binding, ApprovalId>,
+    pending: HashMap<EntityUid, usize>,
+    pending_total: usize,
+    due: BTreeSet<(Timestamp, ApprovalId)>,
+    /// Settled approvals by the time they were settled, with their size.
+    settled: VecDeque<(Timestamp, ApprovalId, usize)>,
+    settled_bytes: usize,
+    answered: HashMap<IdempotencyKey, Answered>,
+    answers: VecDeque<(Timestamp, IdempotencyKey)>,
+}
+
+#[derive(Debug)]
+struct Answered {
+    decided: Arc<Decided>,
+    at: Timestamp,
+    sequence: u64,
+}
+
+/// How many old things one write cleans up: more than it can add, so that memory shrinks while work goes on.
+const FORGET_PER_WRITE: usize = 8;
+/// How many approvals one page looks at before it says that there may be more: writers wait meanwhile.
+const LIST_SCAN_MAX: usize = 2_000;
+/// Settled approvals kept at hand, however young: past it the oldest are left to the journal.
+const SETTLED_MAX: usize = 100_000;
+/// The same by the size of their queries.
+const SETTLED_BYTES_MAX: usize = 64 << 20;
+
+impl State {
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            approvals: BTreeMap::new(),
+            standing: HashMap::new(),
+            pending: HashMap::new(),
+            pending_total: 0,
+            due: BTreeSet::new(),
+            settled: VecDeque::new(),
+            settled_bytes: 0,
+            answered: HashMap::new(),
+            answers: VecDeque::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn approval(&self, id: ApprovalId) -> Option<&Kept> {
+        self.approvals.get(&id)
+    }
+
+    #[must_use]
+    pub fn standing(&self, binding: &Binding) -> Option<&Kept> {
+        self.approvals.get(self.standing.get(binding)?)
+    }
+
+    /// The decision remembered under a key, with the sequence of its record.
+    #[must_use]
+    pub fn answered(&self, key: &IdempotencyKey, now: Timestamp) -> Option<(Arc<Decided>, u64)> {
+        let answered = self.answered.get(key)?;
+        let remembered = !answered.at.after(self.limits.idempotency_retention).is_due(now);
+        remembered.then(|| (answered.decided.clone(), answered.sequence))
+    }
+
+    /// Approvals known, in the order of their ids, behind `after`; at most `limit`.
+    #[must_use]
+    pub fn known_after(&self, after: Option<ApprovalId>, limit: usize) -> Vec<ApprovalId> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.approvals.range((start, Bound::Unbounded)).take(limit).map(|(id, _)| *id).collect()
+    }
+
+    /// The records whose answers are remembered.
+    #[must_use]
+    pub fn answer_sequences(&self, now: Timestamp) -> HashSet<u64> {
+        let until = |answered: &Answered| answered.at.after(self.limits.idempotency_retention);
+        let remembered = self.answered.values().filter(|answered| !until(answered).is_due(now));
+        remembered.map(|answered| answered.sequence).collect()
+    }
+
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(moment, _)| *moment)
+    }
+
+    pub fn due(&self, now: Timestamp, limit: usize) -> Vec<Arc<Approval>> {
+        let moved = self.due.iter().take_while(|(moment, _)| moment.is_due(now)).take(limit);
+        moved.filter_map(|(_, id)| self.approvals.get(id)).map(|kept| kept.approval.clone()).collect()
+    }
+
+    /// The oldest record that an approval which is still open needs; `None` when none is.
+    #[must_use]
+    pub fn oldest_opening(&self) -> Option<Timestamp> {
+        let open = self.approvals.values().filter(|kept| !kept.approval.state.is_final());
+        open.map(|kept| kept.approval.opening.opened_at).min()
+    }
+
+    #[must_use]
+    pub fn pending_total(&self) -> usize {
+        self.pending_total
+    }
+
+    /// Newest first.
+    #[must_use]
+    pub fn list(&self, page: &Page, now: Timestamp) -> (Listed, u64) {
+        let end = page.before.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut listed = Listed::default();
+        let mut through = 0;
+        let newest_first = self.approvals.range((Bound::Unbounded, end)).rev();
+        for (looked_at, (id, kept)) in newest_first.enumerate() {
+            if listed.approvals.len() == page.size || looked_at == LIST_SCAN_MAX {
+                return (listed, through);
+            }
+            listed.more = Some(*id);
+            if page.shows(&kept.approval, now) {
+                through = through.max(kept.sequence);
+                listed.approvals.push(kept.approval.clone());
+            }
+        }
+        listed.more = None;
+        (listed, through)
+    }
+
+    /// Whether a fact may become true now. Nothing changes.
+    pub fn check(&self, fact: &Fact, seen: Seen, now: Timestamp) -> Result<(), CommitError> {
+        if let Fact::Decided(decided) = fact {
+            self.check_key(decided, now)?;
+            if let Change::Opened(opening) = &decided.change {
+                return self.check_opening(opening, seen, now);
+            }
+        }
+        let Some((id, transition)) = fact.transition() else { return self.check_repeated_grant(fact, seen, now) };
+        let kept = self.approvals.get(&id).ok_or(CommitError::Conflict)?;
+        if seen != Seen::Version(kept.approval.version) {
+            return Err(CommitError::Conflict);
+        }
+        // INVARIANT: once time has moved an approval on, nothing else can be written but that.
+        match kept.approval.due_at(now) {
+            Some(due) if due != *transition && !matches!(due, Transition::Reported(_)) => Err(CommitError::Conflict),
+            Some(_) | None => kept.approval.apply(transition).map(drop).map_err(|_| CommitError::Conflict),
+        }
+    }
+
+    /// INVARIANT: a granted ALLOW is repeated only while the grant is as its author saw it: a revocation, a report or a
+    /// deadline in between makes it a lost race.
+    fn check_repeated_grant(&self, fact: &Fact, seen: Seen, now: Timestamp) -> Result<(), CommitError> {
+        let Fact::Decided(decided) = fact else { return Ok(()) };
+        let (Some(_), Some(id), Outcome::Allow) = (decided.repeats, decided.approval, decided.outcome) else {
+            return Ok(());
+        };
+        let kept = self.approvals.get(&id).ok_or(CommitError::Conflict)?;
+        let unchanged = seen == Seen::Version(kept.approval.version) && kept.approval.due_at(now).is_none();
+        if unchanged { Ok(()) } else { Err(CommitError::Conflict) }
+    }
+
+    /// INVARIANT: one key, one answer. A decision under a key that was answered is a lost race, unless it was made in
+    /// sight of that answer.
+    fn check_key(&self, decided: &Decided, now: Timestamp) -> Result<(), CommitError> {
+        let Some(key) = key_of(decided) else { return Ok(()) };
+        match self.answered(&key, now) {
+            None => Ok(()),
+            Some((earlier, _)) if [decided.repeats, decided.follows].contains(&Some(earlier.id)) => Ok(()),
+            Some(_) => Err(CommitError::Conflict),
+        }
+    }
+
+    fn check_opening(&self, opening: &Opening, seen: Seen, now: Timestamp) -> Result<(), CommitError> {
+        let stands = self.standing(&opening.binding);
+        let is = stands.map(|kept| (kept.approval.id(), kept.approval.version));
+        let overdue = stands.is_some_and(|kept| kept.approval.due_at(now).is_some());
+        if seen != Seen::Slot(is) || overdue {
+            return Err(CommitError::Conflict);
+        }
+        let of_principal = self.pending.get(&opening.query.principal).copied().unwrap_or(0);
+        if of_principal >= self.limits.pending_per_principal_max {
+            let most = self.limits.pending_per_principal_max;
+            return Err(CommitError::TooMany { limit: "pending_per_principal_max", most });
+        }
+        if self.pending_total >= self.limits.pending_max {
+            return Err(CommitError::TooMany { limit: "pending_max", most: self.limits.pending_max });
+        }
+        Ok(())
+    }
+
+    /// Makes a fact true. Live, [`State::check`] came first; in a replay an error means that the journal contradicts
+    /// itself.
+    pub fn apply(&mut self, fact: &Fact, sequence: u64, at: Timestamp) -> Result<(), IllegalTransition> {
+        if let Fact::Decided(decided) = fact {
+            self.remember(decided, sequence, at);
+            if let Change::Opened(opening) = &decided.change {
+                self.open(opening.clone(), sequence);
+            }
+        }
+        if let Some((id, transition)) = fact.transition()
+            && let Some(kept) = self.approvals.get(&id)
+        {
+            let before = kept.approval.clone();
+            let after = Arc::new(before.apply(transition)?);
+            self.replace(&before, after, sequence, at);
+        }
+        self.forget(at);
+        Ok(())
+    }
+
+    fn open(&mut self, opening: Arc<Opening>, sequence: u64) {
+        let approval = Arc::new(Approval::opened(opening));
+        self.standing.insert(approval.opening.binding, approval.id());
+        *self.pending.entry(approval.opening.query.principal.clone()).or_default() += 1;
+        self.pending_total += 1;
+        self.schedule(&approval);
+        self.approvals.insert(approval.id(), Kept { approval, sequence });
+    }
+
+    fn replace(&mut self, before: &Approval, after: Arc<Approval>, sequence: u64, at: Timestamp) {
+        let was_pending = matches!(before.state, ApprovalState::Pending);
+        let is_pending = matches!(after.state, ApprovalState::Pending);
+        if was_pending && !is_pending {
+            self.no_longer_pending(&before.opening.query.principal);
+        }
+        if let Some(moment) = before.next_due() {
+            self.due.remove(&(moment, before.id()));
+        }
+        self.schedule(&after);
+        if after.state.is_final() && after.next_due().is_none() {
+            let bytes = after.opening.query.size();
+            self.settled_bytes += bytes;
+            self.settled.push_back((at, after.id(), bytes));
+        }
+        self.approvals.insert(after.id(), Kept { approval: after, sequence });
+    }
+
+    fn schedule(&mut self, approval: &Approval) {
+        if let Some(moment) = approval.next_due() {
+            self.due.insert((moment, approval.id()));
+        }
+    }
+
+    fn no_longer_pending(&mut self, principal: &EntityUid) {
+        self.pending_total = self.pending_total.saturating_sub(1);
+        if let Some(count) = self.pending.get_mut(principal) {
+            *count -= 1;
+            if *count == 0 {
+                self.pending.remove(principal);
+            }
+        }
+    }
+
+    fn remember(&mut self, decided: &Decided, sequence: u64, at: Timestamp) {
+        let Some(key) = key_of(decided) else { return };
+        // An attempt with the wrong approval is on record and does not displace the key's answer.
+        if decided.repeats.is_some() || decided.reason == Reason::BindingMismatch {
+            return;
+        }
+        self.answers.push_back((at, key.clone()));
+        self.answered.insert(key, Answered { decided: Arc::new(abridged(decided)), at, sequence });
+    }
+
+    /// Drops what nobody will ask memory for any more; the journal still has it.
+    fn forget(&mut self, now: Timestamp) {
+        for _ in 0..FORGET_PER_WRITE {
+            let old_answer = |(at, _): &mut (Timestamp, _)| at.after(self.limits.idempotency_retention).is_due(now);
+            let most = self.limits.idempotency_keys_max;
+            // A key may have several entries, one for each time that it was still PENDING.
+            let crowded = self.answered.len() > most || self.answers.len() > 2 * most;
+            if let Some((at, key)) = self.answers.pop_front_if(|first| crowded || old_answer(first))
+                && self.answered.get(&key).is_some_and(|answered| answered.at == at)
+            {
+                self.answered.remove(&key);
+            }
+            let many = self.settled.len() > SETTLED_MAX || self.settled_bytes > SETTLED_BYTES_MAX;
+            let old = |(at, ..): &mut (Timestamp, _, _)| many || at.after(self.limits.settled_retention).is_due(now);
+            if let Some((_, id, bytes)) = self.settled.pop_front_if(old) {
+                self.settled_bytes = self.settled_bytes.saturating_sub(bytes);
+                self.drop_settled(id);
+            }
+        }
+    }
+
+    fn drop_settled(&mut self, id: ApprovalId) {
+        let Some(kept) = self.approvals.get(&id) else { return };
+        if !kept.approval.state.is_final() || kept.approval.next_due().is_some() {
+            return;
+        }
+        let binding = kept.approval.opening.binding;
+        if self.standing.get(&binding) == Some(&id) {
+            self.standing.remove(&binding);
+        }
+        self.approvals.remove(&id);
+    }
+}
+
+/// A decision without what may be large: what is left is enough to repeat its answer.
+fn abridged(decided: &Decided) -> Decided {
+    let query = &decided.query;
+    let query = Query {
+        principal: query.principal.clone(),
+        on_behalf_of: query.on_behalf_of.clone(),
+        action: query.action.clone(),
+        resource: query.resource.clone(),
+        context: Attributes::new(),
+        environment: Attributes::new(),
+        entities: Vec::new(),
+    };
+    Decided {
+        query: Arc::new(query),
+        determining: Vec::new(),
+        errors: Vec::new(),
+        obligations: Vec::new(),
+        justification: None,
+        change: Change::None,
+        ..decided.clone()
+    }
+}
+
+/// The key of a decision within its caller.
+fn key_of(decided: &Decided) -> Option<IdempotencyKey> {
+    let key = decided.idempotency_key.clone()?;
+    Some(IdempotencyKey { caller: decided.caller.uid.clone(), key })
+}

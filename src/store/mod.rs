@@ -1,0 +1,165 @@
+//! Where approvals live: one contract for one process with its journal ([`Embedded`]) and, later, for many replicas with
+//! Redis.
+//!
+//! A store does not decide anything. It keeps what [`crate::domain`] says must become true, and makes each
+//! [`Store::commit`] atomic: either the fact is durable, applied and in order, or nothing happened. Every write compares
+//! what its author saw with what is, and every deadline is judged by the store's own clock at that moment.
+
+pub mod clock;
+pub mod embedded;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::{
+    Approval, ApprovalId, ApprovalState, Binding, Decided, EntityUid, Fact, IdempotencyKey, Timestamp,
+};
+use crate::journal::AppendError;
+
+pub use clock::{Clock, Jump, ManualClock};
+pub use embedded::Embedded;
+
+/// The contract. Reads return only what is durable.
+pub trait Store: Send + Sync + 'static {
+    /// The only clock that decides.
+    fn now(&self) -> Timestamp;
+
+    /// The approval of that id, also long after it was settled.
+    fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>>;
+
+    /// The latest approval for a binding, while it still bears on new queries.
+    fn standing(&self, binding: Binding) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>>;
+
+    /// What was answered under an idempotency key, while it is remembered.
+    fn answered(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Arc<Decided>>, StoreError>>;
+
+    /// Makes a fact true and durable, if `seen` still holds.
+    fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>>;
+
+    /// One page of approvals, newest first.
+    fn list<'a>(&'a self, page: &'a Page) -> BoxFuture<'a, Result<Listed, StoreError>>;
+
+    /// Approvals that time has moved on by `now`, at most `limit`.
+    fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Approval>>, StoreError>>;
+
+    /// Sleeps until something may be due.
+    fn until_due(&self) -> BoxFuture<'_, ()>;
+
+    /// Tells when the approval may have changed. Take it before reading, so that no change falls in between.
+    fn changes(&self, id: ApprovalId) -> Changes;
+}
+
+/// What the author of a write looked at. A commit whose `Seen` is no longer true is a [`CommitError::Conflict`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing that matters: the fact changes no approval.
+    Nothing,
+    /// This version of the approval that the fact moves.
+    Version(u64),
+    /// What stood for the binding when a new approval was decided on.
+    Slot(Option<(ApprovalId, u64)>),
+}
+
+/// INVARIANT: exists only for a fact that is durable. Made by stores alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    sequence: u64,
+}
+
+impl Committed {
+    fn new(sequence: u64) -> Self {
+        Self { sequence }
+    }
+
+    /// The fact's place in the journal.
+    #[must_use]
+    pub const fn sequence(self) -> u64 {
+        self.sequence
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the store is out of reach")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("record {sequence} in the journal cannot be understood")]
+    Damaged {
+        sequence: u64,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Somebody else was faster, or time was. Look again and decide again.
+    #[error("the approval changed meanwhile")]
+    Conflict,
+    #[error("`{limit}` is {most}")]
+    TooMany { limit: &'static str, most: usize },
+    #[error("too many records are waiting for the disk")]
+    Busy,
+    /// The fact is larger than the journal takes.
+    #[error("a record of {bytes} bytes is over the limit of {limit}")]
+    TooLarge { bytes: usize, limit: usize },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<AppendError> for CommitError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Busy => Self::Busy,
+            AppendError::TooLarge { bytes, limit } => Self::TooLarge { bytes, limit },
+            AppendError::Full | AppendError::Failed => Self::Store(StoreError::Unavailable(Box::new(error))),
+        }
+    }
+}
+
+/// Which approvals, and from where.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Empty: every state.
+    pub states: Vec<&'static str>,
+    pub principal: Option<EntityUid>,
+    pub action: Option<EntityUid>,
+    pub resource: Option<EntityUid>,
+    /// Only approvals older than this one.
+    pub before: Option<ApprovalId>,
+    /// At most so many.
+    pub size: usize,
+}
+
+impl Page {
+    /// Whether an approval belongs on it.
+    #[must_use]
+    pub fn shows(&self, approval: &Approval, now: Timestamp) -> bool {
+        let query = &approval.opening.query;
+        let matches = |wanted: &Option<EntityUid>, is: &EntityUid| wanted.as_ref().is_none_or(|wanted| wanted == is);
+        let state: ApprovalState = approval.state_at(now);
+        (self.states.is_empty() || self.states.contains(&state.name()))
+            && matches(&self.principal, &query.principal)
+            && matches(&self.action, &query.action)
+            && matches(&self.resource, &query.resource)
+    }
+}
+
+/// One page. `more` names the last approval looked at, where there may be more behind it.
+#[derive(Debug, Clone, Default)]
+pub struct Listed {
+    pub approvals: Vec<Arc<Approval>>,
+    pub more: Option<ApprovalId>,
+}
+
+/// Resolves when an approval may have changed.
+pub struct Changes(tokio::sync::watch::Receiver<()>);
+
+impl Changes {
+    /// Waits for the next change after the last call (or after it was taken). A store that closes counts as a change:
+    /// the next read says what is the matter.
+    pub async fn changed(&mut self) {
+        // An error means that the sender is gone, which is a change like any other.
+        let _ = self.0.changed().await;
+    }
+}
