@@ -1,0 +1,231 @@
+//! May this principal do this? The one way to an answer for all callers: unary, batch and stream.
+//!
+//! ```text
+//! admit: who asks, may he ask this, what exactly is asked, its binding
+//! answer: what stands + what the policies say -> decide() -> one commit -> the answer
+//! wait: while PENDING, sleep until the approval changes, then answer anew
+//! ```
+
+mod admit;
+mod fact;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::admit::Admitted;
+use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
+use crate::domain::{
+    Approval, ApprovalId, ApprovalState, Attributes, Binding, Circumstances, Decided, Decision, Effect, Entity,
+    EntityUid, IdempotencyKey, Outcome, Reason, Standing, decide,
+};
+use crate::store::{CommitError, Committed};
+
+/// A query as it arrives at the edge.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub principal: AskedPrincipal,
+    pub action: EntityUid,
+    pub resource: EntityUid,
+    pub context: Attributes,
+    pub environment: Attributes,
+    pub entities: Vec<Entity>,
+    pub justification: Option<Arc<str>>,
+    pub approval: Option<ApprovalId>,
+    /// How long the answer may wait for people.
+    pub wait: Duration,
+    pub idempotency_key: Option<Arc<str>>,
+}
+
+/// In whose name the caller asks.
+#[derive(Clone)]
+pub enum AskedPrincipal {
+    Caller,
+    /// Takes `authorize_as`.
+    Named(EntityUid),
+    /// The principal's own token, forwarded.
+    Token(Arc<str>),
+}
+
+impl std::fmt::Debug for AskedPrincipal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Caller => f.write_str("Caller"),
+            Self::Named(uid) => f.debug_tuple("Named").field(uid).finish(),
+            Self::Token(_) => f.write_str("Token(***)"),
+        }
+    }
+}
+
+/// An answer that is on record.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// All that went into it.
+    pub decided: Arc<Decided>,
+    /// The approval after it. Absent where the caller named one that is not for this query.
+    pub approval: Option<Arc<Approval>>,
+    /// The proof that the record is durable.
+    pub committed: Committed,
+}
+
+impl Service {
+    /// Decides a query, waiting for people if asked to.
+    pub async fn authorize(&self, caller: &Caller, ask: Ask) -> Result<Answer, Refusal> {
+        let wait = ask.wait.min(self.shared.limits.wait_max);
+        // On the heap, so that a call that waits does not hold the room that deciding took.
+        let mut asked = Box::pin(self.admit(caller, ask)).await?;
+        let first = Box::pin(self.answer(&asked)).await?;
+        if wait.is_zero() || first.decided.outcome != Outcome::Pending {
+            return Ok(first);
+        }
+        let Some(id) = first.decided.approval else { return Ok(first) };
+        match self.settled(&asked.caller, id, Instant::now() + wait).await? {
+            Waited::Settled => {
+                asked.approval = Some(id);
+                Box::pin(self.answer(&asked)).await
+            }
+            Waited::TimedOut => {
+                // Votes may have come in meanwhile: the approval as it is now, under the answer that is on record.
+                let approval = self.shared.store.approval(id).await?;
+                Ok(Answer { approval, ..first })
+            }
+        }
+    }
+
+    /// Waits until an approval is no longer pending.
+    async fn settled(&self, caller: &Caller, id: ApprovalId, end: Instant) -> Result<Waited, Refusal> {
+        let most = self.shared.limits.waits_max;
+        let _place = self.shared.waits.try_acquire().map_err(|_| Refusal::Exhausted { limit: "waits_max", most })?;
+        let mut stopping = self.shared.stopping.clone();
+        loop {
+            let mut changes = self.shared.store.changes(id);
+            let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
+            let now = self.shared.store.now();
+            if caller.expires_at.is_due(now) {
+                return Err(Refusal::TokenExpired);
+            }
+            if approval.state_at(now) != ApprovalState::Pending {
+                return Ok(Waited::Settled);
+            }
+            let token_left = now.until(caller.expires_at);
+            tokio::select! {
+                () = changes.changed() => {}
+                () = tokio::time::sleep_until(end) => return Ok(Waited::TimedOut),
+                () = tokio::time::sleep(token_left) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::ShuttingDown),
+            }
+        }
+    }
+
+    /// One decision, committed. Decides anew whenever somebody else was faster.
+    async fn answer(&self, asked: &Admitted) -> Result<Answer, Refusal> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.try_answer(asked).await {
+                Err(Refusal::Contention) => {}
+                answered => return answered,
+            }
+        }
+        Err(Refusal::Contention)
+    }
+
+    async fn try_answer(&self, asked: &Admitted) -> Result<Answer, Refusal> {
+        let earlier = self.earlier(asked).await?;
+        let standing = self.standing(asked, earlier.as_deref()).await?;
+        let now = self.shared.store.now();
+        let evaluation =
+            self.shared.engine.current().evaluate(&asked.query, &asked.principal, &asked.caller.identity, now)?;
+        let mut around =
+            Circumstances { binding: asked.binding, standing, justified: asked.justification.is_some(), earlier, now };
+        let mut decision = decide(&evaluation, &around);
+        if let (Effect::Open(_), Standing::ById(_)) = (decision.effect(), &around.standing) {
+            // The approval named does not cover what today's gates demand. What stands for the query now might.
+            around.standing = self.standing_for(asked.binding).await?;
+            decision = decide(&evaluation, &around);
+        }
+        let planned = self.plan(asked, evaluation, &decision, &around);
+        match self.shared.store.commit(planned.fact, planned.seen).await {
+            Ok(committed) => Ok(Answer { decided: planned.decided, approval: planned.approval, committed }),
+            Err(CommitError::Conflict) => Err(Refusal::Contention),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What was answered under the call's idempotency key.
+    async fn earlier(&self, asked: &Admitted) -> Result<Option<Arc<Decided>>, Refusal> {
+        let Some(key) = asked.idempotency_key.clone() else { return Ok(None) };
+        let key = IdempotencyKey { caller: asked.caller.identity.uid.clone(), key };
+        let earlier = self.shared.store.answered(key).await?;
+        match earlier {
+            Some(earlier) if earlier.binding != asked.binding => Err(Refusal::KeyReused),
+            earlier => Ok(earlier),
+        }
+    }
+
+    /// The approval that bears on the query: the one named, the one that the earlier answer under this key was about,
+    /// or the latest for its binding.
+    async fn standing(&self, asked: &Admitted, earlier: Option<&Decided>) -> Result<Standing, Refusal> {
+        let named = asked.approval.or_else(|| earlier.and_then(|earlier| earlier.approval));
+        let Some(id) = named else { return self.standing_for(asked.binding).await };
+        let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
+        Ok(Standing::ById(self.as_of_now(approval).await?))
+    }
+
+    async fn standing_for(&self, binding: Binding) -> Result<Standing, Refusal> {
+        match self.shared.store.standing(binding).await? {
+            None => Ok(Standing::None),
+            Some(approval) => Ok(Standing::ByBinding(self.as_of_now(approval).await?)),
+        }
+    }
+}
+
+enum Waited {
+    Settled,
+    /// Still pending when the caller's time was up.
+    TimedOut,
+}
+
+/// The sentence that goes with an answer.
+#[must_use]
+pub fn message(decided: &Decided, approval: Option<&Approval>) -> String {
+    let policies = || decided.determining.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match decided.reason {
+        Reason::Permitted => "permitted".into(),
+        Reason::Granted => "countersigned: do exactly this, now".into(),
+        Reason::ApprovalRequired => pending_message(approval),
+        Reason::JustificationRequired => "say why in `justification`: a gate requires it".into(),
+        Reason::Forbidden => format!("forbidden by {}; no approval can lift this", policies()),
+        Reason::NotPermitted => "no policy permits this".into(),
+        Reason::EvaluationError => "a policy that could forbid this could not be evaluated".into(),
+        Reason::BindingMismatch => "the approval named is for another action; this is on record as tampering".into(),
+        Reason::ApprovalRejected => "the reviewers said no".into(),
+        Reason::ApprovalExpired => "nobody countersigned in time".into(),
+        Reason::ApprovalCancelled => "the request was taken back".into(),
+        Reason::ApprovalRevoked => "the approval was taken back".into(),
+        Reason::GrantConsumed => "the approval has been used; it serves once".into(),
+        Reason::GrantLapsed => "the approval was not used in time".into(),
+    }
+}
+
+fn pending_message(approval: Option<&Approval>) -> String {
+    let Some(approval) = approval else { return "people must countersign this".into() };
+    let waiting = approval.opening.requirement.gates().iter().map(|gate| {
+        let reviewers: Vec<String> = gate.reviewers.iter().map(ToString::to_string).collect();
+        let have = approval.approvers(gate, |_| true);
+        format!("{have} of {} from {} (gate {})", gate.quorum.get(), reviewers.join(", "), gate.id)
+    });
+    format!("waiting for {}; until {}", waiting.collect::<Vec<_>>().join(" and "), approval.opening.deadline)
+}
+
+impl Answer {
+    /// The outcome.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.decided.outcome
+    }
+}
+
+/// The parts of a decision that go on record. Here, so that nobody else takes a [`Decision`] apart.
+fn parts(decision: &Decision) -> (Outcome, Reason) {
+    (decision.outcome(), decision.reason())
+}

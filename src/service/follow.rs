@@ -1,0 +1,247 @@
+//! The journal's readers: `Subscribe` follows it, `Audit` searches it.
+//!
+//! A reader holds a place, not a queue: it reads from disk when its client has taken what came before, so that one that
+//! lags loses nothing and one that never reads costs a few hundred bytes. Disk reads happen on blocking threads.
+
+mod cursor;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+pub use self::cursor::Cursor;
+use super::{Caller, Refusal, Service};
+use crate::domain::{GuardAction, Guarded, Record, Timestamp};
+use crate::journal::{Filter, Log, LogError, RawRecord, ReadError, Search};
+
+/// Records and bytes that one subscription takes from disk at a time: all that it holds.
+const CHUNK_RECORDS: usize = 64;
+const CHUNK_BYTES: usize = 16 << 10;
+
+/// Where a subscription starts.
+#[derive(Debug, Clone)]
+pub enum Start {
+    Now,
+    Beginning,
+    After(Cursor),
+}
+
+/// What a follower is given: a record, or a sign of life.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub cursor: Cursor,
+    pub record: Option<Record>,
+}
+
+/// One subscription.
+pub struct Follower {
+    service: Service,
+    filter: Filter,
+    expires_at: Timestamp,
+    /// The last record looked at.
+    place: Cursor,
+    /// What was read and not looked at yet; unparsed, which takes a fraction of the room.
+    ready: VecDeque<RawRecord>,
+    durable: watch::Receiver<u64>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Service {
+    /// Follows the journal from a place.
+    pub async fn subscribe(&self, caller: &Caller, filter: Filter, start: Start) -> Result<Follower, Refusal> {
+        self.guard(caller, GuardAction::Subscribe, Guarded::Service)?;
+        let permit = self.reader()?;
+        let durable = self.shared.log.subscribe();
+        let place = self.place(start).await?;
+        Ok(Follower {
+            service: self.clone(),
+            filter,
+            expires_at: caller.expires_at,
+            place,
+            ready: VecDeque::new(),
+            durable,
+            _permit: permit,
+        })
+    }
+
+    /// One page of the past, at most `limit` records, with the cursor of each.
+    pub async fn audit(&self, caller: &Caller, mut search: Search, after: Option<Cursor>) -> Result<Audit, Refusal> {
+        self.guard(caller, GuardAction::Audit, Guarded::Service)?;
+        let permit = self.reader()?;
+        if search.from >= search.until {
+            return Err(Refusal::invalid("until", "not after `from`"));
+        }
+        if let Some(cursor) = after {
+            self.check_cursor(&cursor).await?;
+            search.after = Some(cursor.sequence);
+        }
+        let (expires_at, ready) = (caller.expires_at, VecDeque::new());
+        let mut audit = Audit { service: self.clone(), search, expires_at, ready, ended: false, _permit: permit };
+        // The first step is taken here, so that what is wrong with it is the answer to the call.
+        audit.read_on().await?;
+        Ok(audit)
+    }
+
+    fn reader(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let most = self.shared.limits.subscribers_max;
+        let over = |_| Refusal::Exhausted { limit: "subscribers_max", most };
+        Arc::clone(&self.shared.followers).try_acquire_owned().map_err(over)
+    }
+
+    async fn place(&self, start: Start) -> Result<Cursor, Refusal> {
+        match start {
+            Start::Now => {
+                let head = self.shared.log.head();
+                Ok(Cursor::new(head.sequence, &head.chain))
+            }
+            Start::Beginning => {
+                let (first, head) = (self.shared.log.first_sequence(), self.shared.log.head());
+                // With nothing to read, the place is told to the client, who must be able to come back with it.
+                let empty = head.sequence < first;
+                Ok(if empty { Cursor::new(head.sequence, &head.chain) } else { Cursor::before(first) })
+            }
+            Start::After(cursor) => {
+                self.check_cursor(&cursor).await?;
+                Ok(cursor)
+            }
+        }
+    }
+
+    /// A cursor must be of this journal, and of a record that it still has.
+    async fn check_cursor(&self, cursor: &Cursor) -> Result<(), Refusal> {
+        let foreign = || Refusal::invalid("cursor", "not a cursor of this journal");
+        let sequence = cursor.sequence;
+        if cursor.is_start() {
+            // Handed out only before the oldest record of its day.
+            return if sequence < self.shared.log.first_sequence() { Ok(()) } else { Err(foreign()) };
+        }
+        if sequence > self.shared.log.durable_through() {
+            return Err(foreign());
+        }
+        let raw = self.on_disk(move |log| log.read_raw(sequence, 1, 1)).await?;
+        match raw.first() {
+            Some(record) if *cursor == Cursor::new(sequence, &record.chain) => Ok(()),
+            Some(_) | None => Err(foreign()),
+        }
+    }
+
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Log) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let log = self.shared.log.clone();
+        let read = tokio::task::spawn_blocking(move || read(&log)).await.map_err(Refusal::unavailable)?;
+        read.map_err(unreadable)
+    }
+}
+
+/// One audit, read step by step as its client takes it.
+pub struct Audit {
+    service: Service,
+    search: Search,
+    expires_at: Timestamp,
+    ready: VecDeque<(Cursor, Record)>,
+    ended: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Audit {
+    /// The next record; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<(Cursor, Record)>, Refusal> {
+        loop {
+            if let Some(found) = self.ready.pop_front() {
+                return Ok(Some(found));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            self.service.may_go_on(self.expires_at)?;
+            self.read_on().await?;
+        }
+    }
+
+    async fn read_on(&mut self) -> Result<(), Refusal> {
+        let search = self.search.clone();
+        let found = self.service.on_disk(move |log| log.search(&search)).await?;
+        let placed = |(record, chain): (Record, _)| (Cursor::new(record.sequence, &chain), record);
+        self.ready = found.records.into_iter().map(placed).collect();
+        self.search.limit = self.search.limit.saturating_sub(self.ready.len());
+        self.search.after = found.more;
+        self.ended = found.more.is_none() || self.search.limit == 0;
+        Ok(())
+    }
+}
+
+impl Follower {
+    /// The next record that passes the filter, or a heartbeat; an error ends the subscription.
+    pub async fn next(&mut self) -> Result<Event, Refusal> {
+        let mut stopping = self.service.shared.stopping.clone();
+        let heartbeat = tokio::time::sleep(self.service.limits().heartbeat);
+        tokio::pin!(heartbeat);
+        loop {
+            self.service.may_go_on(self.expires_at)?;
+            if let Some(event) = self.take_ready()? {
+                return Ok(event);
+            }
+            let sign_of_life = Event { cursor: self.place.clone(), record: None };
+            if heartbeat.is_elapsed() {
+                return Ok(sign_of_life);
+            }
+            if self.read_on().await? {
+                continue;
+            }
+            tokio::select! {
+                changed = self.durable.changed() => changed.map_err(|_| Refusal::ShuttingDown)?,
+                () = &mut heartbeat => return Ok(sign_of_life),
+                _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::ShuttingDown),
+            }
+        }
+    }
+
+    /// The next of the records read that passes the filter.
+    fn take_ready(&mut self) -> Result<Option<Event>, Refusal> {
+        while let Some(raw) = self.ready.pop_front() {
+            let record = raw.parse().map_err(unreadable)?;
+            self.place = Cursor::new(raw.sequence, &raw.chain);
+            if self.filter.passes(&record) {
+                return Ok(Some(Event { cursor: self.place.clone(), record: Some(record) }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the next chunk from disk; false where there is none yet.
+    async fn read_on(&mut self) -> Result<bool, Refusal> {
+        let from = self.place.sequence.saturating_add(1);
+        if *self.durable.borrow_and_update() < from {
+            return Ok(false);
+        }
+        let chunk = self.service.on_disk(move |log| log.read_raw(from, CHUNK_RECORDS, CHUNK_BYTES));
+        self.ready = chunk.await?.into();
+        Ok(!self.ready.is_empty())
+    }
+}
+
+impl Service {
+    /// Whether a stream may live on.
+    fn may_go_on(&self, expires_at: Timestamp) -> Result<(), Refusal> {
+        if *self.shared.stopping.borrow() {
+            return Err(Refusal::ShuttingDown);
+        }
+        if expires_at.is_due(self.shared.store.now()) {
+            return Err(Refusal::TokenExpired);
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(error: LogError) -> Refusal {
+    match error {
+        LogError::Read(ReadError::Trimmed { .. }) => Refusal::CursorTrimmed,
+        LogError::Read(_) | LogError::Unreadable { .. } | LogError::Snapshot(_) => Refusal::Internal(Box::new(error)),
+    }
+}
+
+/// The order of an audit.
+pub use crate::journal::Order as AuditOrder;

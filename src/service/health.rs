@@ -1,0 +1,34 @@
+//! Whether each thing that answers rest on is well.
+
+use super::Service;
+use crate::service::Refusal;
+
+/// One dependency, by the name under which its health is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    /// `journal`, `policies`, or `issuer.<name>`.
+    pub name: String,
+    pub serving: bool,
+}
+
+/// A place that no record has; asked for to see whether the journal still answers.
+const PROBE_RECORDS: usize = 1;
+
+impl Service {
+    /// The state of every dependency. Cheap; called every second.
+    pub async fn health(&self) -> Vec<Dependency> {
+        let issuers = self.shared.verifier.health().into_iter();
+        let mut all: Vec<Dependency> = issuers
+            .map(|issuer| Dependency { name: format!("issuer.{}", issuer.name), serving: issuer.ready })
+            .collect();
+        all.push(Dependency { name: "journal".into(), serving: self.journal_answers().await.is_ok() });
+        // A snapshot is in force whenever a server runs: a broken set never replaces a good one.
+        all.push(Dependency { name: "policies".into(), serving: true });
+        all
+    }
+
+    async fn journal_answers(&self) -> Result<(), Refusal> {
+        let last = self.shared.log.durable_through().max(1);
+        self.on_disk(move |log| log.read_raw(last.max(log.first_sequence()), PROBE_RECORDS, 1)).await.map(drop)
+    }
+}

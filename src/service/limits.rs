@@ -1,0 +1,60 @@
+//! Every limit of the service, by name. Past one of them the caller gets RESOURCE_EXHAUSTED or INVALID_ARGUMENT that
+//! names it, and nobody else notices.
+
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a grant for one use can be redeemed.
+    pub redeem_within: Duration,
+    /// How long after its use a grant's outcome can be reported before it counts as unknown.
+    pub outcome_lease: Duration,
+    /// The longest that one call may wait; clients ask again.
+    pub wait_max: Duration,
+    /// Calls that wait at the same time.
+    pub waits_max: usize,
+    /// Streams of `Subscribe` and `Audit` at the same time.
+    pub subscribers_max: usize,
+    /// Silence on a subscription after which a heartbeat says where it is.
+    pub heartbeat: Duration,
+    /// One query, as it is encoded; a record must hold it with the identities of who asks.
+    pub query_bytes_max: usize,
+    pub batch_queries_max: usize,
+    /// All queries of a batch together; an answer that cannot be sent would be lost after it took effect.
+    pub batch_bytes_max: usize,
+    /// Queries of one `AuthorizeStream` under way at the same time.
+    pub stream_queries_max: usize,
+    pub entities_max: usize,
+    pub justification_chars_max: usize,
+    pub comment_chars_max: usize,
+    pub idempotency_key_chars_max: usize,
+    pub page_size_max: usize,
+    pub page_size_default: usize,
+    pub audit_records_max: usize,
+    pub audit_records_default: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            redeem_within: Duration::from_secs(3_600),
+            outcome_lease: Duration::from_secs(900),
+            wait_max: Duration::from_secs(55),
+            waits_max: 200_000,
+            subscribers_max: 20_000,
+            heartbeat: Duration::from_secs(15),
+            query_bytes_max: 256 << 10,
+            batch_queries_max: 100,
+            batch_bytes_max: 1 << 20,
+            stream_queries_max: 256,
+            entities_max: 100,
+            justification_chars_max: 2_000,
+            comment_chars_max: 2_000,
+            idempotency_key_chars_max: 128,
+            page_size_max: 200,
+            page_size_default: 50,
+            audit_records_max: 10_000,
+            audit_records_default: 1_000,
+        }
+    }
+}

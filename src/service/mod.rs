@@ -1,0 +1,140 @@
+//! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`withdraw`] (cancel and revoke),
+//! [`report`], [`read`], [`follow`] (the stream and the audit), [`expire`] (what time makes due).
+//!
+//! Everything comes in parsed and goes out as domain values; there is no gRPC in here. Each use case is the same few
+//! steps: who calls, may he, what stands, what the domain says, one commit, the answer.
+
+pub mod authorize;
+pub mod caller;
+pub mod expire;
+pub mod follow;
+mod guard;
+pub mod health;
+pub mod limits;
+pub mod read;
+mod refusal;
+pub mod report;
+pub mod review;
+mod strangers;
+pub mod withdraw;
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::domain::{Fact, Moved, Opening, PolicyDigest, Refused, Started, Timestamp, Transition};
+use crate::engine::Engine;
+use crate::identity::Verifier;
+use crate::journal::Log;
+use crate::store::{Committed, Seen, Store};
+
+pub use caller::{Caller, RequestId};
+pub use limits::Limits;
+pub use refusal::Refusal;
+
+/// How often a decision is made anew when others keep changing what it rests on. Each loss means that somebody else
+/// won, so that this many losses mean this many changes to one approval during one call.
+const ATTEMPTS_MAX: usize = 64;
+
+/// The use cases and all that they need. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    log: Log,
+    engine: Arc<Engine>,
+    verifier: Arc<Verifier>,
+    limits: Limits,
+    waits: Semaphore,
+    followers: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
+    admitted: guard::Admitted,
+    strangers: strangers::Strangers,
+}
+
+impl Service {
+    /// `stopping` turns true when the server is asked to stop: waits and streams end then.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        log: Log,
+        engine: Arc<Engine>,
+        verifier: Arc<Verifier>,
+        limits: Limits,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let waits = Semaphore::new(limits.waits_max);
+        let admitted = guard::Admitted::new(guard::ADMITTED_CALLERS_MAX);
+        let followers = Arc::new(Semaphore::new(limits.subscribers_max));
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                log,
+                engine,
+                verifier,
+                limits,
+                waits,
+                followers,
+                stopping,
+                admitted,
+                strangers: strangers::Strangers::default(),
+            }),
+        }
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// The time by the only clock that decides.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.store.now()
+    }
+
+    /// Puts the start of a server on record.
+    pub async fn record_start(&self, version: &str) -> Result<Committed, Refusal> {
+        let started = Started { version: version.into(), digest: self.digest() };
+        Ok(self.shared.store.commit(Fact::Started(started), Seen::Nothing).await?)
+    }
+
+    /// The digest of the policies in force.
+    #[must_use]
+    pub fn digest(&self) -> PolicyDigest {
+        self.shared.engine.current().digest()
+    }
+
+    /// Puts a refused call on record. It does not wait for the disk: the refusal stands with or without it.
+    pub fn record_refusal(&self, mut refused: Refused) {
+        if refused.caller.is_none() {
+            if !self.shared.strangers.admit(self.shared.store.now()) {
+                return;
+            }
+            // A stranger does not choose under which approval he is filed.
+            refused.approval = None;
+        }
+        let method = refused.method.clone();
+        let fact = Fact::Refused(refused);
+        let payload = crate::wire::record::encode(&fact);
+        if let Err(error) = self.shared.log.append(&fact, payload, self.shared.store.now()) {
+            tracing::warn!(%error, refused.method = %method, "a refusal could not be put on record");
+        }
+    }
+
+    /// The fact that something happened to an approval.
+    fn moved(opening: &Opening, transition: Transition, request_id: &RequestId) -> Fact {
+        Fact::Moved(Moved {
+            approval: opening.id,
+            binding: opening.binding,
+            principal: opening.query.principal.clone(),
+            action: opening.query.action.clone(),
+            resource: opening.query.resource.clone(),
+            transition,
+            request_id: request_id.0.clone(),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! Why a call is not answered: one enum, two texts. The code, the reason and the message are for the client and hold
+//! nothing internal; the source is for the log. `grpc::status` maps every variant to a code, exhaustively.
+
+use std::borrow::Cow;
+use std::error::Error;
+
+use crate::domain::ApprovalState;
+use crate::engine::QueryError;
+use crate::identity;
+use crate::store::{CommitError, StoreError};
+
+/// Paths and messages quote names of the caller's choice. They go into headers and records, so they are cut.
+const FIELD_CHARS_MAX: usize = 200;
+const MESSAGE_CHARS_MAX: usize = 500;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The credential is no proof of anybody.
+    #[error("{0}")]
+    Unauthenticated(identity::Refusal),
+    /// The keys to check the credential with are out of reach.
+    #[error("{0}")]
+    KeysUnavailable(identity::Refusal),
+    /// The credential was good and has expired during the call.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// Known, and not allowed to ask this.
+    #[error("{message}")]
+    PermissionDenied { reason: &'static str, message: Cow<'static, str> },
+    #[error("{message}")]
+    Invalid { field: String, message: Cow<'static, str> },
+    /// There is no such approval, or not for this caller.
+    #[error("no such approval, or not one that the caller may see")]
+    NotFound,
+    /// Too late: the approval is settled.
+    #[error("the approval is already {}", .0.name())]
+    Settled(ApprovalState),
+    /// The approval is not in a state in which this can be done.
+    #[error("the approval is {}", .0.name())]
+    NotSettled(ApprovalState),
+    #[error("the idempotency key was used for another query")]
+    KeyReused,
+    /// The journal does not reach back that far any more.
+    #[error("the journal no longer has what comes after this cursor; start again without one")]
+    CursorTrimmed,
+    #[error("the approval is for another binding than the one reviewed; look at it again")]
+    BindingMismatch,
+    /// Others were faster, again and again.
+    #[error("the approval kept changing; try again")]
+    Contention,
+    #[error("over the limit `{limit}` of {most}")]
+    Exhausted { limit: &'static str, most: usize },
+    /// The disk is slower than the callers.
+    #[error("too many records are waiting for the disk; try again later")]
+    Overloaded,
+    #[error("the server is not able to answer safely at the moment")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    #[error("internal error")]
+    Internal(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl Refusal {
+    pub(crate) fn invalid(field: impl Into<String>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid { field: cut(field.into(), FIELD_CHARS_MAX), message: cut_text(message.into()) }
+    }
+
+    pub(crate) fn denied(reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::PermissionDenied { reason, message: message.into() }
+    }
+
+    pub(crate) fn unavailable(source: impl Error + Send + Sync + 'static) -> Self {
+        Self::Unavailable(Box::new(source))
+    }
+
+    /// The stable machine code, as in `ErrorInfo.reason`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(refusal) | Self::KeysUnavailable(refusal) => refusal.reason.code(),
+            Self::TokenExpired => "expired",
+            Self::PermissionDenied { reason, .. } => reason,
+            Self::Invalid { .. } => "invalid_argument",
+            Self::NotFound => "not_found",
+            Self::Settled(_) => "already_settled",
+            Self::NotSettled(_) => "wrong_state",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::CursorTrimmed => "cursor_trimmed",
+            Self::BindingMismatch => "binding_mismatch",
+            Self::Contention => "contention",
+            Self::Exhausted { .. } => "limit_exceeded",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable(_) => "unavailable",
+            Self::ShuttingDown => "shutting_down",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The field at fault, where one is.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { field, .. } => Some(field),
+            Self::KeyReused => Some("idempotency_key"),
+            Self::BindingMismatch => Some("binding"),
+            Self::CursorTrimmed => Some("cursor"),
+            Self::Unauthenticated(_)
+            | Self::KeysUnavailable(_)
+            | Self::TokenExpired
+            | Self::PermissionDenied { .. }
+            | Self::NotFound
+            | Self::Settled(_)
+            | Self::NotSettled(_)
+            | Self::Contention
+            | Self::Exhausted { .. }
+            | Self::Overloaded
+            | Self::Unavailable(_)
+            | Self::ShuttingDown
+            | Self::Internal(_) => None,
+        }
+    }
+}
+
+fn cut(mut text: String, chars_max: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+fn cut_text(text: Cow<'static, str>) -> Cow<'static, str> {
+    match text {
+        Cow::Borrowed(ours) => Cow::Borrowed(ours),
+        Cow::Owned(text) => Cow::Owned(cut(text, MESSAGE_CHARS_MAX)),
+    }
+}
+
+impl From<identity::Refusal> for Refusal {
+    fn from(refusal: identity::Refusal) -> Self {
+        if refusal.is_retryable() { Self::KeysUnavailable(refusal) } else { Self::Unauthenticated(refusal) }
+    }
+}
+
+impl From<QueryError> for Refusal {
+    fn from(error: QueryError) -> Self {
+        Self::invalid(error.field, error.message)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::unavailable(error),
+            StoreError::Damaged { .. } => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl From<CommitError> for Refusal {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict => Self::Contention,
+            CommitError::TooMany { limit, most } => Self::Exhausted { limit, most },
+            CommitError::Busy => Self::Overloaded,
+            CommitError::TooLarge { bytes, limit } => {
+                Self::invalid("context", format!("makes a record of {bytes} bytes, over the limit of {limit}"))
+            }
+            CommitError::Store(error) => error.into(),
+        }
+    }
+}

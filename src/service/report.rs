@@ -1,0 +1,46 @@
+//! What became of an allowed action, in the PEP's words.
+
+use std::sync::Arc;
+
+use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
+use crate::domain::{Approval, ApprovalId, ApprovalState, DecisionId, GuardAction, Guarded, Report, Transition};
+use crate::store::{CommitError, Seen};
+
+impl Service {
+    /// Records SUCCEEDED or FAILED for the one use of an approval. The same word twice is one word.
+    pub async fn report(
+        &self,
+        caller: &Caller,
+        id: ApprovalId,
+        decision: DecisionId,
+        report: Report,
+    ) -> Result<Arc<Approval>, Refusal> {
+        self.guard(caller, GuardAction::Authorize, Guarded::Service)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
+            if !approval.is_own_action_of(&caller.identity) {
+                return Err(Refusal::NotFound);
+            }
+            let ApprovalState::Consumed(usage) = &approval.state else {
+                return Err(Refusal::NotSettled(approval.state_at(self.shared.store.now())));
+            };
+            if usage.decision != decision {
+                return Err(Refusal::invalid("decision_id", "not the decision that used this approval"));
+            }
+            if usage.report == Some(report) {
+                return Ok(approval);
+            }
+            let transition = Transition::Reported(report);
+            let Ok(after) = approval.apply(&transition) else {
+                return Err(Refusal::Settled(approval.state.clone()));
+            };
+            let fact = Self::moved(&approval.opening, transition, &caller.request_id);
+            match self.shared.store.commit(fact, Seen::Version(approval.version)).await {
+                Ok(_) => return Ok(Arc::new(after)),
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Refusal::Contention)
+    }
+}

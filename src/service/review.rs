@@ -1,0 +1,91 @@
+//! A human's vote. Counted by the domain, settled in one commit; a lost race is looked at again, never overwritten.
+
+use std::sync::Arc;
+
+use super::guard::may_review;
+use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
+use crate::domain::{
+    Approval, ApprovalId, Ballot, Binding, Counted, Gate, GuardAction, Guarded, Identity, PolicyId, PrincipalKind,
+    ReviewRefusal, Verdict, review,
+};
+use crate::store::{CommitError, Seen};
+
+/// A vote as it arrives at the edge.
+#[derive(Debug, Clone)]
+pub struct Vote {
+    pub approval: ApprovalId,
+    pub verdict: Verdict,
+    pub comment: Option<Arc<str>>,
+    pub binding: Binding,
+    pub gates: Vec<PolicyId>,
+}
+
+impl Service {
+    /// Records a vote and answers with the approval as it is after it.
+    pub async fn review(&self, caller: &Caller, vote: Vote) -> Result<Arc<Approval>, Refusal> {
+        if caller.identity.kind != PrincipalKind::User {
+            return Err(refused(ReviewRefusal::NotHuman));
+        }
+        self.check_length("comment", vote.comment.as_deref(), self.shared.limits.comment_chars_max)?;
+        let ballot = Ballot {
+            reviewer: caller.identity.clone(),
+            verdict: vote.verdict,
+            binding: vote.binding,
+            gates: vote.gates,
+            comment: vote.comment,
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            match self.try_review(caller, vote.approval, ballot.clone()).await {
+                Err(Refusal::Contention) => {}
+                settled => return settled,
+            }
+        }
+        Err(Refusal::Contention)
+    }
+
+    async fn try_review(&self, caller: &Caller, id: ApprovalId, ballot: Ballot) -> Result<Arc<Approval>, Refusal> {
+        let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
+        let approval = self.as_of_now(approval).await?;
+        let now = self.shared.store.now();
+        let snapshot = self.shared.engine.current();
+        let may = |person: &Identity, gate: &Gate| may_review(&snapshot, &approval, person, gate, now);
+        let vote = match review::count(&approval, ballot, now, |gate| may(&caller.identity, gate)) {
+            Ok(Counted::Already) => return Ok(approval),
+            Ok(Counted::Vote(vote)) => vote,
+            Err(ReviewRefusal::NotReviewer) if !self.may_read(caller, &approval) => return Err(Refusal::NotFound),
+            Err(refusal) => return Err(refused(refusal)),
+        };
+        let transition = approval.voted(vote, self.shared.limits.redeem_within, may);
+        let after = approval.apply(&transition).map_err(|illegal| Refusal::Internal(Box::new(illegal)))?;
+        let fact = Self::moved(&approval.opening, transition, &caller.request_id);
+        match self.shared.store.commit(fact, Seen::Version(approval.version)).await {
+            Ok(_) => Ok(Arc::new(after)),
+            Err(CommitError::Conflict) => Err(Refusal::Contention),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn may_read(&self, caller: &Caller, approval: &Approval) -> bool {
+        let facts = approval.facts(None, self.shared.store.now());
+        self.shared.engine.current().permits(&caller.identity, GuardAction::ReadApproval, Guarded::Approval(&facts))
+    }
+
+    pub(super) fn check_length(&self, field: &str, text: Option<&str>, most: usize) -> Result<(), Refusal> {
+        if text.is_some_and(|text| text.len() > most * 4 || text.chars().count() > most) {
+            return Err(Refusal::invalid(field, format!("longer than {most} characters")));
+        }
+        Ok(())
+    }
+}
+
+fn refused(refusal: ReviewRefusal) -> Refusal {
+    let message = refusal.to_string();
+    match refusal {
+        ReviewRefusal::NotHuman => Refusal::denied("not_human", message),
+        ReviewRefusal::OwnAction => Refusal::denied("own_action", message),
+        ReviewRefusal::NotReviewer => Refusal::denied("not_reviewer", message),
+        ReviewRefusal::UnknownGate(_) => Refusal::invalid("gates", message),
+        ReviewRefusal::BindingMismatch => Refusal::BindingMismatch,
+        ReviewRefusal::Settled(state) => Refusal::Settled(*state),
+    }
+}

@@ -1,0 +1,76 @@
+//! Taking back: the requester cancels what is pending, a reviewer revokes what is approved and not used yet.
+
+use std::sync::Arc;
+
+use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
+use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Transition};
+use crate::store::{CommitError, Seen};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Withdrawal {
+    Cancel,
+    Revoke,
+}
+
+impl Service {
+    pub async fn cancel(
+        &self,
+        caller: &Caller,
+        id: ApprovalId,
+        comment: Option<Arc<str>>,
+    ) -> Result<Arc<Approval>, Refusal> {
+        self.withdraw(caller, id, comment, Withdrawal::Cancel).await
+    }
+
+    pub async fn revoke(
+        &self,
+        caller: &Caller,
+        id: ApprovalId,
+        comment: Option<Arc<str>>,
+    ) -> Result<Arc<Approval>, Refusal> {
+        self.withdraw(caller, id, comment, Withdrawal::Revoke).await
+    }
+
+    async fn withdraw(
+        &self,
+        caller: &Caller,
+        id: ApprovalId,
+        comment: Option<Arc<str>>,
+        what: Withdrawal,
+    ) -> Result<Arc<Approval>, Refusal> {
+        self.check_length("comment", comment.as_deref(), self.shared.limits.comment_chars_max)?;
+        let action = match what {
+            Withdrawal::Cancel => GuardAction::Cancel,
+            Withdrawal::Revoke => GuardAction::Revoke,
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            let approval = self.guarded_approval(caller, action, id).await?;
+            let approval = self.as_of_now(approval).await?;
+            let transition = self.transition(caller, &approval, comment.clone(), what)?;
+            let after = approval.apply(&transition).map_err(|illegal| Refusal::Internal(Box::new(illegal)))?;
+            let fact = Self::moved(&approval.opening, transition, &caller.request_id);
+            match self.shared.store.commit(fact, Seen::Version(approval.version)).await {
+                Ok(_) => return Ok(Arc::new(after)),
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Refusal::Contention)
+    }
+
+    fn transition(
+        &self,
+        caller: &Caller,
+        approval: &Approval,
+        comment: Option<Arc<str>>,
+        what: Withdrawal,
+    ) -> Result<Transition, Refusal> {
+        let (by, at) = (caller.identity.clone(), self.shared.store.now());
+        match (what, &approval.state) {
+            (Withdrawal::Cancel, ApprovalState::Pending) => Ok(Transition::Cancelled { by, comment, at }),
+            (Withdrawal::Revoke, ApprovalState::Approved(_)) => Ok(Transition::Revoked { by, comment, at }),
+            (Withdrawal::Revoke, ApprovalState::Pending) => Err(Refusal::NotSettled(ApprovalState::Pending)),
+            (Withdrawal::Cancel | Withdrawal::Revoke, settled) => Err(Refusal::Settled(settled.clone())),
+        }
+    }
+}
