@@ -1,0 +1,71 @@
+//! From answers to messages.
+
+use crate::domain::{Approval, Timestamp};
+use crate::service::Refusal;
+use crate::service::authorize::{Answer, message};
+use crate::service::follow::Event;
+use crate::store::Listed;
+use crate::wire::approval::shown;
+use crate::wire::{self, pb};
+
+use super::status::item_error;
+
+/// One page of approvals: well below the largest message.
+const PAGE_BYTES_MAX: usize = 3 << 20;
+
+pub fn response(answer: &Answer, now: Timestamp) -> pb::AuthorizeResponse {
+    let decided = &answer.decided;
+    pb::AuthorizeResponse {
+        outcome: pb::Outcome::from(decided.outcome).into(),
+        decision_id: decided.repeats.unwrap_or(decided.id).to_string(),
+        reason: decided.reason.code().into(),
+        message: message(decided, answer.approval.as_deref()),
+        determining_policies: decided.determining.iter().map(|policy| policy.0.to_string()).collect(),
+        errors: decided.errors.iter().map(Into::into).collect(),
+        obligations: decided.obligations.iter().map(Into::into).collect(),
+        policy_digest: decided.digest.to_string(),
+        approval: answer.approval.as_deref().map(|approval| brief(approval, now)),
+        binding: decided.binding.to_string(),
+        repeated_answer: decided.repeats.is_some(),
+    }
+}
+
+/// An approval without its canonical query, which is as long as all the rest and is there for `GetApproval`.
+fn brief(approval: &Approval, now: Timestamp) -> pb::Approval {
+    pb::Approval { canonical_query: String::new(), ..shown(approval, now) }
+}
+
+/// One page, cut where it would become too large for a message; the token goes on from there.
+pub fn page(listed: &Listed, now: Timestamp) -> pb::ListApprovalsResponse {
+    let mut page = pb::ListApprovalsResponse {
+        next_page_token: listed.more.map(|id| id.to_string()).unwrap_or_default(),
+        ..pb::ListApprovalsResponse::default()
+    };
+    let mut bytes = 0;
+    for approval in &listed.approvals {
+        let approval = brief(approval, now);
+        bytes += wire::encoded_bytes(&approval);
+        if bytes > PAGE_BYTES_MAX
+            && let Some(last) = page.approvals.last()
+        {
+            page.next_page_token = last.id.clone();
+            break;
+        }
+        page.approvals.push(approval);
+    }
+    page
+}
+
+/// An answer within a batch or a stream: one that fails fails alone.
+pub fn result(answer: Result<Answer, Refusal>, now: Timestamp) -> pb::AuthorizeResult {
+    use pb::authorize_result::Result as Item;
+    let item = match answer {
+        Ok(answer) => Item::Response(response(&answer, now)),
+        Err(refusal) => Item::Error(item_error(&refusal)),
+    };
+    pb::AuthorizeResult { result: Some(item) }
+}
+
+pub fn event(event: &Event) -> pb::Event {
+    pb::Event { cursor: event.cursor.to_string(), record: event.record.as_ref().map(Into::into) }
+}

@@ -1,0 +1,109 @@
+//! What every call brings in its metadata: a bearer token, a request id.
+
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::about::About;
+use super::status::status;
+use crate::domain::{ApprovalId, Refused};
+use crate::identity;
+use crate::service::{Caller, Refusal, RequestId, Service};
+
+const REQUEST_ID: &str = "x-request-id";
+const TRACE_PARENT: &str = "traceparent";
+/// Longer ids are replaced: they go into every record.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// One call, before anything is known of it but its metadata.
+pub struct Call {
+    method: &'static str,
+    approval: Option<ApprovalId>,
+    request_id: RequestId,
+    trace_parent: Option<MetadataValue<Ascii>>,
+    token: Option<String>,
+}
+
+impl Call {
+    pub fn new<T: About>(method: &'static str, request: &Request<T>) -> Self {
+        let metadata = request.metadata();
+        Self {
+            method,
+            approval: request.get_ref().approval(),
+            request_id: request_id(metadata),
+            trace_parent: metadata.get(TRACE_PARENT).cloned(),
+            token: bearer(metadata),
+        }
+    }
+
+    /// Authenticates the caller. The token is not kept for the rest of the call, which may wait for long.
+    pub async fn caller(&mut self, service: &Service) -> Result<Caller, Status> {
+        let token = self.token.take().unwrap_or_default();
+        let missing = || Refusal::Unauthenticated(identity::Reason::MissingToken.into());
+        let caller = match &*token {
+            "" => Err(missing()),
+            token => service.authenticate(token, self.request_id.clone()).await,
+        };
+        caller.map_err(|refusal| self.refuse(service, None, &refusal))
+    }
+
+    /// Puts a refusal on record and says it in gRPC.
+    pub fn refuse(&self, service: &Service, caller: Option<&Caller>, refusal: &Refusal) -> Status {
+        service.record_refusal(refused(self.method, caller, self.approval, &self.request_id, refusal));
+        let mut status = status(refusal);
+        self.stamp(status.metadata_mut());
+        status
+    }
+
+    /// The answer, with the call's own ids.
+    pub fn respond<T>(&self, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        self.stamp(response.metadata_mut());
+        response
+    }
+
+    fn stamp(&self, metadata: &mut MetadataMap) {
+        // An id that came as metadata fits into metadata, and so do ours.
+        if let Ok(value) = self.request_id.0.parse() {
+            metadata.insert(REQUEST_ID, value);
+        }
+        if let Some(trace) = &self.trace_parent {
+            metadata.insert(TRACE_PARENT, trace.clone());
+        }
+    }
+}
+
+/// The record of a refusal.
+pub fn refused(
+    method: &str,
+    caller: Option<&Caller>,
+    approval: Option<ApprovalId>,
+    request_id: &RequestId,
+    refusal: &Refusal,
+) -> Refused {
+    Refused {
+        method: method.into(),
+        reason: refusal.reason().into(),
+        field: refusal.field().map(Into::into),
+        caller: caller.map(|caller| caller.identity().clone()),
+        approval,
+        request_id: request_id.0.clone(),
+    }
+}
+
+fn request_id(metadata: &MetadataMap) -> RequestId {
+    let theirs = metadata.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let usable = theirs.filter(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX);
+    RequestId(usable.map_or_else(|| Uuid::now_v7().simple().to_string().into(), Into::into))
+}
+
+/// The token of `authorization: Bearer <token>` (RFC 6750); the scheme in any case, one header only.
+fn bearer(metadata: &MetadataMap) -> Option<String> {
+    let mut headers = metadata.get_all("authorization").iter();
+    let header = headers.next()?.to_str().ok()?;
+    if headers.next().is_some() {
+        return None;
+    }
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.to_owned())
+}

@@ -1,0 +1,176 @@
+//! One short handler for each rpc.
+
+use std::pin::Pin;
+
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::about::About;
+use super::call::Call;
+use super::generated::decision_point_server::DecisionPoint;
+use super::{answer, filter, request, stream as authorize_stream};
+use crate::service::{Caller, Refusal, Service};
+use crate::wire::approval::shown;
+use crate::wire::pb;
+
+/// `countersign.v1.DecisionPoint`, over the use cases.
+#[derive(Clone)]
+pub struct Edge {
+    service: Service,
+}
+
+impl Edge {
+    #[must_use]
+    pub fn new(service: Service) -> Self {
+        Self { service }
+    }
+
+    /// Authenticates, runs, and puts a refusal on record.
+    async fn handle<T: About, A, F>(
+        &self,
+        method: &'static str,
+        request: Request<T>,
+        run: impl FnOnce(Service, Caller, T) -> F,
+    ) -> Result<Response<A>, Status>
+    where
+        F: Future<Output = Result<A, Refusal>>,
+    {
+        let mut call = Call::new(method, &request);
+        let caller = call.caller(&self.service).await?;
+        match run(self.service.clone(), caller.clone(), request.into_inner()).await {
+            Ok(answer) => Ok(call.respond(answer)),
+            Err(refusal) => Err(call.refuse(&self.service, Some(&caller), &refusal)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl DecisionPoint for Edge {
+    type AuthorizeStreamStream = BoxStream<'static, Result<pb::AuthorizeStreamResponse, Status>>;
+    type SubscribeStream = Pin<Box<dyn Stream<Item = Result<pb::Event, Status>> + Send>>;
+    type AuditStream = BoxStream<'static, Result<pb::AuditResponse, Status>>;
+
+    async fn authorize(
+        &self,
+        request: Request<pb::AuthorizeRequest>,
+    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
+        self.handle("Authorize", request, async |service, caller, asked| {
+            let answer = service.authorize(&caller, request::ask(asked, service.limits())?).await?;
+            Ok(answer::response(&answer, service.now()))
+        })
+        .await
+    }
+
+    async fn authorize_batch(
+        &self,
+        request: Request<pb::AuthorizeBatchRequest>,
+    ) -> Result<Response<pb::AuthorizeBatchResponse>, Status> {
+        self.handle("AuthorizeBatch", request, async |service, caller, batch| {
+            request::check_batch(&batch, service.limits())?;
+            let (service, caller) = (&service, &caller);
+            let results = batch
+                .queries
+                .into_iter()
+                .map(|query| authorize_stream::item(service, caller, query, request::ask_at_once));
+            Ok(pb::AuthorizeBatchResponse { results: futures_util::future::join_all(results).await })
+        })
+        .await
+    }
+
+    async fn authorize_stream(
+        &self,
+        request: Request<Streaming<pb::AuthorizeStreamRequest>>,
+    ) -> Result<Response<Self::AuthorizeStreamStream>, Status> {
+        self.handle("AuthorizeStream", request, async |service, caller, queries| {
+            Ok(authorize_stream::answers(service, caller, queries).boxed())
+        })
+        .await
+    }
+
+    async fn decide(&self, request: Request<pb::DecideRequest>) -> Result<Response<pb::Approval>, Status> {
+        self.handle("Decide", request, async |service, caller, vote| {
+            let approval = service.review(&caller, request::vote(vote)?).await?;
+            Ok(shown(&approval, service.now()))
+        })
+        .await
+    }
+
+    async fn get_approval(&self, request: Request<pb::GetApprovalRequest>) -> Result<Response<pb::Approval>, Status> {
+        self.handle("GetApproval", request, async |service, caller, wanted| {
+            let id = request::approval_id("approval_id", &wanted.approval_id)?;
+            let approval = service.approval(&caller, id).await?;
+            Ok(shown(&approval, service.now()))
+        })
+        .await
+    }
+
+    async fn list_approvals(
+        &self,
+        request: Request<pb::ListApprovalsRequest>,
+    ) -> Result<Response<pb::ListApprovalsResponse>, Status> {
+        self.handle("ListApprovals", request, async |service, caller, wanted| {
+            let listed = service.approvals(&caller, request::list(wanted, service.limits())?).await?;
+            Ok(answer::page(&listed, service.now()))
+        })
+        .await
+    }
+
+    async fn cancel_approval(
+        &self,
+        request: Request<pb::CancelApprovalRequest>,
+    ) -> Result<Response<pb::Approval>, Status> {
+        self.handle("CancelApproval", request, async |service, caller, wanted| {
+            let id = request::approval_id("approval_id", &wanted.approval_id)?;
+            let approval = service.cancel(&caller, id, request::text(wanted.comment.trim())).await?;
+            Ok(shown(&approval, service.now()))
+        })
+        .await
+    }
+
+    async fn revoke_approval(
+        &self,
+        request: Request<pb::RevokeApprovalRequest>,
+    ) -> Result<Response<pb::Approval>, Status> {
+        self.handle("RevokeApproval", request, async |service, caller, wanted| {
+            let id = request::approval_id("approval_id", &wanted.approval_id)?;
+            let approval = service.revoke(&caller, id, request::text(wanted.comment.trim())).await?;
+            Ok(shown(&approval, service.now()))
+        })
+        .await
+    }
+
+    async fn report_outcome(
+        &self,
+        request: Request<pb::ReportOutcomeRequest>,
+    ) -> Result<Response<pb::Approval>, Status> {
+        self.handle("ReportOutcome", request, async |service, caller, wanted| {
+            let (id, decision, report) = request::report(&wanted)?;
+            let approval = service.report(&caller, id, decision, report).await?;
+            Ok(shown(&approval, service.now()))
+        })
+        .await
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<pb::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        self.handle("Subscribe", request, async |service, caller, wanted| {
+            let start = filter::start(&wanted)?;
+            let follower = service.subscribe(&caller, filter::filter(wanted.filter)?, start).await?;
+            Ok(authorize_stream::events(follower).boxed() as Self::SubscribeStream)
+        })
+        .await
+    }
+
+    async fn audit(&self, request: Request<pb::AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
+        self.handle("Audit", request, async |service, caller, wanted| {
+            let after = filter::cursor(&wanted.cursor)?;
+            let search = filter::search(wanted, service.limits())?;
+            let audit = service.audit(&caller, search, after).await?;
+            Ok(authorize_stream::records(audit).boxed())
+        })
+        .await
+    }
+}

@@ -1,0 +1,42 @@
+//! `grpc.health.v1`: one name for each dependency, `""` and `countersign.v1.DecisionPoint` for the whole.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::service::Service;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// While something is not well, its recovery is told sooner.
+const UNWELL_INTERVAL: Duration = Duration::from_millis(50);
+const WHOLE: [&str; 2] = ["", "countersign.v1.DecisionPoint"];
+
+/// Keeps the reported health true until the server stops; then everything is NOT_SERVING at once.
+pub async fn report(reporter: HealthReporter, service: Service, mut stopping: watch::Receiver<bool>) {
+    loop {
+        let dependencies = service.health().await;
+        // Tokens of one issuer are verified without the others: one that is ready is enough to serve.
+        let issuers = || dependencies.iter().filter(|dependency| dependency.name.starts_with("issuer."));
+        let others = dependencies.iter().filter(|dependency| !dependency.name.starts_with("issuer."));
+        let whole = issuers().any(|issuer| issuer.serving) && others.into_iter().all(|other| other.serving);
+        for dependency in &dependencies {
+            reporter.set_service_status(&dependency.name, status(dependency.serving)).await;
+        }
+        for name in WHOLE {
+            reporter.set_service_status(name, status(whole)).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(if whole { INTERVAL } else { UNWELL_INTERVAL }) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        }
+    }
+    for name in WHOLE {
+        reporter.set_service_status(name, ServingStatus::NotServing).await;
+    }
+}
+
+fn status(serving: bool) -> ServingStatus {
+    if serving { ServingStatus::Serving } else { ServingStatus::NotServing }
+}

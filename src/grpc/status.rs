@@ -1,0 +1,83 @@
+//! The one map of refusals to gRPC: code, `ErrorInfo`, field violation. What is internal goes to the log, once, here.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::service::Refusal;
+use crate::wire::pb;
+
+/// The `ErrorInfo.domain` of every error.
+pub const DOMAIN: &str = "countersign";
+
+pub fn status(refusal: &Refusal) -> Status {
+    log(refusal);
+    let mut details = ErrorDetails::new();
+    details.set_error_info(refusal.reason(), DOMAIN, metadata(refusal));
+    if let Some(field) = refusal.field() {
+        details.add_bad_request_violation(field, refusal.to_string());
+    }
+    Status::with_error_details(code(refusal), refusal.to_string(), details)
+}
+
+/// The same for one item of a batch or stream.
+pub fn item_error(refusal: &Refusal) -> pb::Error {
+    log(refusal);
+    pb::Error {
+        code: code(refusal).into(),
+        reason: refusal.reason().into(),
+        message: refusal.to_string(),
+        field: refusal.field().unwrap_or_default().into(),
+    }
+}
+
+pub fn code(refusal: &Refusal) -> Code {
+    match refusal {
+        Refusal::Unauthenticated(_) | Refusal::TokenExpired => Code::Unauthenticated,
+        Refusal::PermissionDenied { .. } => Code::PermissionDenied,
+        Refusal::Invalid { .. } => Code::InvalidArgument,
+        Refusal::NotFound => Code::NotFound,
+        Refusal::Settled(_) | Refusal::NotSettled(_) | Refusal::KeyReused | Refusal::CursorTrimmed => {
+            Code::FailedPrecondition
+        }
+        Refusal::BindingMismatch | Refusal::Contention => Code::Aborted,
+        Refusal::Exhausted { .. } | Refusal::Overloaded => Code::ResourceExhausted,
+        Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown => Code::Unavailable,
+        Refusal::Internal(_) => Code::Internal,
+    }
+}
+
+fn metadata(refusal: &Refusal) -> HashMap<String, String> {
+    match refusal {
+        Refusal::Settled(state) | Refusal::NotSettled(state) => [("state".into(), state.name().to_uppercase())].into(),
+        Refusal::Exhausted { limit, .. } => [("limit".into(), (*limit).into())].into(),
+        Refusal::Unauthenticated(_)
+        | Refusal::KeysUnavailable(_)
+        | Refusal::TokenExpired
+        | Refusal::PermissionDenied { .. }
+        | Refusal::Invalid { .. }
+        | Refusal::NotFound
+        | Refusal::KeyReused
+        | Refusal::CursorTrimmed
+        | Refusal::BindingMismatch
+        | Refusal::Contention
+        | Refusal::Overloaded
+        | Refusal::Unavailable(_)
+        | Refusal::ShuttingDown
+        | Refusal::Internal(_) => HashMap::new(),
+    }
+}
+
+fn log(refusal: &Refusal) {
+    match refusal {
+        Refusal::Internal(source) => tracing::error!(error = %chain(source.as_ref()), "internal error"),
+        Refusal::Unavailable(source) => tracing::warn!(error = %chain(source.as_ref()), "cannot answer safely"),
+        _ => {}
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,71 @@
+//! Every limit of HTTP/2, in one place, and the services behind it.
+
+use std::time::Duration;
+
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic_health::server::HealthReporter;
+use tower::layer::util::{Identity, Stack};
+use tower::util::MapResponseLayer;
+
+use super::decision_point::Edge;
+use super::generated::decision_point_server::DecisionPointServer;
+use super::uniform::{self, Answer};
+use crate::service::Service;
+use crate::wire::DESCRIPTORS;
+
+pub use tonic::transport::Error as TransportError;
+pub use tonic_reflection::server::Error as ReflectionError;
+
+/// Calls of one connection at the same time.
+pub const STREAMS_MAX: u32 = 256;
+/// One message, either way.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that cancels many waits at once must not lose the others: the default of 20 ends the connection after some
+/// hundred cancelled calls.
+const PENDING_RESETS_MAX: usize = 1_024;
+
+/// The server with every service: decisions, health, reflection (v1 and v1alpha).
+///
+/// Reflection also knows `google.rpc`'s error details, so that generic clients show them rather than their bytes.
+pub async fn router(service: Service) -> Result<(Router<Limited>, HealthReporter), tonic_reflection::server::Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflected = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    let decisions = DecisionPointServer::new(Edge::new(service))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let router = limited(Server::builder())
+        .add_service(decisions)
+        .add_service(health)
+        .add_service(reflected().build_v1()?)
+        .add_service(reflected().build_v1alpha()?);
+    Ok((router, reporter))
+}
+
+/// Answers pass through [`uniform::answer`].
+pub type Limited = Stack<MapResponseLayer<fn(Answer) -> Answer>, Identity>;
+
+/// The limits that every server of ours has.
+#[must_use]
+pub fn limited(server: Server) -> Server<Limited> {
+    server
+        .layer(MapResponseLayer::new(uniform::answer as fn(Answer) -> Answer))
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+        .tcp_nodelay(true)
+}

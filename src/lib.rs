@@ -1,0 +1,25 @@
+//! Countersign: a policy decision point that puts a human countersignature on risky actions.
+//!
+//! The map, in reading order. Arrows point down only (`tests/tidy.rs`):
+//!
+//! - [`domain`]: the rules of approval as pure values and functions; start with [`domain::decide`]
+//! - [`wire`]: the protobuf words, shared by what is kept and what is sent
+//! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals): what the rules need from the world
+//! - [`service`]: the use cases, one file each
+//! - [`grpc`], [`web`]: the edges
+//! - [`server`]: the composition root; [`upkeep`]: housekeeping that nobody waits for
+//! - [`config`]: what the operator decides; [`cli`]: the command line, which is one more client
+
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod grpc;
+pub mod identity;
+pub mod journal;
+pub mod server;
+pub mod service;
+pub mod store;
+pub mod upkeep;
+pub mod web;
+pub mod wire;

@@ -1,0 +1,154 @@
+//! The composition root: everything is made here, once, and handed what it needs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+
+use crate::engine::{self, Engine, PolicySnapshot};
+use crate::identity::{IssuerSettings, SettingsError, Verifier};
+use crate::service::{Limits, Refusal, Service};
+use crate::store::embedded::{self, OpenError};
+use crate::store::{Clock, Embedded};
+use crate::web::dev_issuer::{DevIssuer, DevIssuerError};
+use crate::{domain::Timestamp, grpc, journal};
+
+/// All that a server is made from. `config` makes it from a file, tests make it by hand.
+pub struct Setup {
+    pub journal: journal::Settings,
+    pub store: embedded::Limits,
+    pub policies: engine::Settings,
+    pub issuers: Vec<IssuerSettings>,
+    pub limits: Limits,
+    /// What the journal may forget; checked every hour.
+    pub retention: Retention,
+    /// The clock, given the time of the last record.
+    pub clock: Box<dyn FnOnce(Timestamp) -> Clock + Send>,
+}
+
+/// Whole old segments go when they are too old, or when all is too large. `None`: never for that reason.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Retention {
+    pub max_age: Option<std::time::Duration>,
+    pub max_bytes: Option<u64>,
+}
+
+/// Sockets that are bound already, so that whoever starts a server knows its ports.
+pub struct Listeners {
+    pub grpc: TcpListener,
+    /// For the development issuer; without it there is none.
+    pub dev_issuer: Option<TcpListener>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("no issuer is configured: add [[identity.issuers]], or start with --dev to try things out")]
+    NoIssuer,
+    #[error(transparent)]
+    Policies(#[from] engine::LoadError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error("identity: {0}")]
+    Identity(#[from] SettingsError),
+    #[error("the development issuer: {0}")]
+    DevIssuer(#[from] DevIssuerError),
+    #[error("reflection: {0}")]
+    Reflection(#[from] grpc::transport::ReflectionError),
+    #[error("cannot put the start on record: {0}")]
+    Start(Refusal),
+    #[error("gRPC: {0}")]
+    Grpc(#[from] grpc::transport::TransportError),
+    #[error("the journal died of a disk error; restart once the disk is well")]
+    JournalFailed,
+    #[error("cannot read a bound address: {0}")]
+    Address(std::io::Error),
+}
+
+/// The stack of a runtime worker: policies are evaluated on it, and nested expressions need room.
+pub const WORKER_STACK_BYTES: usize = 16 << 20;
+
+/// A server that is ready to run.
+pub struct Server {
+    service: Service,
+    store: Embedded,
+    retention: Retention,
+    listeners: Listeners,
+    dev_issuer: Option<DevIssuer>,
+    verifier: Arc<Verifier>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Loads, opens and checks everything; a server that would not be safe is refused here. Blocking.
+    pub fn prepare(setup: Setup, mut listeners: Listeners) -> Result<Self, ServerError> {
+        let mut issuers = setup.issuers;
+        let dev_issuer = listeners.dev_issuer.take().map(DevIssuer::bind).transpose()?;
+        issuers.extend(dev_issuer.iter().map(DevIssuer::settings));
+        if issuers.is_empty() {
+            return Err(ServerError::NoIssuer);
+        }
+        let verifier = Arc::new(Verifier::new(issuers)?);
+        let engine = Arc::new(Engine::new(PolicySnapshot::load(&setup.policies)?));
+        let store = Embedded::open(setup.journal, setup.store, setup.clock)?;
+        let (stopping, stopped) = watch::channel(false);
+        let service =
+            Service::new(Arc::new(store.clone()), store.log().clone(), engine, verifier.clone(), setup.limits, stopped);
+        Ok(Self { service, store, retention: setup.retention, listeners, dev_issuer, verifier, stopping })
+    }
+
+    /// Where gRPC is served.
+    pub fn address(&self) -> Result<SocketAddr, ServerError> {
+        self.listeners.grpc.local_addr().map_err(ServerError::Address)
+    }
+
+    /// The development issuer, for those who want to mint its tokens.
+    #[must_use]
+    pub fn dev_issuer(&self) -> Option<&DevIssuer> {
+        self.dev_issuer.as_ref()
+    }
+
+    /// Serves until `shutdown`, then ends waits and streams, finishes calls, and closes the journal.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
+        let Self { service, store, retention, listeners, dev_issuer, verifier, stopping } = self;
+        service.record_start(env!("CARGO_PKG_VERSION")).await.map_err(ServerError::Start)?;
+        let stopped = || {
+            let mut stopping = stopping.subscribe();
+            async move {
+                // The sender lives in this function: the wait ends with the word or with the server.
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+            }
+        };
+        if let Some(issuer) = dev_issuer {
+            tokio::spawn(issuer.serve(stopped()));
+        }
+        let _refresh = verifier.start();
+        let (router, reporter) = grpc::transport::router(service.clone()).await?;
+        let health = tokio::spawn(grpc::health::report(reporter, service.clone(), stopping.subscribe()));
+        let timer = tokio::spawn({
+            let service = service.clone();
+            async move { service.keep_time().await }
+        });
+        let upkeep = tokio::spawn(crate::upkeep::keep(store.clone(), retention, stopping.subscribe()));
+        let serving = router.serve_with_incoming_shutdown(TcpListenerStream::new(listeners.grpc), stopped());
+        tokio::pin!(serving);
+        let ended = tokio::select! {
+            served = &mut serving => served.map_err(ServerError::from),
+            () = store.log().failed() => Err(ServerError::JournalFailed),
+            () = shutdown => {
+                tracing::info!("stopping: no new calls, waits and streams end");
+                stopping.send_replace(true);
+                serving.await.map_err(ServerError::from)
+            }
+        };
+        stopping.send_replace(true);
+        for task in [health, timer, upkeep] {
+            task.abort();
+        }
+        let log = store.log().clone();
+        // A panic in there was logged by its thread; there is nothing left to save.
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        ended
+    }
+}
