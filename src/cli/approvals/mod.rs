@@ -1,0 +1,64 @@
+//! `countersign approvals`: what waits for people, and their word on it.
+
+mod list;
+mod show;
+mod vote;
+mod watch;
+
+use clap::{Args, Subcommand};
+
+use super::failure::Failure;
+use super::remote::Remote;
+use super::screen::Screen;
+use crate::wire::pb;
+
+pub(super) use show::approval as shown;
+
+#[derive(Debug, Subcommand)]
+pub enum Approvals {
+    /// List approvals, newest first
+    List(list::List),
+    /// Show one, in the order a reviewer needs
+    Show {
+        /// Such as apr_0198...
+        id: String,
+    },
+    /// Countersign: approve exactly what you were shown
+    Approve(vote::Vote),
+    /// Reject; one rejection is final
+    Reject(vote::Vote),
+    /// Take back what you asked for
+    Cancel(Withdraw),
+    /// Take back what was approved and not used yet
+    Revoke(Withdraw),
+    /// Follow what waits for people
+    Watch(watch::Watch),
+}
+
+#[derive(Debug, Args)]
+pub struct Withdraw {
+    id: String,
+    /// Why
+    #[arg(long, default_value = "")]
+    comment: String,
+}
+
+impl Approvals {
+    pub async fn run(self, remote: &Remote, screen: &mut Screen) -> Result<(), Failure> {
+        let client = remote.connect().await?;
+        let approval = match self {
+            Self::List(list) => return list.run(&client, screen).await,
+            Self::Watch(watch) => return watch.run(&client, screen).await,
+            Self::Approve(vote) => return vote.run(pb::Verdict::Approve, &client, screen).await,
+            Self::Reject(vote) => return vote.run(pb::Verdict::Reject, &client, screen).await,
+            Self::Show { id } => client.get_approval(pb::GetApprovalRequest { approval_id: id }).await?,
+            Self::Cancel(Withdraw { id, comment }) => {
+                client.cancel_approval(pb::CancelApprovalRequest { approval_id: id, comment }).await?
+            }
+            Self::Revoke(Withdraw { id, comment }) => {
+                client.revoke_approval(pb::RevokeApprovalRequest { approval_id: id, comment }).await?
+            }
+        };
+        screen.message(&approval, |approval, style| show::approval(approval, jiff::Timestamp::now(), style))
+    }
+}

@@ -1,0 +1,76 @@
+//! `countersign serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::config::File;
+use super::failure::Failure;
+use super::screen::Screen;
+use super::start::{self, Issuers};
+use crate::config::{Config, Layers};
+use crate::server::Listeners;
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    file: File,
+    /// Try it out: also believe the tokens of a development issuer, started along on a loopback port. Anybody on this
+    /// machine can then be anybody
+    #[arg(long)]
+    dev: bool,
+    /// Address and port of the gRPC service
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where the journal is
+    #[arg(long, value_name = "DIR")]
+    journal_dir: Option<PathBuf>,
+    /// Where the policies are
+    #[arg(long, value_name = "DIR")]
+    policy_dir: Option<PathBuf>,
+}
+
+impl Serve {
+    pub async fn run(self, screen: &Screen) -> Result<(), Failure> {
+        let config = self.config()?;
+        let issuers = if self.dev { Issuers::Development } else { Issuers::Configured };
+        let listeners = start::bind(&config, issuers).await?;
+        let announced = announcement(&listeners)?;
+        let announce = || announced.iter().for_each(|line| screen.note(line));
+        start::serve(config, listeners, announce, stop()?).await
+    }
+
+    fn config(&self) -> Result<Config, Failure> {
+        let layers = Layers::of_process(self.file.config.clone())
+            .flag("grpc.listen", self.listen.as_ref())
+            .flag("journal.dir", self.journal_dir.as_ref().map(|dir| dir.display()).as_ref())
+            .flag("policy.dir", self.policy_dir.as_ref().map(|dir| dir.display()).as_ref());
+        Ok(layers.load()?)
+    }
+}
+
+fn announcement(listeners: &Listeners) -> Result<Vec<String>, Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut lines = vec![format!("countersign {version} listens on http://{}", listeners.grpc.local_addr()?)];
+    if let Some(issuer) = &listeners.dev_issuer {
+        let issuer = issuer.local_addr()?;
+        lines.push(format!("DEVELOPMENT issuer on http://{issuer}: anybody on this machine can be anybody"));
+        lines.push("try: export COUNTERSIGN_TOKEN=$(countersign token alice); countersign approvals list".to_owned());
+    }
+    Ok(lines)
+}
+
+/// Resolves when the process is asked to end.
+///
+/// # Errors
+/// If signals cannot be listened to.
+pub fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

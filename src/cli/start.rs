@@ -1,0 +1,53 @@
+//! How the command line starts a server: `serve` and `demo` alike.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use super::failure::Failure;
+use crate::config::Config;
+use crate::server::{Listeners, Server, ServerError};
+
+/// Whose tokens are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issuers {
+    /// Those of `[[identity.issuers]]`; at least one.
+    Configured,
+    /// Also those of the development issuer, which is started along.
+    Development,
+}
+
+/// Takes the ports that the configuration names.
+///
+/// # Errors
+/// The address that cannot be had, or that there is no issuer.
+pub async fn bind(config: &Config, issuers: Issuers) -> Result<Listeners, Failure> {
+    let dev_issuer = match issuers {
+        Issuers::Configured if config.identity.issuers.is_empty() => return Err(ServerError::NoIssuer.into()),
+        Issuers::Configured => None,
+        Issuers::Development => Some(listen(config.dev.issuer_listen).await?),
+    };
+    Ok(Listeners { grpc: listen(config.grpc.listen).await?, dev_issuer })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|source| Failure::Listen { address, source })
+}
+
+/// Serves until `shutdown`; `ready` is called once nothing can keep it from starting any more.
+///
+/// # Errors
+/// What keeps the server from starting, or ended it.
+pub async fn serve(
+    config: Config,
+    listeners: Listeners,
+    ready: impl FnOnce() + Send,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Failure> {
+    super::logging::start(&config.log)?;
+    // Reads the journal and the policies, which takes a while and blocks.
+    let prepared = tokio::task::spawn_blocking(move || Server::prepare(config.setup(), listeners)).await;
+    let server = prepared.map_err(|error| Failure::Failed(format!("the server did not start: {error}")))??;
+    ready();
+    Ok(server.run(shutdown).await?)
+}

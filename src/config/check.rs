@@ -1,0 +1,138 @@
+//! What single values cannot say: whether they work together.
+
+use std::time::Duration;
+
+use super::problem::Problem;
+use super::sections::Config;
+use super::values::Sync;
+use crate::identity::Verifier;
+
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+const RECORD_BYTES_MAX: u64 = 16 << 20;
+/// What a segment and a record need beside the payload, rounded up.
+const FRAMING_BYTES: u64 = 4 << 10;
+/// Of `reserve_bytes`, in segments.
+const RESERVE_SEGMENTS_MAX: u64 = 64;
+const COALESCE_MAX: Duration = Duration::from_secs(1);
+const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(60);
+
+impl Config {
+    /// Everything that cannot work.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        let journal = &self.journal;
+        let segment = journal.segment_bytes.get();
+        let record = journal.record_bytes_max.get();
+        let interval = journal.sync_interval.get();
+        let rules = [
+            (segment > SEGMENT_BYTES_MAX, "journal.segment_bytes", "at most 1073741824 (1 GiB)"),
+            (record > RECORD_BYTES_MAX, "journal.record_bytes_max", "at most 16777216 (16 MiB)"),
+            (
+                segment < record.saturating_add(FRAMING_BYTES),
+                "journal.segment_bytes",
+                "must hold one record of `journal.record_bytes_max`",
+            ),
+            (
+                journal.queue_bytes_max < journal.record_bytes_max,
+                "journal.queue_bytes_max",
+                "must hold one record of `journal.record_bytes_max`",
+            ),
+            (
+                journal.reserve_bytes.get().div_ceil(segment) > RESERVE_SEGMENTS_MAX,
+                "journal.reserve_bytes",
+                "at most 64 segments",
+            ),
+            (
+                journal
+                    .quota_bytes
+                    .is_some_and(|quota| quota.get() < journal.reserve_bytes.get().saturating_add(2 * segment)),
+                "journal.quota_bytes",
+                "must have room for `journal.reserve_bytes` and two segments",
+            ),
+            (journal.coalesce.get() > COALESCE_MAX, "journal.coalesce", "at most 1s: every answer waits for it"),
+            (
+                journal.sync == Sync::Interval && (interval.is_zero() || interval > SYNC_INTERVAL_MAX),
+                "journal.sync_interval",
+                "more than 0s, at most 1m",
+            ),
+            (
+                self.limits.pending_per_principal_max > self.limits.pending_max,
+                "limits.pending_per_principal_max",
+                "at most `limits.pending_max`",
+            ),
+            (self.approvals.default_timeout.get().is_zero(), "approvals.default_timeout", "more than 0s"),
+            (
+                self.approvals.redeem_within.get().is_zero(),
+                "approvals.redeem_within",
+                "more than 0s: no grant could be used",
+            ),
+            (self.approvals.outcome_lease.get().is_zero(), "approvals.outcome_lease", "more than 0s"),
+            (
+                !self.dev.issuer_listen.ip().is_loopback(),
+                "dev.issuer_listen",
+                "must be a loopback address: whoever reaches it can be anybody",
+            ),
+        ];
+        let broken = rules.into_iter().filter(|(is_broken, ..)| *is_broken);
+        let broken = broken.map(|(_, key, message)| Problem::Together { key, message: message.to_owned() });
+        broken.chain(self.issuer_problem()).collect()
+    }
+
+    /// Makes what the server would make of them: what is called good here does not keep it from starting.
+    fn issuer_problem(&self) -> Option<Problem> {
+        let error = Verifier::new(self.identity.issuers.clone()).err()?;
+        Some(Problem::Together { key: "identity.issuers", message: error.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Count, Span};
+    use crate::identity::condition::ClaimCondition;
+    use crate::identity::settings::Kind;
+    use crate::identity::{IssuerSettings, PrincipalRule};
+
+    #[test]
+    fn the_defaults_work_together() {
+        assert_eq!(Config::default().check(), []);
+    }
+
+    fn rule(entity_type: &str, when: Vec<ClaimCondition>) -> PrincipalRule {
+        PrincipalRule { kind: Kind::Agent, entity_type: entity_type.into(), when }
+    }
+
+    #[test]
+    fn an_issuer_that_would_keep_the_server_from_starting_is_named() {
+        let check = |change: fn(&mut IssuerSettings)| {
+            let mut issuer = IssuerSettings::new("company", "https://login.example", "countersign");
+            change(&mut issuer);
+            let mut config = Config::default();
+            config.identity.issuers = vec![issuer];
+            config.check().iter().map(ToString::to_string).collect::<String>()
+        };
+        assert_eq!(check(|_| {}), "");
+        let no_tls = check(|issuer| "http://login.example".clone_into(&mut issuer.issuer));
+        assert!(no_tls.contains("must be https"), "{no_tls}");
+        let ours = check(|issuer| issuer.principals = vec![rule("Countersign::Service", Vec::new())]);
+        assert!(ours.contains("`Countersign::Service` is not an entity type"), "{ours}");
+        let no_test = check(|issuer| issuer.principals = vec![rule("Agent", vec![ClaimCondition::default()])]);
+        assert!(no_test.contains("needs exactly one of"), "{no_test}");
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        let check = |change: fn(&mut Config), key: &str| {
+            let mut config = Config::default();
+            change(&mut config);
+            let named: Vec<_> = config.check().iter().map(ToString::to_string).collect();
+            assert!(named.iter().any(|problem| problem.starts_with(&format!("`{key}`"))), "{key}: {named:?}");
+        };
+        check(|config| config.journal.segment_bytes = Count::of(2 << 30), "journal.segment_bytes");
+        check(|config| config.journal.segment_bytes = Count::of(1 << 20), "journal.segment_bytes");
+        check(|config| config.journal.record_bytes_max = Count::of(17 << 20), "journal.record_bytes_max");
+        check(|config| config.journal.quota_bytes = Some(Count::of(1 << 20)), "journal.quota_bytes");
+        check(|config| config.approvals.redeem_within = Span(Duration::ZERO), "approvals.redeem_within");
+        check(|config| config.dev.issuer_listen = ([0, 0, 0, 0], 7444).into(), "dev.issuer_listen");
+    }
+}

@@ -1,0 +1,24 @@
+//! What the operator decides: `countersign.toml` < `COUNTERSIGN__*` variables < flags.
+//!
+//! There is one table of keys, in [`sections`]: it makes the structs, the defaults, the check for unknown keys,
+//! `config print` and `docs/configuration.md` alike, so that none of them can drift. A value that cannot be understood is
+//! never replaced by a default: every problem is reported, with the key, what was written, where, and what was expected.
+//!
+//! Reading order: [`sections`] (the table), [`values`] (what a value may be), [`load`] (the layers), [`check`] (what
+//! several values mean together), [`print`].
+
+pub mod check;
+pub mod issuer;
+pub mod load;
+pub mod print;
+pub mod problem;
+mod section;
+pub mod sections;
+pub mod setup;
+pub mod values;
+
+pub use load::{FILE_NAME, Layers};
+pub use problem::{ConfigError, Origin, Problem};
+pub use section::{Entry, Section};
+pub use sections::{Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Policy};
+pub use values::{Count, LogFilter, LogFormat, OnError, Span, Sync};

@@ -1,0 +1,209 @@
+//! Every key there is. The documentation comments are the documentation: `config print` and `docs/configuration.md` are
+//! made of them. A duration or size says its unit; a limit has its unit last.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::section::{Section, section};
+use super::values::{Count, LogFilter, LogFormat, OnError, Span, Sync};
+use crate::identity::IssuerSettings;
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+section! {
+    /// The gRPC service, with health and reflection.
+    Grpc "grpc" {
+        /// Address and port to listen on. Port 0 takes any free one.
+        listen: SocketAddr = loopback(7443);
+    }
+}
+
+section! {
+    /// The development issuer, which `serve --dev` and `demo` start. Loopback only, never part of a deployment.
+    Dev "dev" {
+        /// Address and port of its token endpoint. Port 0 takes any free one.
+        issuer_listen: SocketAddr = loopback(7444);
+    }
+}
+
+section! {
+    /// The journal: all that happened, and the only thing to back up.
+    Journal "journal" {
+        /// The directory; made if it is missing (its parent must exist).
+        dir: PathBuf = PathBuf::from("countersign-data");
+        /// `always`: every answer waits for the disk. `interval`: a plain ALLOW or DENY does not; a lost machine may then lose
+        /// so much of the record. What opens, reviews, grants or consumes waits for the disk either way.
+        sync: Sync = Sync::Always;
+        /// With `interval`: how far the disk may be behind.
+        sync_interval: Span = Span(Duration::from_millis(100));
+        /// How long a write waits for others to share its sync. More throughput, later answers.
+        coalesce: Span = Span(Duration::ZERO);
+        /// Bytes of one segment file; at most 1 GiB.
+        segment_bytes: Count = Count::of(64 << 20);
+        /// Bytes that may wait for the writer; past it callers get RESOURCE_EXHAUSTED.
+        queue_bytes_max: Count = Count::of(32 << 20);
+        /// Bytes of one record; at most 16 MiB.
+        record_bytes_max: Count = Count::of(1 << 20);
+        /// Bytes kept free for what must still be written when the disk is full (expiries, votes, redemptions).
+        reserve_bytes: Count = Count::of(64 << 20);
+        /// Bytes that the journal may take up; then it behaves as on a full disk. Not set: the disk's size.
+        quota_bytes: Option<Count> = None;
+        /// Whole segments older than this are removed, never one that a live approval needs. Not set: kept for ever.
+        retention_age: Option<Span> = None;
+        /// The oldest segments are removed while the journal has more bytes than this. Not set: kept for ever.
+        retention_bytes: Option<Count> = None;
+    }
+}
+
+section! {
+    /// The policies.
+    Policy "policy" {
+        /// The directory of `*.cedar`, `*.cedarschema` and `entities.json`.
+        dir: PathBuf = PathBuf::from("policies");
+        /// `deny`: where a forbid cannot be evaluated the outcome is DENY. `cedar`: it is skipped, as Cedar does; for
+        /// conformance runs only.
+        on_error: OnError = OnError::Deny;
+        /// Start without a schema: nothing is validated then.
+        allow_missing_schema: bool = false;
+        /// Start without any policy: everything is denied then.
+        allow_empty: bool = false;
+    }
+}
+
+section! {
+    /// How long things take that people do.
+    Approvals "approvals" {
+        /// How long people have where a gate has no `@timeout`.
+        default_timeout: Span = Span(Duration::from_secs(15 * 60));
+        /// How long an approved action can be redeemed, where the grant is for one use.
+        redeem_within: Span = Span(Duration::from_secs(3_600));
+        /// How long the enforcement point has to report what became of the action; then it is recorded as unknown.
+        outcome_lease: Span = Span(Duration::from_secs(15 * 60));
+        /// How long a settled approval stays in memory. Later it is read from the journal.
+        settled_retention: Span = Span(Duration::from_secs(3_600));
+    }
+}
+
+section! {
+    /// Limits. Past each the caller gets RESOURCE_EXHAUSTED with its name (INVALID_ARGUMENT for what one message may hold), and
+    /// nobody else notices.
+    Limits "limits" {
+        /// Calls held open by `wait`.
+        waits_max: Count = Count::of(200_000);
+        /// Streams of `Subscribe` and `Audit`.
+        subscribers_max: Count = Count::of(20_000);
+        /// Approvals that wait for people.
+        pending_max: Count = Count::of(2_000_000);
+        /// Approvals that wait for people, of one principal.
+        pending_per_principal_max: Count = Count::of(100);
+        /// Queries in one `AuthorizeBatch`.
+        batch_queries_max: Count = Count::of(100);
+        /// Entities that one query may bring.
+        entities_max: Count = Count::of(100);
+        /// Idempotency keys remembered.
+        idempotency_keys_max: Count = Count::of(100_000);
+        /// How long an idempotency key is remembered.
+        idempotency_retention: Span = Span(Duration::from_secs(5 * 60));
+    }
+}
+
+section! {
+    /// Who is believed. Without an issuer the server starts only with `--dev`.
+    IdentitySection "identity" {
+        /// The trusted OIDC issuers, one `[[identity.issuers]]` table each: at least `name`, `issuer` and `audiences`.
+        issuers: Vec<IssuerSettings> = Vec::new();
+    }
+}
+
+section! {
+    /// What the server says about itself, on standard error.
+    Log "log" {
+        /// `json`: a line each, for machines. `pretty`: for people. `auto`: pretty on a terminal, else json.
+        format: LogFormat = LogFormat::Auto;
+        /// `error`, `warn`, `info`, `debug` or `trace`, also by module: `info,countersign::journal=debug`.
+        level: LogFilter = LogFilter::info();
+    }
+}
+
+/// Everything the operator decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    pub grpc: Grpc,
+    pub dev: Dev,
+    pub journal: Journal,
+    pub policy: Policy,
+    pub approvals: Approvals,
+    pub limits: Limits,
+    pub identity: IdentitySection,
+    pub log: Log,
+}
+
+impl Config {
+    /// The sections, in the order of the documentation.
+    #[must_use]
+    pub fn sections(&self) -> [&dyn Section; 8] {
+        [&self.grpc, &self.identity, &self.policy, &self.approvals, &self.journal, &self.limits, &self.log, &self.dev]
+    }
+
+    pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
+        let sections: [&mut dyn Section; 8] = [
+            &mut self.grpc,
+            &mut self.identity,
+            &mut self.policy,
+            &mut self.approvals,
+            &mut self.journal,
+            &mut self.limits,
+            &mut self.log,
+            &mut self.dev,
+        ];
+        sections.into_iter().find(|section| section.name() == name)
+    }
+
+    /// Every key with the value it has.
+    #[must_use]
+    pub fn entries(&self) -> Vec<super::Entry> {
+        self.sections().iter().flat_map(|section| section.entries()).collect()
+    }
+
+    /// Sets a key by its full name; `None` if there is no such key.
+    pub(super) fn set(&mut self, key: &str, raw: &serde_json::Value) -> Option<Result<(), String>> {
+        let (section, key) = key.split_once('.')?;
+        self.section_mut(section)?.set(key, raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_that_could_have_been_written() {
+        let defaults = Config::default();
+        let mut again = Config::default();
+        for entry in defaults.entries().into_iter().filter(|entry| !entry.value.is_null()) {
+            assert_eq!(again.set(&entry.key, &entry.value), Some(Ok(())), "{}", entry.key);
+        }
+        assert_eq!(again, defaults);
+    }
+
+    #[test]
+    fn every_key_and_section_is_documented() {
+        for section in Config::default().sections() {
+            assert!(!section.about().join("").trim().is_empty());
+            for entry in section.entries() {
+                assert!(entry.docs.join("").trim().ends_with(['.', '`']), "{}", entry.key);
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_of_the_security_relevant_keys_are_the_strict_ones() {
+        let Config { grpc, dev, journal, policy, identity, .. } = Config::default();
+        assert!(grpc.listen.ip().is_loopback() && dev.issuer_listen.ip().is_loopback());
+        assert_eq!((journal.sync, policy.on_error), (Sync::Always, OnError::Deny));
+        assert!(!policy.allow_empty && !policy.allow_missing_schema && identity.issuers.is_empty());
+    }
+}

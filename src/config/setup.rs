@@ -1,0 +1,98 @@
+//! From what the operator wrote to what a server is made of.
+
+use super::sections::Config;
+use super::values::{OnError, Sync};
+use crate::server::{Retention, Setup};
+use crate::store::{Clock, embedded};
+use crate::{engine, journal, service};
+
+impl Config {
+    /// What a server is made from, by the machine's clock.
+    #[must_use]
+    pub fn setup(&self) -> Setup {
+        Setup {
+            journal: self.journal_settings(),
+            store: self.store_limits(),
+            policies: self.policy_settings(),
+            issuers: self.identity.issuers.clone(),
+            limits: self.service_limits(),
+            retention: Retention {
+                max_age: self.journal.retention_age.map(super::Span::get),
+                max_bytes: self.journal.retention_bytes.map(super::Count::get),
+            },
+            clock: Box::new(Clock::system),
+        }
+    }
+
+    /// How policies are loaded, by the server and by `policy check` alike.
+    #[must_use]
+    pub fn policy_settings(&self) -> engine::Settings {
+        engine::Settings {
+            on_error: match self.policy.on_error {
+                OnError::Deny => engine::OnError::FailClosed,
+                OnError::Cedar => engine::OnError::Cedar,
+            },
+            allow_missing_schema: self.policy.allow_missing_schema,
+            allow_empty: self.policy.allow_empty,
+            default_timeout: self.approvals.default_timeout.get(),
+            ..engine::Settings::new(&self.policy.dir)
+        }
+    }
+
+    fn journal_settings(&self) -> journal::Settings {
+        let written = &self.journal;
+        journal::Settings {
+            dir: written.dir.clone(),
+            segment_bytes: written.segment_bytes.get(),
+            sync: match written.sync {
+                Sync::Always => journal::SyncPolicy::Always,
+                Sync::Interval => journal::SyncPolicy::Interval(written.sync_interval.get()),
+            },
+            queue_bytes_max: written.queue_bytes_max.as_usize(),
+            reserve_bytes: written.reserve_bytes.get(),
+            record_bytes_max: written.record_bytes_max.as_usize(),
+            coalesce: written.coalesce.get(),
+            quota_bytes: written.quota_bytes.map(super::Count::get),
+        }
+    }
+
+    fn store_limits(&self) -> embedded::Limits {
+        embedded::Limits {
+            pending_max: self.limits.pending_max.as_usize(),
+            pending_per_principal_max: self.limits.pending_per_principal_max.as_usize(),
+            idempotency_keys_max: self.limits.idempotency_keys_max.as_usize(),
+            idempotency_retention: self.limits.idempotency_retention.get(),
+            settled_retention: self.approvals.settled_retention.get(),
+        }
+    }
+
+    fn service_limits(&self) -> service::Limits {
+        service::Limits {
+            redeem_within: self.approvals.redeem_within.get(),
+            outcome_lease: self.approvals.outcome_lease.get(),
+            waits_max: self.limits.waits_max.as_usize(),
+            subscribers_max: self.limits.subscribers_max.as_usize(),
+            batch_queries_max: self.limits.batch_queries_max.as_usize(),
+            entities_max: self.limits.entities_max.as_usize(),
+            ..service::Limits::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_defaults_are_those_of_the_modules() {
+        let setup = Config::default().setup();
+        let same = |ours: &dyn std::fmt::Debug, theirs: &dyn std::fmt::Debug| {
+            assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        };
+        same(&setup.limits, &service::Limits::default());
+        same(&setup.store, &embedded::Limits::default());
+        same(&setup.journal, &journal::Settings::new("countersign-data"));
+        same(&setup.policies, &engine::Settings::new("policies"));
+        same(&setup.retention, &Retention::default());
+    }
+}
