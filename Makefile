@@ -1,0 +1,46 @@
+# What a newcomer and CI run. Needs Rust, git and make; what a target needs beyond them it installs or says how.
+
+CARGO ?= cargo
+
+.PHONY: help demo test tools check unit twins clients bench docs
+
+help:
+	@echo "make demo          a server, an agent, and two people who countersign (AUTO=1: exit at the end)"
+	@echo "make test          everything that CI runs"
+	@echo "make check         formatting and lints"
+	@echo "make twins         take each protection away in turn and see its test fail"
+	@echo "make bench         the benchmarks (benches/README.md)"
+	@echo "make docs          write docs/configuration.md anew"
+
+demo:
+	$(CARGO) run --quiet -- demo $(if $(AUTO),--auto)
+
+# Stops at the first failure: each is a line of its own. The demo is a test as well.
+test: tools check unit twins clients
+	$(CARGO) run --quiet -- demo --auto
+
+# What the tests need beyond Rust: installed, or named.
+tools:
+	tests/tools
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+# The library's tests and the one binary of integration tests (tests/main.rs).
+unit:
+	$(CARGO) test --locked
+
+# Every safety test has a twin that fails with its protection off (tests/twins).
+twins:
+	$(CARGO) run --locked --quiet --example twins
+
+# Clients and issuers that others wrote (tests/clients: oidc-provider, buf); each directory brings its own `run`.
+clients:
+	@set -e; for client in tests/clients/*/run; do [ ! -e "$$client" ] || "$$client"; done
+
+bench:
+	$(CARGO) bench --locked
+
+docs:
+	$(CARGO) run --quiet -- config print --reference > docs/configuration.md

@@ -1,0 +1,145 @@
+//! The service as a process of its own, and what it needs around it: policies, a journal, an issuer that outlives it.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use countersign::domain::Timestamp;
+use countersign::web::dev_issuer::{DevIssuer, DevMinter, find};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Map;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+/// Where the process finds everything, over all its lives.
+pub struct Site {
+    dir: tempfile::TempDir,
+    pub minter: DevMinter,
+}
+
+impl Site {
+    pub async fn new() -> Self {
+        let issuer = DevIssuer::bind(TcpListener::bind("127.0.0.1:0").await.unwrap()).unwrap();
+        let (minter, url) = (issuer.minter(), issuer.url().to_owned());
+        tokio::spawn(issuer.serve(std::future::pending()));
+        let dir = tempfile::tempdir().unwrap();
+        let rule = |kind: &str, name: &str| {
+            format!(
+                "{{ kind = \"{kind}\", entity_type = \"{name}\", when = [{{ claim = \"/kind\", equals = \"{kind}\" }}] }}"
+            )
+        };
+        let rules = [rule("user", "User"), rule("agent", "Agent"), rule("workload", "Workload")].join(", ");
+        let config = format!(
+            "[[identity.issuers]]\nname = \"test\"\nissuer = \"{url}\"\naudiences = [\"countersign\"]\n\
+             algorithms = [\"EdDSA\"]\nallow_insecure_http_loopback = true\nprincipals = [{rules}]\n"
+        );
+        std::fs::write(dir.path().join("countersign.toml"), config).unwrap();
+        Self { dir, minter }
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
+    pub fn token(&self, who: &str) -> String {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        self.minter.mint(find(who).unwrap(), Timestamp::default().after(since), &Map::new())
+    }
+
+    /// The command, run by the `wrapper` if there is one.
+    fn command(&self, wrapper: &[String]) -> Command {
+        let program = env!("CARGO_BIN_EXE_countersign").to_owned();
+        let line: Vec<String> = wrapper.iter().cloned().chain([program]).collect();
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).arg("serve").args(["--listen", "127.0.0.1:0"]);
+        command.arg("--config").arg(self.dir.path().join("countersign.toml"));
+        command.arg("--journal-dir").arg(self.journal());
+        command.arg("--policy-dir").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"));
+        // Small segments, so that deaths also meet the change from one to the next.
+        command.env_clear().env("COUNTERSIGN__JOURNAL__SEGMENT_BYTES", (2 << 20).to_string());
+        command.env("COUNTERSIGN__JOURNAL__RESERVE_BYTES", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+}
+
+pub struct Child {
+    pub url: String,
+    pub pid: Pid,
+    said: Arc<Mutex<String>>,
+    ended: watch::Receiver<Option<ExitStatus>>,
+}
+
+impl Child {
+    /// Starts it and waits until it listens. One that dies before that has no address, which is as good as one that dies
+    /// right after.
+    pub async fn start(site: &Site, wrapper: &[String]) -> Self {
+        let mut process = site.command(wrapper).spawn().unwrap();
+        let pid = Pid::from_child(&process);
+        let (said, (ready, listens)) = (Arc::new(Mutex::new(String::new())), oneshot::channel());
+        let (end, ended) = watch::channel(None);
+        let heard = said.clone();
+        std::thread::spawn(move || {
+            let mut ready = Some(ready);
+            for line in BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok) {
+                heard.lock().unwrap().push_str(&format!("{line}\n"));
+                if let Some((_, url)) = line.split_once("listens on ")
+                    && let Some(ready) = ready.take()
+                {
+                    let _ = ready.send(url.to_owned());
+                }
+            }
+            end.send_replace(process.wait().ok());
+        });
+        let url = match listens.await {
+            Ok(url) => url,
+            Err(_) if !wrapper.is_empty() => String::new(),
+            Err(_) => panic!("the server did not start: {}", said.lock().unwrap()),
+        };
+        Self { url, pid, said, ended }
+    }
+
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    pub async fn kill(&mut self) {
+        kill_process(self.pid, Signal::KILL).unwrap();
+        self.end().await;
+    }
+
+    /// Waits until it has died by itself.
+    pub async fn died(&mut self) {
+        let status = self.end().await;
+        assert!(!status.success(), "{status}");
+    }
+
+    /// Ends it in good order.
+    pub async fn terminate(mut self) {
+        kill_process(self.pid, Signal::TERM).unwrap();
+        let status = self.end().await;
+        assert!(status.success(), "{status}: {}", self.said());
+    }
+
+    async fn end(&mut self) -> ExitStatus {
+        self.ended.wait_for(Option::is_some).await.unwrap().unwrap()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.ended.borrow().is_none() {
+            let _ = kill_process(self.pid, Signal::KILL);
+        }
+    }
+}
+
+/// What a process says that must not start.
+pub async fn refused(site: &Site) -> String {
+    let mut command = site.command(&[]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}

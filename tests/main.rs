@@ -1,0 +1,17 @@
+//! Integration tests: the whole service over real gRPC, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+mod tidy;
+
+mod bad_input;
+mod binding;
+mod cases;
+mod cli;
+mod crash;
+mod full_disk;
+mod hostile_ids;
+mod invariants;
+mod life;
+mod model;
+mod streams;

@@ -1,0 +1,154 @@
+//! A client of the generated stubs, with the shortest words for what tests do.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use countersign::grpc::generated::decision_point_client::DecisionPointClient;
+use countersign::wire::pb;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use tonic_types::StatusExt;
+
+pub type Stub = DecisionPointClient<InterceptedService<Channel, Bearer>>;
+
+#[derive(Clone)]
+pub struct Bearer(MetadataValue<tonic::metadata::Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+#[derive(Clone)]
+pub struct Client {
+    pub stub: Stub,
+}
+
+impl Client {
+    pub async fn connect(url: &str, token: &str) -> Self {
+        Self::try_connect(url, token).await.expect("a connection")
+    }
+
+    /// For servers that may be gone.
+    pub async fn try_connect(url: &str, token: &str) -> Result<Self, tonic::transport::Error> {
+        let channel = Endpoint::new(url.to_owned())?.connect().await?;
+        let bearer = Bearer(format!("Bearer {token}").parse().unwrap());
+        Ok(Self { stub: DecisionPointClient::with_interceptor(channel, bearer) })
+    }
+
+    pub async fn authorize(&self, query: pb::AuthorizeRequest) -> Result<pb::AuthorizeResponse, Status> {
+        self.stub.clone().authorize(query).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn approve(&self, approval: &pb::Approval) -> Result<pb::Approval, Status> {
+        self.vote(approval, pb::Verdict::Approve).await
+    }
+
+    pub async fn reject(&self, approval: &pb::Approval) -> Result<pb::Approval, Status> {
+        self.vote(approval, pb::Verdict::Reject).await
+    }
+
+    async fn vote(&self, approval: &pb::Approval, verdict: pb::Verdict) -> Result<pb::Approval, Status> {
+        let request = pb::DecideRequest {
+            approval_id: approval.id.clone(),
+            verdict: verdict.into(),
+            binding: approval.binding.clone(),
+            ..pb::DecideRequest::default()
+        };
+        self.stub.clone().decide(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn get(&self, id: &str) -> Result<pb::Approval, Status> {
+        let request = pb::GetApprovalRequest { approval_id: id.into() };
+        self.stub.clone().get_approval(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn cancel(&self, id: &str) -> Result<pb::Approval, Status> {
+        let request = pb::CancelApprovalRequest { approval_id: id.into(), comment: String::new() };
+        self.stub.clone().cancel_approval(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn revoke(&self, id: &str) -> Result<pb::Approval, Status> {
+        let request = pb::RevokeApprovalRequest { approval_id: id.into(), comment: String::new() };
+        self.stub.clone().revoke_approval(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn report(&self, approval: &str, decision: &str, report: pb::Report) -> Result<pb::Approval, Status> {
+        let request = pb::ReportOutcomeRequest {
+            approval_id: approval.into(),
+            decision_id: decision.into(),
+            report: report.into(),
+        };
+        self.stub.clone().report_outcome(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn audit(&self, request: pb::AuditRequest) -> Result<Vec<pb::Record>, Status> {
+        let mut stream = self.stub.clone().audit(request).await?.into_inner();
+        let mut records = Vec::new();
+        while let Some(answer) = stream.message().await? {
+            records.extend(answer.record);
+        }
+        Ok(records)
+    }
+
+    /// All records of one approval, oldest first.
+    pub async fn records_of(&self, approval: &str) -> Vec<pb::Record> {
+        let filter = pb::Filter { approval_id: approval.into(), ..pb::Filter::default() };
+        self.audit(pb::AuditRequest { filter: Some(filter), ..pb::AuditRequest::default() }).await.expect("records")
+    }
+}
+
+pub fn uid(type_name: &str, id: &str) -> pb::EntityUid {
+    pb::EntityUid { r#type: type_name.into(), id: id.into() }
+}
+
+pub fn string(text: &str) -> pb::Value {
+    pb::Value { kind: Some(pb::value::Kind::String(text.into())) }
+}
+
+pub fn long(number: i64) -> pb::Value {
+    pb::Value { kind: Some(pb::value::Kind::Long(number)) }
+}
+
+/// `action` on `resource`, as the caller itself, without context.
+pub fn query(action: &str, resource_type: &str, resource: &str) -> pb::AuthorizeRequest {
+    pb::AuthorizeRequest {
+        action: Some(uid("Action", action)),
+        resource: Some(uid(resource_type, resource)),
+        ..pb::AuthorizeRequest::default()
+    }
+}
+
+/// The export that two people must countersign.
+pub fn export() -> pb::AuthorizeRequest {
+    pb::AuthorizeRequest {
+        context: BTreeMap::from([("destination".into(), string("s3://partner")), ("rows".into(), long(1_000))]),
+        justification: "quarterly report".into(),
+        ..query("export", "Dataset", "customers")
+    }
+}
+
+/// The same, asked again by id.
+pub fn export_by_id(approval: &str) -> pb::AuthorizeRequest {
+    pb::AuthorizeRequest { approval_id: approval.into(), ..export() }
+}
+
+pub fn wait(span: Duration) -> Option<prost_types::Duration> {
+    Some(span.try_into().unwrap())
+}
+
+/// The stable reason of an error.
+pub fn reason(status: &Status) -> String {
+    status.get_details_error_info().expect("every error carries ErrorInfo").reason
+}
+
+/// The field that an error names.
+pub fn field(status: &Status) -> String {
+    let violations = status.get_details_bad_request().expect("a field violation").field_violations;
+    violations.first().expect("a violation").field.clone()
+}

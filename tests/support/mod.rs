@@ -1,0 +1,182 @@
+//! A real server in this process: real sockets, a real journal in a temporary directory, a real (development) issuer, and
+//! a clock that the test moves.
+
+pub mod actors;
+pub mod client;
+pub mod random;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use countersign::domain::Timestamp;
+use countersign::server::{Listeners, Retention, Server, ServerError, Setup};
+use countersign::store::{Clock, ManualClock, embedded};
+use countersign::web::dev_issuer::{DevMinter, DevPrincipal, find};
+use countersign::{engine, journal, service};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub use actors::PolicyDir;
+pub use client::Client;
+
+/// A server under test. Dropping it stops it.
+pub struct TestServer {
+    pub clock: ManualClock,
+    pub dir: tempfile::TempDir,
+    address: SocketAddr,
+    minter: DevMinter,
+    options: Options,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<Result<(), ServerError>>>,
+}
+
+/// What a test may want different.
+#[derive(Clone)]
+pub struct Options {
+    pub policies: PathBuf,
+    pub limits: service::Limits,
+    pub store: embedded::Limits,
+    pub journal: fn(&mut journal::Settings),
+    pub retention: Retention,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            policies: Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"),
+            limits: service::Limits::default(),
+            store: embedded::Limits::default(),
+            journal: |_| {},
+            retention: Retention::default(),
+        }
+    }
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub async fn with(options: Options) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let clock = ManualClock::starting_at(today());
+        Self::on(dir, clock, options).await
+    }
+
+    /// A server on a directory that may hold a journal already.
+    pub async fn on(dir: tempfile::TempDir, clock: ManualClock, options: Options) -> Self {
+        let grpc = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let dev_issuer = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let mut settings = journal::Settings::new(dir.path().join("journal"));
+        settings.segment_bytes = 1 << 20;
+        settings.record_bytes_max = 512 << 10;
+        settings.reserve_bytes = 0;
+        (options.journal)(&mut settings);
+        let kept = options.clone();
+        let manual = clock.clone();
+        let setup = Setup {
+            journal: settings,
+            store: options.store,
+            policies: engine::Settings::new(options.policies),
+            issuers: Vec::new(),
+            limits: options.limits,
+            retention: options.retention,
+            clock: Box::new(move |floor| Clock::manual(&manual, floor)),
+        };
+        let server = Server::prepare(setup, Listeners { grpc, dev_issuer: Some(dev_issuer) }).expect("a server");
+        let address = server.address().expect("an address");
+        let minter = server.dev_issuer().expect("a dev issuer").minter();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(server.run(async move {
+            let _ = stopped.await;
+        }));
+        let server = Self { clock, dir, address, minter, options: kept, stop: Some(stop), running: Some(running) };
+        server.ready().await;
+        server
+    }
+
+    /// Returns once the server has its issuer's keys.
+    async fn ready(&self) {
+        let channel = tonic::transport::Endpoint::from_shared(self.url()).unwrap().connect_lazy();
+        let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+        let mut watch = health.watch(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();
+        while let Some(state) = watch.message().await.unwrap() {
+            if state.status() == tonic_health::pb::health_check_response::ServingStatus::Serving {
+                return;
+            }
+        }
+        panic!("the server ended before it was ready");
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn minter(&self) -> &DevMinter {
+        &self.minter
+    }
+
+    /// A token of a demo principal, issued now by the server's clock.
+    pub fn token(&self, who: &str) -> String {
+        let principal = find(who).unwrap_or_else(|| panic!("no demo principal `{who}`"));
+        self.minter.mint(principal, self.clock.wall(), &serde_json::Map::new())
+    }
+
+    /// A client that is this demo principal.
+    pub async fn client(&self, who: &str) -> Client {
+        Client::connect(&self.url(), &self.token(who)).await
+    }
+
+    /// A client that is somebody whom only this test knows.
+    pub async fn client_of(&self, who: &DevPrincipal) -> Client {
+        self.client_with(who, &serde_json::Map::new()).await
+    }
+
+    /// The same, with some claims of the token changed.
+    pub async fn client_with(&self, who: &DevPrincipal, claims: &serde_json::Map<String, serde_json::Value>) -> Client {
+        Client::connect(&self.url(), &self.minter.mint(who, self.clock.wall(), claims)).await
+    }
+
+    /// A client with a token of the agent for the person.
+    pub async fn delegated(&self, agent: &str, person: &str) -> Client {
+        let token = self.minter.mint_delegated(find(agent).unwrap(), find(person).unwrap(), self.clock.wall());
+        Client::connect(&self.url(), &token).await
+    }
+
+    pub fn advance(&self, span: Duration) {
+        self.clock.advance(span);
+    }
+
+    /// Stops in good order and gives the directory back.
+    pub async fn stop(mut self) -> (tempfile::TempDir, ManualClock) {
+        let _ = self.stop.take().unwrap().send(());
+        self.running.take().unwrap().await.expect("no panic").expect("a clean stop");
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        (dir, self.clock.clone())
+    }
+
+    /// Stops, and starts again on the same directory.
+    pub async fn restart(self) -> Self {
+        let options = self.options.clone();
+        self.restart_with(options).await
+    }
+
+    /// The same, as a server that is run differently.
+    pub async fn restart_with(self, options: Options) -> Self {
+        let (dir, clock) = self.stop().await;
+        Self::on(dir, clock, options).await
+    }
+
+    /// The same, with other policies.
+    pub async fn restart_under(self, policies: &PolicyDir) -> Self {
+        let options = Options { policies: policies.path().into(), ..self.options.clone() };
+        self.restart_with(options).await
+    }
+}
+
+/// A moment that tokens can be issued at; which one does not matter.
+pub fn today() -> Timestamp {
+    Timestamp::from_micros(1_800_000_000_000_000)
+}

@@ -1,0 +1,245 @@
+//! The twin of every safety test: the same test with the protection off must fail.
+//!
+//! `cargo run --example twins` copies the package to `target/twins`, writes every mutation of `tests/twins/*.twin` into the
+//! copy, each behind a switch that an environment variable turns, builds the tests there once, sees all named tests pass
+//! with every switch off, and each of them fail with its own switch on. The product's source stays as it is.
+//!
+//! A `.twin` file says `name`, `proves` (which invariant or rule), `file`, `test` (a test of `tests/`, or `lib:` and one of
+//! the library), and after `--- source` the text that is there once, after `--- twin` what stands there instead;
+//! `crate::twin("<name>")` is true when the switch is on. A protection that stands twice is taken away twice: `file` names
+//! several files, and as many pairs of texts follow.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// What no build needs.
+const LEFT_OUT: [&str; 2] = ["target", "node_modules"];
+const VERSION: &str = concat!("version = \"", env!("CARGO_PKG_VERSION"));
+const PROGRAM: &str = "name = \"countersign\"\npath = \"src/main.rs\"";
+const PROGRAM_OF_TWINS: &str = "name = \"countersign-twins\"\npath = \"src/main.rs\"";
+const DEFAULT_RUN: &str = "default-run = \"countersign\"\n";
+/// The tests that start it.
+const RUN_THE_PROGRAM: [&str; 2] = ["tests/cli.rs", "tests/crash/child.rs"];
+const SWITCH: &str = "\n/// Whether the protection of that name is off.\n#[must_use]\npub fn twin(name: &str) -> bool {\n    std::env::var(\"TWIN\").as_deref() == Ok(name)\n}\n";
+/// A twin that hangs has failed as well, only slowly.
+const PATIENCE: Duration = Duration::from_secs(90);
+const AT_ONCE: usize = 2;
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+struct Twin {
+    name: String,
+    proves: String,
+    test: String,
+    edits: Vec<Edit>,
+}
+
+struct Edit {
+    file: String,
+    source: String,
+    twin: String,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("twins: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Fallible<bool> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = root.join("target/twins");
+    let twins = read_all(&root.join("tests/twins"))?;
+    let mutated = mutated(root, &twins)?;
+    mirror(root, &copy, &mutated)?;
+    let binaries = build(root, &copy)?;
+    let started = Instant::now();
+    let sound = run_all(&binaries, &copy, &twins, |_| None)?;
+    let failing: Vec<_> = twins.iter().zip(&sound).filter(|(_, passed)| !**passed).collect();
+    if !failing.is_empty() {
+        let names: Vec<_> = failing.iter().map(|(twin, _)| &*twin.test).collect();
+        return Err(format!("these tests fail with every protection on: {}", names.join(", ")).into());
+    }
+    let off = run_all(&binaries, &copy, &twins, |twin| Some(&twin.name))?;
+    let width = twins.iter().map(|twin| twin.name.len()).max().unwrap_or(0);
+    for (twin, passed) in twins.iter().zip(&off) {
+        let verdict = if *passed { "SURVIVED" } else { "caught  " };
+        println!("{verdict}  {:width$}  {:24}  {}", twin.name, twin.proves, twin.test);
+    }
+    let survivors = off.iter().filter(|passed| **passed).count();
+    println!("{} twins, {survivors} survived, {:.1?}", twins.len(), started.elapsed());
+    Ok(survivors == 0)
+}
+
+fn read_all(dir: &Path) -> Fallible<Vec<Twin>> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?.map(|file| Ok(file?.path())).collect::<Fallible<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "twin"));
+    files.sort();
+    files.iter().map(|path| parse(path).map_err(|error| format!("{}: {error}", path.display()).into())).collect()
+}
+
+fn parse(path: &Path) -> Fallible<Twin> {
+    let text = std::fs::read_to_string(path)?;
+    let (head, rest) = text.split_once("--- source\n").ok_or("no `--- source`")?;
+    let mut fields: BTreeMap<_, _> = head.lines().filter_map(|line| line.split_once(": ")).collect();
+    let mut field = |name: &str| fields.remove(name).map(str::to_owned).ok_or(format!("no `{name}`"));
+    let name = field("name")?;
+    let switch = format!("crate::twin(\"{name}\")");
+    let (proves, files, test) = (field("proves")?, field("file")?, field("test")?);
+    let pairs = files.split(", ").zip(rest.split("--- source\n"));
+    let edit = |(file, pair): (&str, &str)| {
+        let (source, twin) = pair.split_once("--- twin\n").ok_or("no `--- twin`")?;
+        if !twin.contains(&switch) {
+            return Err("a twin that does not ask for its own switch".into());
+        }
+        let text = |text: &str| text.trim_end_matches('\n').to_owned();
+        Ok(Edit { file: file.to_owned(), source: text(source), twin: text(twin) })
+    };
+    Ok(Twin { name, proves, test, edits: pairs.map(edit).collect::<Fallible<_>>()? })
+}
+
+/// Copies what is different and removes what is gone, so that only what changed is built again.
+fn mirror(from: &Path, to: &Path, mutated: &BTreeMap<PathBuf, String>) -> Fallible<()> {
+    if let Some(text) = mutated.get(from) {
+        return write(to, text.as_bytes());
+    }
+    if from.is_file() {
+        return write(to, &std::fs::read(from)?);
+    }
+    std::fs::create_dir_all(to)?;
+    for old in std::fs::read_dir(to)? {
+        let old = old?;
+        if !from.join(old.file_name()).exists() {
+            if old.path().is_dir() { std::fs::remove_dir_all(old.path())? } else { std::fs::remove_file(old.path())? }
+        }
+    }
+    for entry in std::fs::read_dir(from)? {
+        let name = entry?.file_name();
+        if is_left_out(&name) {
+            continue;
+        }
+        mirror(&from.join(&name), &to.join(&name), mutated)?;
+    }
+    Ok(())
+}
+
+fn is_left_out(name: &OsStr) -> bool {
+    name.to_str().is_none_or(|name| LEFT_OUT.contains(&name) || name.starts_with('.'))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Fallible<()> {
+    if std::fs::read(path).ok().as_deref() != Some(bytes) {
+        std::fs::create_dir_all(path.parent().ok_or("a file without a directory")?)?;
+        std::fs::write(path, bytes)?;
+    }
+    Ok(())
+}
+
+/// The files that are not as they are in the package.
+fn mutated(root: &Path, twins: &[Twin]) -> Fallible<BTreeMap<PathBuf, String>> {
+    let mut files: BTreeMap<&str, String> = BTreeMap::new();
+    // Another version is another package: the copy shares every dependency that is built, and none of our own artefacts.
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
+    let manifest = manifest.replacen(VERSION, &format!("{VERSION}-twins"), 1);
+    // INVARIANT: a program whose protections can be switched off never lies where the product's lies.
+    files.insert("Cargo.toml", manifest.replace(PROGRAM, PROGRAM_OF_TWINS).replace(DEFAULT_RUN, ""));
+    for file in RUN_THE_PROGRAM {
+        let tests = std::fs::read_to_string(root.join(file))?;
+        files.insert(file, tests.replace("CARGO_BIN_EXE_countersign", "CARGO_BIN_EXE_countersign-twins"));
+    }
+    files.insert("src/lib.rs", std::fs::read_to_string(root.join("src/lib.rs"))? + SWITCH);
+    if !files.get("Cargo.toml").is_some_and(|manifest| manifest.contains(PROGRAM_OF_TWINS)) {
+        return Err("the program is not named in Cargo.toml as expected: it must not be built with switches".into());
+    }
+    for (twin, edit) in twins.iter().flat_map(|twin| twin.edits.iter().map(move |edit| (twin, edit))) {
+        if !files.contains_key(&*edit.file) {
+            files.insert(&edit.file, std::fs::read_to_string(root.join(&edit.file))?);
+        }
+        let text = files.get_mut(&*edit.file).ok_or("a file that was just read")?;
+        let places = text.matches(&edit.source).count();
+        if places != 1 {
+            return Err(format!("{}: its source is {places} times in {}", twin.name, edit.file).into());
+        }
+        *text = text.replacen(&edit.source, &edit.twin, 1);
+    }
+    Ok(files.into_iter().map(|(file, text)| (root.join(file), text)).collect())
+}
+
+/// Builds the tests of the copy, and finds their programs: `lib` and `integration`.
+fn build(root: &Path, copy: &Path) -> Fallible<BTreeMap<String, PathBuf>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["test", "--no-run", "--lib", "--test", "integration", "--message-format", "short"])
+        .current_dir(copy)
+        .env("CARGO_TARGET_DIR", root.join("target"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("the twins do not build:\n{log}").into());
+    }
+    let program = |line: &str| line.rsplit_once('(').map(|(_, path)| path.trim_end_matches(')').to_owned());
+    let found = log.lines().filter(|line| line.trim_start().starts_with("Executable")).filter_map(|line| {
+        let kind = if line.contains("tests/main.rs") { "integration" } else { "lib" };
+        Some((kind.to_owned(), root.join(program(line)?)))
+    });
+    Ok(found.collect())
+}
+
+/// Whether each twin's test passes, under the switch that `switch` names.
+fn run_all<'a>(
+    binaries: &BTreeMap<String, PathBuf>,
+    copy: &Path,
+    twins: &'a [Twin],
+    switch: impl Fn(&'a Twin) -> Option<&'a str>,
+) -> Fallible<Vec<bool>> {
+    let mut passed = Vec::with_capacity(twins.len());
+    for some in twins.chunks(AT_ONCE) {
+        let started: Vec<Child> =
+            some.iter().map(|twin| start(binaries, copy, twin, switch(twin))).collect::<Fallible<_>>()?;
+        for child in started {
+            passed.push(finish(child)?);
+        }
+    }
+    Ok(passed)
+}
+
+fn start(binaries: &BTreeMap<String, PathBuf>, copy: &Path, twin: &Twin, switch: Option<&str>) -> Fallible<Child> {
+    let (kind, test) = twin.test.split_once("lib:").map_or(("integration", &*twin.test), |(_, test)| ("lib", test));
+    let binary = binaries.get(kind).ok_or_else(|| format!("no `{kind}` tests were built"))?;
+    let mut command = Command::new(binary);
+    command.args(["--exact", test, "--test-threads", "1"]).current_dir(copy).env("RUST_BACKTRACE", "0");
+    match switch {
+        Some(name) => command.env("TWIN", name),
+        None => command.env_remove("TWIN"),
+    };
+    Ok(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
+}
+
+/// Whether exactly one test ran and passed. The output of one test fits into the pipe, so that nobody need drain it.
+fn finish(mut child: Child) -> Fallible<bool> {
+    let started = Instant::now();
+    while child.try_wait()?.is_none() {
+        if started.elapsed() > PATIENCE {
+            child.kill()?;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() && !text.contains("1 passed") {
+        return Err(format!("there is no such test:\n{text}").into());
+    }
+    Ok(output.status.success())
+}
