@@ -1,0 +1,264 @@
+//! What does one Authorize cost the server, everything on (token, Cedar, journal, fsync), beside a no-op tonic service in
+//! the same build on the same machine?
+//!
+//! Each server is a process of its own, so that its CPU time is its own: this program starts itself again as server and
+//! reads `/proc/<pid>/task/*/schedstat`. `cargo bench --bench loopback [-- CALLS [unary|stream] [CALLERS]]`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use countersign::domain::Timestamp;
+use countersign::grpc::generated::decision_point_client::DecisionPointClient;
+use countersign::server::{Listeners, Retention, Server, Setup};
+use countersign::store::{Clock, embedded};
+use countersign::web::dev_issuer::find;
+use countersign::wire::pb;
+use countersign::{engine, journal, service};
+use tokio::net::TcpListener;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+
+mod noop;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const ROLE: &str = "COUNTERSIGN_BENCH_ROLE";
+const CALLERS: [usize; 3] = [1, 16, 256];
+
+fn main() -> Result<(), Failure> {
+    match std::env::var(ROLE).as_deref() {
+        Ok(role) => serve(role),
+        Err(_) => measure(),
+    }
+}
+
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let stack = countersign::server::WORKER_STACK_BYTES;
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_stack_size(stack).enable_all().build()
+}
+
+/// Serves until standard input closes; says the address and a token.
+fn serve(role: &str) -> Result<(), Failure> {
+    runtime(2)?.block_on(async {
+        let grpc = TcpListener::bind("127.0.0.1:0").await?;
+        let stdin_closed =
+            || tokio::task::spawn_blocking(|| drop(std::io::stdin().lock().read_line(&mut String::new())));
+        if role == "noop" {
+            println!("{} token", grpc.local_addr()?);
+            let serving = noop::serve(grpc);
+            tokio::select! { served = serving => served?, _ = stdin_closed() => {} }
+            return Ok(());
+        }
+        let dir = tempfile::tempdir_in(std::env::var("COUNTERSIGN_BENCH_DIR").unwrap_or_else(|_| "target".into()))?;
+        let dev_issuer = Some(TcpListener::bind("127.0.0.1:0").await?);
+        let mut journal = journal::Settings::new(dir.path().join("journal"));
+        if role == "interval" {
+            journal.sync = journal::SyncPolicy::Interval(Duration::from_millis(50));
+        }
+        if role == "coalesce" {
+            journal.coalesce = Duration::from_millis(1);
+        }
+        let setup = Setup {
+            journal,
+            store: embedded::Limits::default(),
+            policies: engine::Settings::new("policies"),
+            issuers: Vec::new(),
+            limits: service::Limits::default(),
+            retention: Retention::default(),
+            clock: Box::new(Clock::system),
+        };
+        let server = Server::prepare(setup, Listeners { grpc, dev_issuer })?;
+        let token = {
+            let minter = server.dev_issuer().ok_or("no dev issuer")?.minter();
+            let now = Timestamp::from_micros(i64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_micros())?);
+            minter.mint(find("report-bot").ok_or("no agent")?, now, &serde_json::Map::new())
+        };
+        println!("{} {token}", server.address()?);
+        server.run(async move { drop(stdin_closed().await) }).await?;
+        Ok(())
+    })
+}
+
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    token: String,
+    /// Closing it ends the server.
+    _stdin: ChildStdin,
+}
+
+impl Process {
+    fn start(role: &str) -> Result<Self, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
+        let (address, token) = line.trim().split_once(' ').ok_or("the server did not start")?;
+        let stdin = child.stdin.take().ok_or("no stdin")?;
+        Ok(Self { address: address.parse()?, token: token.into(), child, _stdin: stdin })
+    }
+
+    /// CPU time of all its threads so far.
+    fn cpu(&self) -> Result<Duration, Failure> {
+        let mut total = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let stat = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            total += stat.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(total))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// CPU microseconds of the server, wall microseconds (p50, p99) of the caller, calls per second.
+struct Figures {
+    cpu: f64,
+    p50: f64,
+    p99: f64,
+    rate: f64,
+}
+
+fn measure() -> Result<(), Failure> {
+    let mut numbers = std::env::args().filter_map(|arg| arg.parse::<usize>().ok());
+    let (calls, callers) = (numbers.next().unwrap_or(20_000), numbers.next());
+    let wants = |part: &str| {
+        let other = if part == "unary" { "stream" } else { "unary" };
+        !std::env::args().any(|arg| arg == other)
+    };
+    if wants("unary") {
+        measure_unary(calls, callers.map_or(CALLERS.to_vec(), |callers| vec![callers]))?;
+    }
+    if wants("stream") {
+        let process = Process::start("always")?;
+        let streamed = runtime(2)?.block_on(streamed(&process, calls * 5))?;
+        println!("AuthorizeStream, 256 under way: {streamed}");
+    }
+    std::io::stdout().flush()?;
+    Ok(())
+}
+
+fn measure_unary(calls: usize, numbers_of_callers: Vec<usize>) -> Result<(), Failure> {
+    println!("server CPU per call in us (p50 / p99 seen by the caller in us, calls per second); {calls} calls each\n");
+    println!(
+        "{:>8} {:>34} {:>34} {:>34} {:>7}",
+        "callers", "no-op", "Authorize, fsync always", "Authorize, fsync by interval", "x no-op"
+    );
+    for callers in numbers_of_callers {
+        let figures = |role: &str| -> Result<Figures, Failure> {
+            let process = Process::start(role)?;
+            runtime(2)?.block_on(unary(&process, callers, calls))
+        };
+        let (noop, always, interval) = (figures("noop")?, figures("always")?, figures("interval")?);
+        let ratio = always.cpu / noop.cpu;
+        println!("{callers:>8} {noop:>34} {always:>34} {interval:>34} {ratio:>7.2}");
+    }
+    println!();
+    Ok(())
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&format!("{:.1} ({:.0} / {:.0}, {:.0}/s)", self.cpu, self.p50, self.p99, self.rate))
+    }
+}
+
+fn query() -> pb::AuthorizeRequest {
+    let uid = |kind: &str, id: &str| Some(pb::EntityUid { r#type: kind.into(), id: id.into() });
+    pb::AuthorizeRequest {
+        action: uid("Action", "read"),
+        resource: uid("Dataset", "weather"),
+        ..pb::AuthorizeRequest::default()
+    }
+}
+
+async fn unary(process: &Process, callers: usize, calls: usize) -> Result<Figures, Failure> {
+    let bearer: MetadataValue<Ascii> = format!("Bearer {}", process.token).parse()?;
+    // At most 64 callers share a connection.
+    let mut channels = Vec::new();
+    for _ in 0..callers.div_ceil(64) {
+        channels.push(Channel::from_shared(format!("http://{}", process.address))?.connect().await?);
+    }
+    let each = (calls / callers).max(1);
+    let run = |each: usize| {
+        let tasks: Vec<_> = (0..callers)
+            .filter_map(|caller| channels.get(caller % channels.len()).cloned())
+            .map(|channel| tokio::spawn(call_often(channel, bearer.clone(), each)))
+            .collect();
+        async move {
+            let mut times = Vec::new();
+            for task in tasks {
+                times.extend(task.await??);
+            }
+            Ok::<_, Failure>(times)
+        }
+    };
+    run(each / 5 + 1).await?;
+    let (before, start) = (process.cpu()?, Instant::now());
+    let times = run(each).await?;
+    figures(times, process.cpu()? - before, start.elapsed())
+}
+
+async fn call_often(channel: Channel, bearer: MetadataValue<Ascii>, calls: usize) -> Result<Vec<Duration>, Failure> {
+    let mut client = DecisionPointClient::new(channel);
+    let mut times = Vec::with_capacity(calls);
+    for _ in 0..calls {
+        let mut request = tonic::Request::new(query());
+        request.metadata_mut().insert("authorization", bearer.clone());
+        let start = Instant::now();
+        let answer = client.authorize(request).await?.into_inner();
+        times.push(start.elapsed());
+        if answer.outcome() != pb::Outcome::Allow {
+            return Err(format!("not allowed: {}", answer.reason).into());
+        }
+    }
+    Ok(times)
+}
+
+async fn streamed(process: &Process, calls: usize) -> Result<Figures, Failure> {
+    let channel = Channel::from_shared(format!("http://{}", process.address))?.connect().await?;
+    let (sender, receiver) = tokio::sync::mpsc::channel(256);
+    let mut request = tonic::Request::new(tokio_stream::wrappers::ReceiverStream::new(receiver));
+    request.metadata_mut().insert("authorization", format!("Bearer {}", process.token).parse()?);
+    let mut answers = DecisionPointClient::new(channel).authorize_stream(request).await?.into_inner();
+    let (before, start) = (process.cpu()?, Instant::now());
+    tokio::spawn(async move {
+        for correlation_id in 0..u64::try_from(calls).unwrap_or(0) {
+            let item = pb::AuthorizeStreamRequest { correlation_id, query: Some(query()) };
+            if sender.send(item).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut seen = 0;
+    while answers.message().await?.is_some() {
+        seen += 1;
+    }
+    figures(vec![Duration::ZERO; seen], process.cpu()? - before, start.elapsed())
+}
+
+fn figures(mut times: Vec<Duration>, cpu: Duration, wall: Duration) -> Result<Figures, Failure> {
+    times.sort_unstable();
+    let count = times.len();
+    let at = |share: usize| times.get(count * share / 100).copied().unwrap_or_default().as_secs_f64() * 1e6;
+    let calls = u32::try_from(count)?;
+    Ok(Figures {
+        cpu: cpu.as_secs_f64() * 1e6 / f64::from(calls),
+        p50: at(50),
+        p99: at(99),
+        rate: f64::from(calls) / wall.as_secs_f64(),
+    })
+}
