@@ -1,7 +1,7 @@
 //! What is asked: may this principal, acting for this person, do this action on this resource, in this context?
 
 use super::entity::{Entity, EntityUid};
-use super::value::Attributes;
+use super::value::{Attributes, fields_size};
 
 /// One query, complete and canonical: all of it but `environment` is bound (see [`super::binding`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +24,11 @@ impl Query {
     #[must_use]
     pub fn size(&self) -> usize {
         let entities = self.entities.iter().map(|entity| {
-            size_of::<Entity>() + fields(&entity.attributes) + fields(&entity.tags) + entity.parents.len() * 64
+            size_of::<Entity>()
+                + fields_size(&entity.attributes)
+                + fields_size(&entity.tags)
+                + entity.parents.len() * 64
         });
-        size_of::<Self>() + fields(&self.context) + fields(&self.environment) + entities.sum::<usize>()
+        size_of::<Self>() + fields_size(&self.context) + fields_size(&self.environment) + entities.sum::<usize>()
     }
-}
-
-fn fields(attributes: &Attributes) -> usize {
-    attributes.iter().map(|(name, value)| name.len() + value.size()).sum()
 }

@@ -68,8 +68,13 @@ impl Value {
             Self::String(text) | Self::Extension { argument: text, .. } => text.len(),
             Self::Entity(uid) => uid.type_name.len() + uid.id.len(),
             Self::Set(members) => members.iter().map(Self::size).sum(),
-            Self::Record(fields) => fields.iter().map(|(name, value)| name.len() + value.size()).sum(),
+            Self::Record(fields) => fields_size(fields),
         };
         size_of::<Self>() + content
     }
+}
+
+/// About how many bytes of memory a record's fields take.
+pub(super) fn fields_size(fields: &Attributes) -> usize {
+    fields.iter().map(|(name, value)| name.len() + value.size()).sum()
 }

@@ -20,7 +20,7 @@ use crate::domain::{
     Approval, ApprovalId, ApprovalState, Attributes, Binding, Circumstances, Decided, Decision, Effect, Entity,
     EntityUid, IdempotencyKey, Outcome, Reason, Standing, decide,
 };
-use crate::store::{CommitError, Committed};
+use crate::store::Committed;
 
 /// A query as it arrives at the edge.
 #[derive(Debug, Clone)]
@@ -144,11 +144,8 @@ impl Service {
             decision = decide(&evaluation, &around);
         }
         let planned = self.plan(asked, evaluation, &decision, &around);
-        match self.shared.store.commit(planned.fact, planned.seen).await {
-            Ok(committed) => Ok(Answer { decided: planned.decided, approval: planned.approval, committed }),
-            Err(CommitError::Conflict) => Err(Refusal::Contention),
-            Err(error) => Err(error.into()),
-        }
+        let committed = self.shared.store.commit(planned.fact, planned.seen).await?;
+        Ok(Answer { decided: planned.decided, approval: planned.approval, committed })
     }
 
     /// What was answered under the call's idempotency key.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::domain::{Fact, Moved, Opening, PolicyDigest, Refused, Started, Timestamp, Transition};
+use crate::domain::{Approval, Fact, Moved, Opening, PolicyDigest, Refused, Started, Timestamp, Transition};
 use crate::engine::Engine;
 use crate::identity::Verifier;
 use crate::journal::Log;
@@ -123,6 +123,19 @@ impl Service {
         if let Err(error) = self.shared.log.append(&fact, payload, self.shared.store.now()) {
             tracing::warn!(%error, refused.method = %method, "a refusal could not be put on record");
         }
+    }
+
+    /// Takes an approval one step on, if it still is as `before` says; a lost race is [`Refusal::Contention`].
+    async fn advance(
+        &self,
+        before: &Approval,
+        transition: Transition,
+        request_id: &RequestId,
+    ) -> Result<Arc<Approval>, Refusal> {
+        let after = before.apply(&transition).map_err(|illegal| Refusal::Internal(Box::new(illegal)))?;
+        let fact = Self::moved(&before.opening, transition, request_id);
+        self.shared.store.commit(fact, Seen::Version(before.version)).await?;
+        Ok(Arc::new(after))
     }
 
     /// The fact that something happened to an approval.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
 use crate::domain::{Approval, ApprovalId, ApprovalState, DecisionId, GuardAction, Guarded, Report, Transition};
-use crate::store::{CommitError, Seen};
 
 impl Service {
     /// Records SUCCEEDED or FAILED for the one use of an approval. The same word twice is one word.
@@ -30,15 +29,13 @@ impl Service {
             if usage.report == Some(report) {
                 return Ok(approval);
             }
-            let transition = Transition::Reported(report);
-            let Ok(after) = approval.apply(&transition) else {
+            // Nothing replaces the PEP's word; only "unknown" gives way to it.
+            if matches!(usage.report, Some(Report::Succeeded | Report::Failed)) {
                 return Err(Refusal::Settled(approval.state.clone()));
-            };
-            let fact = Self::moved(&approval.opening, transition, &caller.request_id);
-            match self.shared.store.commit(fact, Seen::Version(approval.version)).await {
-                Ok(_) => return Ok(Arc::new(after)),
-                Err(CommitError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+            }
+            match self.advance(&approval, Transition::Reported(report), &caller.request_id).await {
+                Err(Refusal::Contention) => {}
+                settled => return settled,
             }
         }
         Err(Refusal::Contention)

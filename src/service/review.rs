@@ -8,7 +8,6 @@ use crate::domain::{
     Approval, ApprovalId, Ballot, Binding, Counted, Gate, GuardAction, Guarded, Identity, PolicyId, PrincipalKind,
     ReviewRefusal, Verdict, review,
 };
-use crate::store::{CommitError, Seen};
 
 /// A vote as it arrives at the edge.
 #[derive(Debug, Clone)]
@@ -56,13 +55,7 @@ impl Service {
             Err(refusal) => return Err(refused(refusal)),
         };
         let transition = approval.voted(vote, self.shared.limits.redeem_within, may);
-        let after = approval.apply(&transition).map_err(|illegal| Refusal::Internal(Box::new(illegal)))?;
-        let fact = Self::moved(&approval.opening, transition, &caller.request_id);
-        match self.shared.store.commit(fact, Seen::Version(approval.version)).await {
-            Ok(_) => Ok(Arc::new(after)),
-            Err(CommitError::Conflict) => Err(Refusal::Contention),
-            Err(error) => Err(error.into()),
-        }
+        self.advance(&approval, transition, &caller.request_id).await
     }
 
     fn may_read(&self, caller: &Caller, approval: &Approval) -> bool {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
 use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Transition};
-use crate::store::{CommitError, Seen};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Withdrawal {
@@ -47,12 +46,9 @@ impl Service {
             let approval = self.guarded_approval(caller, action, id).await?;
             let approval = self.as_of_now(approval).await?;
             let transition = self.transition(caller, &approval, comment.clone(), what)?;
-            let after = approval.apply(&transition).map_err(|illegal| Refusal::Internal(Box::new(illegal)))?;
-            let fact = Self::moved(&approval.opening, transition, &caller.request_id);
-            match self.shared.store.commit(fact, Seen::Version(approval.version)).await {
-                Ok(_) => return Ok(Arc::new(after)),
-                Err(CommitError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+            match self.advance(&approval, transition, &caller.request_id).await {
+                Err(Refusal::Contention) => {}
+                settled => return settled,
             }
         }
         Err(Refusal::Contention)
