@@ -13,6 +13,7 @@ const RECORD_BYTES_MAX: u64 = 16 << 20;
 const FRAMING_BYTES: u64 = 4 << 10;
 /// Of `reserve_bytes`, in segments.
 const RESERVE_SEGMENTS_MAX: u64 = 64;
+const BATCH_BYTES_MAX: u64 = 2 << 20;
 const COALESCE_MAX: Duration = Duration::from_secs(1);
 const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(60);
 
@@ -59,6 +60,16 @@ impl Config {
                 self.limits.pending_per_principal_max > self.limits.pending_max,
                 "limits.pending_per_principal_max",
                 "at most `limits.pending_max`",
+            ),
+            (
+                self.limits.query_bytes_max.get() > record / 2,
+                "limits.query_bytes_max",
+                "at most half of `journal.record_bytes_max`: a record holds the query and who asks",
+            ),
+            (
+                self.limits.batch_bytes_max.get() > BATCH_BYTES_MAX,
+                "limits.batch_bytes_max",
+                "at most 2097152 (2 MiB): its answers must fit into one message",
             ),
             (self.approvals.default_timeout.get().is_zero(), "approvals.default_timeout", "more than 0s"),
             (
@@ -132,6 +143,8 @@ mod tests {
         check(|config| config.journal.segment_bytes = Count::of(1 << 20), "journal.segment_bytes");
         check(|config| config.journal.record_bytes_max = Count::of(17 << 20), "journal.record_bytes_max");
         check(|config| config.journal.quota_bytes = Some(Count::of(1 << 20)), "journal.quota_bytes");
+        check(|config| config.limits.query_bytes_max = Count::of(1 << 20), "limits.query_bytes_max");
+        check(|config| config.limits.batch_bytes_max = Count::of(4 << 20), "limits.batch_bytes_max");
         check(|config| config.approvals.redeem_within = Span(Duration::ZERO), "approvals.redeem_within");
         check(|config| config.dev.issuer_listen = ([0, 0, 0, 0], 7444).into(), "dev.issuer_listen");
     }

@@ -93,18 +93,28 @@ section! {
     Limits "limits" {
         /// Calls held open by `wait`.
         waits_max: Count = Count::of(200_000);
+        /// The same of one caller.
+        waits_per_caller_max: Count = Count::of(150_000);
+        /// What the queries that wait may take of memory, all together; bytes.
+        waits_bytes_max: Count = Count::of(1 << 30);
         /// Streams of `Subscribe` and `Audit`.
         subscribers_max: Count = Count::of(20_000);
         /// Approvals that wait for people.
         pending_max: Count = Count::of(2_000_000);
         /// Approvals that wait for people, of one principal.
         pending_per_principal_max: Count = Count::of(100);
+        /// One query as it is encoded; bytes. A record must hold it with the identities of who asks (`journal.record_bytes_max`).
+        query_bytes_max: Count = Count::of(256 << 10);
         /// Queries in one `AuthorizeBatch`.
         batch_queries_max: Count = Count::of(100);
+        /// All queries of one `AuthorizeBatch` together; bytes.
+        batch_bytes_max: Count = Count::of(1 << 20);
         /// Entities that one query may bring.
         entities_max: Count = Count::of(100);
         /// Idempotency keys remembered.
         idempotency_keys_max: Count = Count::of(100_000);
+        /// The same of one caller; past it, its own oldest are forgotten early.
+        idempotency_keys_per_caller_max: Count = Count::of(20_000);
         /// How long an idempotency key is remembered.
         idempotency_retention: Span = Span(Duration::from_secs(5 * 60));
     }

@@ -61,6 +61,7 @@ impl Config {
             pending_max: self.limits.pending_max.as_usize(),
             pending_per_principal_max: self.limits.pending_per_principal_max.as_usize(),
             idempotency_keys_max: self.limits.idempotency_keys_max.as_usize(),
+            idempotency_keys_per_caller_max: self.limits.idempotency_keys_per_caller_max.as_usize(),
             idempotency_retention: self.limits.idempotency_retention.get(),
             settled_retention: self.approvals.settled_retention.get(),
         }
@@ -71,7 +72,11 @@ impl Config {
             redeem_within: self.approvals.redeem_within.get(),
             outcome_lease: self.approvals.outcome_lease.get(),
             waits_max: self.limits.waits_max.as_usize(),
+            waits_per_caller_max: self.limits.waits_per_caller_max.as_usize(),
+            waits_bytes_max: self.limits.waits_bytes_max.as_usize(),
             subscribers_max: self.limits.subscribers_max.as_usize(),
+            query_bytes_max: self.limits.query_bytes_max.as_usize(),
+            batch_bytes_max: self.limits.batch_bytes_max.as_usize(),
             batch_queries_max: self.limits.batch_queries_max.as_usize(),
             entities_max: self.limits.entities_max.as_usize(),
             ..service::Limits::default()

@@ -80,7 +80,7 @@ impl Service {
             return Ok(first);
         }
         let Some(id) = first.decided.approval else { return Ok(first) };
-        match self.settled(&asked.caller, id, Instant::now() + wait).await? {
+        match self.settled(&asked, id, Instant::now() + wait).await? {
             Waited::Settled => {
                 asked.approval = Some(id);
                 Box::pin(self.answer(&asked)).await
@@ -94,9 +94,9 @@ impl Service {
     }
 
     /// Waits until an approval is no longer pending.
-    async fn settled(&self, caller: &Caller, id: ApprovalId, end: Instant) -> Result<Waited, Refusal> {
-        let most = self.shared.limits.waits_max;
-        let _place = self.shared.waits.try_acquire().map_err(|_| Refusal::Exhausted { limit: "waits_max", most })?;
+    async fn settled(&self, asked: &Admitted, id: ApprovalId, end: Instant) -> Result<Waited, Refusal> {
+        let caller = &asked.caller;
+        let _place = self.shared.waits.take(&caller.identity.uid, asked.query.size(), &self.shared.limits)?;
         let mut stopping = self.shared.stopping.clone();
         loop {
             let mut changes = self.shared.store.changes(id);

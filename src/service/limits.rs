@@ -13,6 +13,10 @@ pub struct Limits {
     pub wait_max: Duration,
     /// Calls that wait at the same time.
     pub waits_max: usize,
+    /// The same of one caller, so that none keeps all others from waiting.
+    pub waits_per_caller_max: usize,
+    /// What the queries that wait hold of memory, all together.
+    pub waits_bytes_max: usize,
     /// Streams of `Subscribe` and `Audit` at the same time.
     pub subscribers_max: usize,
     /// Silence on a subscription after which a heartbeat says where it is.
@@ -41,6 +45,8 @@ impl Default for Limits {
             outcome_lease: Duration::from_secs(900),
             wait_max: Duration::from_secs(55),
             waits_max: 200_000,
+            waits_per_caller_max: 150_000,
+            waits_bytes_max: 1 << 30,
             subscribers_max: 20_000,
             heartbeat: Duration::from_secs(15),
             query_bytes_max: 256 << 10,

@@ -11,6 +11,7 @@ pub mod follow;
 mod guard;
 pub mod health;
 pub mod limits;
+mod places;
 pub mod read;
 mod refusal;
 pub mod report;
@@ -48,7 +49,7 @@ struct Shared {
     engine: Arc<Engine>,
     verifier: Arc<Verifier>,
     limits: Limits,
-    waits: Semaphore,
+    waits: places::Places,
     followers: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
     admitted: guard::Admitted,
@@ -66,7 +67,6 @@ impl Service {
         limits: Limits,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let waits = Semaphore::new(limits.waits_max);
         let admitted = guard::Admitted::new(guard::ADMITTED_CALLERS_MAX);
         let followers = Arc::new(Semaphore::new(limits.subscribers_max));
         Self {
@@ -76,7 +76,7 @@ impl Service {
                 engine,
                 verifier,
                 limits,
-                waits,
+                waits: places::Places::default(),
                 followers,
                 stopping,
                 admitted,

@@ -182,7 +182,7 @@ impl Store for Embedded {
 
     fn answered(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Arc<Decided>>, StoreError>> {
         let now = self.now();
-        let answered = self.shared.state().answered(&key, now).map(|(decided, _)| decided);
+        let answered = self.shared.state().answered(&key, now);
         std::future::ready(Ok(answered)).boxed()
     }
 

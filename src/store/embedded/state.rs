@@ -4,14 +4,19 @@
 //! The same [`State::apply`] folds a live commit and a replayed record, so that there is no second way to get here. It is
 //! plain memory under the store's lock; nothing in it waits.
 
+mod answers;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::answers::{Answers, key_of};
 use crate::domain::{
-    Approval, ApprovalId, ApprovalState, Attributes, Binding, Change, Decided, EntityUid, Fact, IdempotencyKey,
-    IllegalTransition, Opening, Outcome, Query, Reason, Timestamp, Transition,
+    Approval, ApprovalId, ApprovalState, Binding, Change, Decided, EntityUid, Fact, IdempotencyKey, IllegalTransition,
+    Opening, Outcome, Timestamp, Transition,
 };
 use crate::store::{CommitError, Listed, Page, Seen};
 
@@ -21,6 +26,8 @@ pub struct Limits {
     pub pending_max: usize,
     pub pending_per_principal_max: usize,
     pub idempotency_keys_max: usize,
+    /// Past it a caller's own oldest answers are forgotten early, and nobody else's.
+    pub idempotency_keys_per_caller_max: usize,
     pub idempotency_retention: Duration,
     /// Settled approvals stay in memory for so long; later reads go to the journal.
     pub settled_retention: Duration,
@@ -32,6 +39,7 @@ impl Default for Limits {
             pending_max: 2_000_000,
             pending_per_principal_max: 100,
             idempotency_keys_max: 100_000,
+            idempotency_keys_per_caller_max: 20_000,
             idempotency_retention: Duration::from_secs(300),
             settled_retention: Duration::from_secs(3_600),
         }
@@ -56,15 +64,7 @@ pub struct State {
     /// Settled approvals by the time they were settled, with their size.
     settled: VecDeque<(Timestamp, ApprovalId, usize)>,
     settled_bytes: usize,
-    answered: HashMap<IdempotencyKey, Answered>,
-    answers: VecDeque<(Timestamp, IdempotencyKey)>,
-}
-
-#[derive(Debug)]
-struct Answered {
-    decided: Arc<Decided>,
-    at: Timestamp,
-    sequence: u64,
+    answers: Answers,
 }
 
 /// How many old things one write cleans up: more than it can add, so that memory shrinks while work goes on.
@@ -88,8 +88,7 @@ impl State {
             due: BTreeSet::new(),
             settled: VecDeque::new(),
             settled_bytes: 0,
-            answered: HashMap::new(),
-            answers: VecDeque::new(),
+            answers: Answers::default(),
         }
     }
 
@@ -103,12 +102,10 @@ impl State {
         self.approvals.get(self.standing.get(binding)?)
     }
 
-    /// The decision remembered under a key, with the sequence of its record.
+    /// The decision remembered under a key.
     #[must_use]
-    pub fn answered(&self, key: &IdempotencyKey, now: Timestamp) -> Option<(Arc<Decided>, u64)> {
-        let answered = self.answered.get(key)?;
-        let remembered = !answered.at.after(self.limits.idempotency_retention).is_due(now);
-        remembered.then(|| (answered.decided.clone(), answered.sequence))
+    pub fn answered(&self, key: &IdempotencyKey, now: Timestamp) -> Option<Arc<Decided>> {
+        self.answers.get(key, &self.limits, now)
     }
 
     /// Approvals known, in the order of their ids, behind `after`; at most `limit`.
@@ -121,9 +118,7 @@ impl State {
     /// The records whose answers are remembered.
     #[must_use]
     pub fn answer_sequences(&self, now: Timestamp) -> HashSet<u64> {
-        let until = |answered: &Answered| answered.at.after(self.limits.idempotency_retention);
-        let remembered = self.answered.values().filter(|answered| !until(answered).is_due(now));
-        remembered.map(|answered| answered.sequence).collect()
+        self.answers.sequences(&self.limits, now)
     }
 
     #[must_use]
@@ -178,7 +173,7 @@ impl State {
             }
         }
         let Some((id, transition)) = fact.transition() else { return self.check_repeated_grant(fact, seen, now) };
-        let kept = self.approvals.get(&id).ok_or(CommitError::Conflict)?;
+        let kept = self.approvals.get(&id).ok_or(CommitError::Closed)?;
         if seen != Seen::Version(kept.approval.version) {
             return Err(CommitError::Conflict);
         }
@@ -207,7 +202,7 @@ impl State {
         let Some(key) = key_of(decided) else { return Ok(()) };
         match self.answered(&key, now) {
             None => Ok(()),
-            Some((earlier, _)) if [decided.repeats, decided.follows].contains(&Some(earlier.id)) => Ok(()),
+            Some(earlier) if [decided.repeats, decided.follows].contains(&Some(earlier.id)) => Ok(()),
             Some(_) => Err(CommitError::Conflict),
         }
     }
@@ -234,7 +229,7 @@ impl State {
     /// itself.
     pub fn apply(&mut self, fact: &Fact, sequence: u64, at: Timestamp) -> Result<(), IllegalTransition> {
         if let Fact::Decided(decided) = fact {
-            self.remember(decided, sequence, at);
+            self.answers.remember(decided, sequence, at, &self.limits);
             if let Change::Opened(opening) = &decided.change {
                 self.open(opening.clone(), sequence);
             }
@@ -293,28 +288,10 @@ impl State {
         }
     }
 
-    fn remember(&mut self, decided: &Decided, sequence: u64, at: Timestamp) {
-        let Some(key) = key_of(decided) else { return };
-        // An attempt with the wrong approval is on record and does not displace the key's answer.
-        if decided.repeats.is_some() || decided.reason == Reason::BindingMismatch {
-            return;
-        }
-        self.answers.push_back((at, key.clone()));
-        self.answered.insert(key, Answered { decided: Arc::new(abridged(decided)), at, sequence });
-    }
-
     /// Drops what nobody will ask memory for any more; the journal still has it.
     fn forget(&mut self, now: Timestamp) {
         for _ in 0..FORGET_PER_WRITE {
-            let old_answer = |(at, _): &mut (Timestamp, _)| at.after(self.limits.idempotency_retention).is_due(now);
-            let most = self.limits.idempotency_keys_max;
-            // A key may have several entries, one for each time that it was still PENDING.
-            let crowded = self.answered.len() > most || self.answers.len() > 2 * most;
-            if let Some((at, key)) = self.answers.pop_front_if(|first| crowded || old_answer(first))
-                && self.answered.get(&key).is_some_and(|answered| answered.at == at)
-            {
-                self.answered.remove(&key);
-            }
+            self.answers.forget(&self.limits, now);
             let many = self.settled.len() > SETTLED_MAX || self.settled_bytes > SETTLED_BYTES_MAX;
             let old = |(at, ..): &mut (Timestamp, _, _)| many || at.after(self.limits.settled_retention).is_due(now);
             if let Some((_, id, bytes)) = self.settled.pop_front_if(old) {
@@ -335,33 +312,4 @@ impl State {
         }
         self.approvals.remove(&id);
     }
-}
-
-/// A decision without what may be large: what is left is enough to repeat its answer.
-fn abridged(decided: &Decided) -> Decided {
-    let query = &decided.query;
-    let query = Query {
-        principal: query.principal.clone(),
-        on_behalf_of: query.on_behalf_of.clone(),
-        action: query.action.clone(),
-        resource: query.resource.clone(),
-        context: Attributes::new(),
-        environment: Attributes::new(),
-        entities: Vec::new(),
-    };
-    Decided {
-        query: Arc::new(query),
-        determining: Vec::new(),
-        errors: Vec::new(),
-        obligations: Vec::new(),
-        justification: None,
-        change: Change::None,
-        ..decided.clone()
-    }
-}
-
-/// The key of a decision within its caller.
-fn key_of(decided: &Decided) -> Option<IdempotencyKey> {
-    let key = decided.idempotency_key.clone()?;
-    Some(IdempotencyKey { caller: decided.caller.uid.clone(), key })
 }
