@@ -14,4 +14,5 @@ mod hostile_ids;
 mod invariants;
 mod life;
 mod model;
+mod reports;
 mod streams;

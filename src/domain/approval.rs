@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::binding::Binding;
+use super::entity::EntityUid;
 use super::evaluation::PolicyDigest;
 use super::grant::Grant;
 use super::guard::ApprovalFacts;
@@ -60,8 +61,10 @@ pub enum ApprovalState {
 }
 
 /// The one use of a grant for one use, and what came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
+    /// The PEP that redeemed it; unknown in records from before this was kept.
+    pub by: Option<EntityUid>,
     pub decision: DecisionId,
     pub at: Timestamp,
     /// Silence until this moment means that nobody knows what happened.
@@ -105,6 +108,8 @@ pub enum Transition {
     },
     /// A grant for one use is used.
     Consumed {
+        /// The PEP that redeemed it; unknown in records from before this was kept.
+        by: Option<EntityUid>,
         decision: DecisionId,
         at: Timestamp,
         report_by: Timestamp,
@@ -248,11 +253,12 @@ impl Approval {
             (ApprovalState::Approved(_), Transition::Revoked { at, .. }) => ApprovalState::Revoked { at: *at },
             (ApprovalState::Approved(_), Transition::Lapsed { at }) => ApprovalState::Lapsed { at: *at },
             (ApprovalState::Approved(grant), Transition::Used { .. }) => ApprovalState::Approved(*grant),
-            (ApprovalState::Approved(_), Transition::Consumed { decision, at, report_by }) => {
-                ApprovalState::Consumed(Use { decision: *decision, at: *at, report_by: *report_by, report: None })
+            (ApprovalState::Approved(_), Transition::Consumed { by, decision, at, report_by }) => {
+                let by = by.clone();
+                ApprovalState::Consumed(Use { by, decision: *decision, at: *at, report_by: *report_by, report: None })
             }
             (ApprovalState::Consumed(usage), Transition::Reported(report)) if usage.accepts(*report) => {
-                ApprovalState::Consumed(Use { report: Some(*report), ..*usage })
+                ApprovalState::Consumed(Use { report: Some(*report), ..usage.clone() })
             }
             (state, transition) => {
                 return Err(IllegalTransition { id: self.id(), state: state.name(), transition: transition.name() });

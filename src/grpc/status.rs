@@ -38,9 +38,11 @@ pub fn code(refusal: &Refusal) -> Code {
         Refusal::PermissionDenied { .. } => Code::PermissionDenied,
         Refusal::Invalid { .. } => Code::InvalidArgument,
         Refusal::NotFound => Code::NotFound,
-        Refusal::Settled(_) | Refusal::NotSettled(_) | Refusal::KeyReused | Refusal::CursorTrimmed => {
-            Code::FailedPrecondition
-        }
+        Refusal::Settled(_)
+        | Refusal::NotSettled(_)
+        | Refusal::TooLate
+        | Refusal::KeyReused
+        | Refusal::CursorTrimmed => Code::FailedPrecondition,
         Refusal::BindingMismatch | Refusal::Contention => Code::Aborted,
         Refusal::Exhausted { .. } | Refusal::Overloaded => Code::ResourceExhausted,
         Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown => Code::Unavailable,
@@ -58,6 +60,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         | Refusal::PermissionDenied { .. }
         | Refusal::Invalid { .. }
         | Refusal::NotFound
+        | Refusal::TooLate
         | Refusal::KeyReused
         | Refusal::CursorTrimmed
         | Refusal::BindingMismatch

@@ -38,6 +38,9 @@ pub enum Refusal {
     /// The approval is not in a state in which this can be done.
     #[error("the approval is {}", .0.name())]
     NotSettled(ApprovalState),
+    /// Settled so long ago that nothing is added to it.
+    #[error("the approval was settled too long ago to be changed")]
+    TooLate,
     #[error("the idempotency key was used for another query")]
     KeyReused,
     /// The journal does not reach back that far any more.
@@ -85,6 +88,7 @@ impl Refusal {
             Self::NotFound => "not_found",
             Self::Settled(_) => "already_settled",
             Self::NotSettled(_) => "wrong_state",
+            Self::TooLate => "too_late",
             Self::KeyReused => "idempotency_key_reused",
             Self::CursorTrimmed => "cursor_trimmed",
             Self::BindingMismatch => "binding_mismatch",
@@ -112,6 +116,7 @@ impl Refusal {
             | Self::NotFound
             | Self::Settled(_)
             | Self::NotSettled(_)
+            | Self::TooLate
             | Self::Contention
             | Self::Exhausted { .. }
             | Self::Overloaded
@@ -162,6 +167,7 @@ impl From<CommitError> for Refusal {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Conflict => Self::Contention,
+            CommitError::Closed => Self::TooLate,
             CommitError::TooMany { limit, most } => Self::Exhausted { limit, most },
             CommitError::Busy => Self::Overloaded,
             CommitError::TooLarge { bytes, limit } => {

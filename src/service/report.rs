@@ -17,7 +17,7 @@ impl Service {
         self.guard(caller, GuardAction::Authorize, Guarded::Service)?;
         for _ in 0..ATTEMPTS_MAX {
             let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
-            if !approval.is_own_action_of(&caller.identity) {
+            if !approval.is_own_action_of(&caller.identity) && !has_redeemed(caller, &approval) {
                 return Err(Refusal::NotFound);
             }
             let ApprovalState::Consumed(usage) = &approval.state else {
@@ -39,5 +39,13 @@ impl Service {
             }
         }
         Err(Refusal::Contention)
+    }
+}
+
+/// A gateway may redeem what another of its kind opened.
+fn has_redeemed(caller: &Caller, approval: &Approval) -> bool {
+    match &approval.state {
+        ApprovalState::Consumed(usage) => usage.by.as_ref() == Some(&caller.identity.uid),
+        _ => false,
     }
 }

@@ -96,6 +96,9 @@ pub enum CommitError {
     /// Somebody else was faster, or time was. Look again and decide again.
     #[error("the approval changed meanwhile")]
     Conflict,
+    /// Settled so long ago that only the journal knows it; nothing changes it any more.
+    #[error("the approval is closed")]
+    Closed,
     #[error("`{limit}` is {most}")]
     TooMany { limit: &'static str, most: usize },
     #[error("too many records are waiting for the disk")]

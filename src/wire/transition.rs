@@ -1,7 +1,7 @@
 //! Steps in the life of an approval.
 
 use super::gate::{parse_terms, terms};
-use super::{Malformed, identity, pb};
+use super::{Malformed, identity, pb, value};
 use crate::domain::{Grant, Identity, PolicyId, Review, Timestamp, Transition};
 use pb::transition::{Approved, Consumed, Kind, Timed, Used, Withdrawn};
 use std::sync::Arc;
@@ -34,7 +34,8 @@ impl From<&Transition> for pb::Transition {
             Transition::Cancelled { by, comment, at } => Kind::Cancelled(withdrawn(by, comment.as_deref(), *at)),
             Transition::Revoked { by, comment, at } => Kind::Revoked(withdrawn(by, comment.as_deref(), *at)),
             Transition::Lapsed { at } => Kind::Lapsed(timed(at)),
-            Transition::Consumed { decision, at, report_by } => Kind::Consumed(Consumed {
+            Transition::Consumed { by, decision, at, report_by } => Kind::Consumed(Consumed {
+                by: by.as_ref().map(Into::into),
                 decision_id: decision.to_string(),
                 at_micros: at.as_micros(),
                 report_by_micros: report_by.as_micros(),
@@ -78,6 +79,7 @@ pub(super) fn parse(transition: pb::Transition) -> Result<Transition, Malformed>
         },
         Kind::Lapsed(timed) => Transition::Lapsed { at: Timestamp::from_micros(timed.at_micros) },
         Kind::Consumed(consumed) => Transition::Consumed {
+            by: consumed.by.map(value::parse_uid).transpose()?,
             decision: consumed.decision_id.parse().map_err(|_| missing("decision_id")())?,
             at: Timestamp::from_micros(consumed.at_micros),
             report_by: Timestamp::from_micros(consumed.report_by_micros),

@@ -59,7 +59,9 @@ impl Service {
             }
             Effect::Consume(approval) => {
                 let report_by = now.after(self.shared.limits.outcome_lease);
-                self.redeem(&mut decided, approval, |decision| Transition::Consumed { decision, at: now, report_by })
+                let by = Some(asked.caller.identity.uid.clone());
+                let consumed = |decision| Transition::Consumed { by, decision, at: now, report_by };
+                self.redeem(&mut decided, approval, consumed)
             }
             Effect::Use(approval) => {
                 self.redeem(&mut decided, approval, |decision| Transition::Used { decision, at: now })
