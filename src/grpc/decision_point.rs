@@ -38,7 +38,9 @@ impl Edge {
     {
         let mut call = Call::new(method, &request);
         let caller = call.caller(&self.service).await?;
-        match run(self.service.clone(), caller.clone(), request.into_inner()).await {
+        // On the heap: a call that waits holds one future, not room for it at every layer.
+        let running = Box::pin(run(self.service.clone(), caller.clone(), request.into_inner()));
+        match running.await {
             Ok(answer) => Ok(call.respond(answer)),
             Err(refusal) => Err(call.refuse(&self.service, Some(&caller), &refusal)),
         }
@@ -56,8 +58,8 @@ impl DecisionPoint for Edge {
         request: Request<pb::AuthorizeRequest>,
     ) -> Result<Response<pb::AuthorizeResponse>, Status> {
         self.handle("Authorize", request, async |service, caller, asked| {
-            let answer = service.authorize(&caller, request::ask(asked, service.limits())?).await?;
-            Ok(answer::response(&answer, service.now()))
+            let asking = Box::pin(service.authorize(&caller, request::ask(asked, service.limits())?));
+            Ok(answer::response(&asking.await?, service.now()))
         })
         .await
     }
