@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::admit::Admitted;
-use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
+use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Attributes, Binding, Circumstances, Decided, Decision, Effect, Entity,
     EntityUid, IdempotencyKey, Outcome, Reason, Standing, decide,
@@ -120,13 +120,7 @@ impl Service {
 
     /// One decision, committed. Decides anew whenever somebody else was faster.
     async fn answer(&self, asked: &Admitted) -> Result<Answer, Refusal> {
-        for _ in 0..ATTEMPTS_MAX {
-            match self.try_answer(asked).await {
-                Err(Refusal::Contention) => {}
-                answered => return answered,
-            }
-        }
-        Err(Refusal::Contention)
+        retried(|| self.try_answer(asked)).await
     }
 
     async fn try_answer(&self, asked: &Admitted) -> Result<Answer, Refusal> {

@@ -37,6 +37,20 @@ pub use refusal::Refusal;
 /// won, so that this many losses mean this many changes to one approval during one call.
 const ATTEMPTS_MAX: usize = 64;
 
+/// Tries until nobody else was faster.
+async fn retried<T, F>(attempt: impl Fn() -> F) -> Result<T, Refusal>
+where
+    F: Future<Output = Result<T, Refusal>>,
+{
+    for _ in 0..ATTEMPTS_MAX {
+        match attempt().await {
+            Err(Refusal::Contention) => {}
+            settled => return settled,
+        }
+    }
+    Err(Refusal::Contention)
+}
+
 /// The use cases and all that they need. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
+use super::{Caller, Refusal, Service, retried};
 use crate::domain::{Approval, ApprovalId, ApprovalState, DecisionId, GuardAction, Guarded, Report, Transition};
 
 impl Service {
@@ -15,7 +15,7 @@ impl Service {
         report: Report,
     ) -> Result<Arc<Approval>, Refusal> {
         self.guard(caller, GuardAction::Authorize, Guarded::Service)?;
-        for _ in 0..ATTEMPTS_MAX {
+        retried(|| async {
             let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
             if !approval.is_own_action_of(&caller.identity) && !has_redeemed(caller, &approval) {
                 return Err(Refusal::NotFound);
@@ -33,12 +33,9 @@ impl Service {
             if matches!(usage.report, Some(Report::Succeeded | Report::Failed)) {
                 return Err(Refusal::Settled(approval.state.clone()));
             }
-            match self.advance(&approval, Transition::Reported(report), &caller.request_id).await {
-                Err(Refusal::Contention) => {}
-                settled => return settled,
-            }
-        }
-        Err(Refusal::Contention)
+            self.advance(&approval, Transition::Reported(report), &caller.request_id).await
+        })
+        .await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::guard::may_review;
-use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
+use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
     Approval, ApprovalId, Ballot, Binding, Counted, Gate, GuardAction, Guarded, Identity, PolicyId, PrincipalKind,
     ReviewRefusal, Verdict, review,
@@ -33,13 +33,7 @@ impl Service {
             gates: vote.gates,
             comment: vote.comment,
         };
-        for _ in 0..ATTEMPTS_MAX {
-            match self.try_review(caller, vote.approval, ballot.clone()).await {
-                Err(Refusal::Contention) => {}
-                settled => return settled,
-            }
-        }
-        Err(Refusal::Contention)
+        retried(|| self.try_review(caller, vote.approval, ballot.clone())).await
     }
 
     async fn try_review(&self, caller: &Caller, id: ApprovalId, ballot: Ballot) -> Result<Arc<Approval>, Refusal> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ATTEMPTS_MAX, Caller, Refusal, Service};
+use super::{Caller, Refusal, Service, retried};
 use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Transition};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +42,13 @@ impl Service {
             Withdrawal::Cancel => GuardAction::Cancel,
             Withdrawal::Revoke => GuardAction::Revoke,
         };
-        for _ in 0..ATTEMPTS_MAX {
+        retried(|| async {
             let approval = self.guarded_approval(caller, action, id).await?;
             let approval = self.as_of_now(approval).await?;
             let transition = self.transition(caller, &approval, comment.clone(), what)?;
-            match self.advance(&approval, transition, &caller.request_id).await {
-                Err(Refusal::Contention) => {}
-                settled => return settled,
-            }
-        }
-        Err(Refusal::Contention)
+            self.advance(&approval, transition, &caller.request_id).await
+        })
+        .await
     }
 
     fn transition(
