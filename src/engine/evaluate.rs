@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy as cedar;
 
+use super::index::{Answer, Question};
 use super::question::QueryError;
 use super::settings::OnError;
 use super::snapshot::{Listed, PolicyKind, PolicySnapshot};
@@ -29,54 +30,46 @@ impl PolicySnapshot {
     ) -> Result<Evaluation, QueryError> {
         let request = self.question(query, principal, caller, now)?;
         let entities = self.query_entities(query, principal, caller)?;
-        let mut answer = self.ask_rules(self.rules.of(&query.action), &request, &entities);
+        let question = Question::new(&request, &entities);
+        let mut answer = self.ask_rules(&question);
         if answer.verdict == RuleVerdict::Permitted {
-            self.ask_gates(self.gates.of(&query.action), &request, &entities, &mut answer);
+            self.ask_gates(&question, &mut answer);
         }
         Ok(answer)
     }
 
-    fn ask_rules(&self, rules: &cedar::PolicySet, request: &cedar::Request, entities: &cedar::Entities) -> Evaluation {
-        let response = self.authorizer.is_authorized(request, rules, entities);
-        let diagnostics = response.diagnostics();
-        let mut determining: Vec<_> = diagnostics.reason().map(|id| self.our_id(id)).collect();
-        determining.sort_unstable();
+    fn ask_rules(&self, question: &Question<'_>) -> Evaluation {
+        let said = self.rules.ask(question);
         // A permit that was skipped narrows what is allowed, but not what must be done with it: its mask would be missing.
-        let unmasked = self.on_error == OnError::FailClosed && self.skipped_mask(diagnostics);
-        let in_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(diagnostics);
-        let verdict = match response.decision() {
-            cedar::Decision::Deny if !determining.is_empty() => RuleVerdict::Forbidden,
-            cedar::Decision::Allow | cedar::Decision::Deny if in_doubt => RuleVerdict::Unknown,
-            cedar::Decision::Deny => RuleVerdict::NotPermitted,
-            cedar::Decision::Allow if unmasked => RuleVerdict::Unknown,
-            cedar::Decision::Allow => RuleVerdict::Permitted,
+        let unmasked = self.on_error == OnError::FailClosed && self.skipped_mask(&said);
+        let in_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(&said);
+        let verdict = match (said.forbids.is_empty(), said.permits.is_empty()) {
+            (false, true | false) => RuleVerdict::Forbidden,
+            (true, true | false) if in_doubt => RuleVerdict::Unknown,
+            (true, true) => RuleVerdict::NotPermitted,
+            (true, false) if unmasked => RuleVerdict::Unknown,
+            (true, false) => RuleVerdict::Permitted,
         };
+        let determining = if said.forbids.is_empty() { &said.permits } else { &said.forbids };
+        let mut determining: Vec<_> = determining.iter().map(|id| self.our_id(id)).collect();
+        determining.sort_unstable();
         let permits = determining.iter().filter(|_| verdict == RuleVerdict::Permitted);
         let obligations = permits.filter_map(|id| self.listed(&id.0)).flat_map(|listed| listed.obligations.clone());
         Evaluation {
             digest: self.digest,
             verdict,
             obligations: obligations.collect(),
-            errors: self.errors(diagnostics),
+            errors: self.errors(&said),
             determining,
             requirement: None,
         }
     }
 
-    fn ask_gates(
-        &self,
-        gates: &cedar::PolicySet,
-        request: &cedar::Request,
-        entities: &cedar::Entities,
-        answer: &mut Evaluation,
-    ) {
-        if gates.is_empty() {
-            return;
-        }
-        let response = self.authorizer.is_authorized(request, gates, entities);
-        let diagnostics = response.diagnostics();
-        let errors = self.errors(diagnostics);
-        let fired: Option<Vec<_>> = diagnostics.reason().map(|id| self.gate(id)).collect();
+    fn ask_gates(&self, question: &Question<'_>, answer: &mut Evaluation) {
+        let said = self.gates.ask(question);
+        let errors = self.errors(&said);
+        // A gate forbids: one among the permits would be a mistake of ours, and fires as well.
+        let fired: Option<Vec<_>> = said.forbids.iter().chain(&said.permits).map(|id| self.gate(id)).collect();
         let in_doubt = self.on_error == OnError::FailClosed && !errors.is_empty();
         match fired.filter(|_| !in_doubt) {
             Some(mut fired) => {
@@ -98,29 +91,29 @@ impl PolicySnapshot {
     }
 
     /// Whether a forbid among the rules could not be evaluated.
-    pub(super) fn skipped_forbid(&self, diagnostics: &cedar::Diagnostics) -> bool {
+    pub(super) fn skipped_forbid(&self, said: &Answer<'_>) -> bool {
         // An id that is not listed would be a mistake of ours: it counts as a forbid.
         let may_forbid = |id: &cedar::PolicyId| {
             self.listed(id.as_ref()).is_none_or(|listed| listed.entry.kind != PolicyKind::Permit)
         };
-        diagnostics.errors().any(|error| may_forbid(policy_of(error)))
+        said.errors.iter().any(|(id, _)| may_forbid(id))
     }
 
     /// Whether a permit that demands masking could not be evaluated.
-    fn skipped_mask(&self, diagnostics: &cedar::Diagnostics) -> bool {
+    fn skipped_mask(&self, said: &Answer<'_>) -> bool {
         let masks = |id: &cedar::PolicyId| {
             let obligations = self.listed(id.as_ref()).map(|listed| &*listed.obligations).unwrap_or_default();
             obligations.iter().any(|obligation| matches!(obligation, Obligation::Mask { .. }))
         };
-        diagnostics.errors().any(|error| masks(policy_of(error)))
+        said.errors.iter().any(|(id, _)| masks(id))
     }
 
-    fn errors(&self, diagnostics: &cedar::Diagnostics) -> Vec<EvaluationError> {
-        let error = |error: &cedar::AuthorizationError| EvaluationError {
-            policy: self.our_id(policy_of(error)),
+    fn errors(&self, said: &Answer<'_>) -> Vec<EvaluationError> {
+        let error = |(id, error): &(&cedar::PolicyId, Box<cedar::EvaluationError>)| EvaluationError {
+            policy: self.our_id(id),
             message: cause(error).into(),
         };
-        let mut errors: Vec<_> = diagnostics.errors().map(error).collect();
+        let mut errors: Vec<_> = said.errors.iter().map(error).collect();
         errors.sort_unstable_by(|a, b| a.policy.cmp(&b.policy));
         errors
     }
@@ -135,17 +128,10 @@ impl PolicySnapshot {
     }
 }
 
-fn policy_of(error: &cedar::AuthorizationError) -> &cedar::PolicyId {
-    match error {
-        cedar::AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
-    }
-}
-
 /// What went wrong, without the values it went wrong with: these may be the server's own facts.
-fn cause(error: &cedar::AuthorizationError) -> &'static str {
+fn cause(error: &cedar::EvaluationError) -> &'static str {
     use cedar::EvaluationError as Error;
-    let cedar::AuthorizationError::PolicyEvaluationError(error) = error;
-    match error.inner() {
+    match error {
         Error::EntityDoesNotExist(_) => "an entity that it looks at is not known",
         Error::EntityAttrDoesNotExist(_) => "an entity lacks an attribute or tag that it looks at",
         Error::RecordAttrDoesNotExist(_) => "a record lacks a field that it looks at",

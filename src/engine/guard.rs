@@ -10,6 +10,7 @@ use cedar_policy as cedar;
 use cedar_policy::RestrictedExpression as Expression;
 
 use super::convert::Types;
+use super::index::Question;
 use super::service_schema::{ACTION, APPROVAL, ENTITY_TYPE, SERVICE};
 use super::settings::OnError;
 use super::snapshot::PolicySnapshot;
@@ -20,15 +21,14 @@ impl PolicySnapshot {
     /// an agent's review) is refused elsewhere, whatever this says.
     #[must_use]
     pub fn permits(&self, caller: &Identity, action: GuardAction, on: Guarded<'_>) -> bool {
-        let rules = self.rules.of(&EntityUid::new(ACTION, action.name()));
         self.guard_question(caller, action, on)
-            .is_some_and(|(request, entities)| self.says_yes(rules, &request, &entities))
+            .is_some_and(|(request, entities)| self.says_yes(&Question::new(&request, &entities)))
     }
 
-    fn says_yes(&self, rules: &cedar::PolicySet, request: &cedar::Request, entities: &cedar::Entities) -> bool {
-        let response = self.authorizer.is_authorized(request, rules, entities);
-        let has_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(response.diagnostics());
-        response.decision() == cedar::Decision::Allow && !has_doubt
+    fn says_yes(&self, question: &Question<'_>) -> bool {
+        let answer = self.rules.ask(question);
+        let has_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(&answer);
+        answer.is_allowed() && !has_doubt
     }
 
     /// `None` where Cedar refuses the question itself.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use cedar_policy as cedar;
 
 use super::annotation::{Role, Site};
-use super::by_action::ByAction;
 use super::convert::{Types, domain_uid};
 use super::facts::{Facts, is_service_type};
+use super::index::Index;
 use super::problem::{LoadError, Problem, nearest};
 use super::scan::{self, Statement};
 use super::schema::LoadedSchema;
@@ -206,13 +206,8 @@ impl Loader<'_> {
         let is_gate = |policy: &cedar::Policy| {
             self.policies.get::<str>(policy.id().as_ref()).is_some_and(|listed| listed.gate.is_some())
         };
-        let (gates, rules): (Vec<_>, Vec<_>) = self.parsed.into_iter().partition(is_gate);
-        let cedar_schema = schema.as_ref().map(|schema| &schema.cedar);
-        let set = |policies| {
-            ByAction::new(policies, cedar_schema)
-                .map_err(|error| LoadError { problems: vec![of_directory(self.settings, &error.to_string())] })
-        };
-        let (rules, gates) = (set(rules)?, set(gates)?);
+        let (gates, rules): (Vec<_>, Vec<_>) = self.parsed.iter().partition(|policy| is_gate(policy));
+        let (rules, gates) = (Index::new(rules), Index::new(gates));
         Ok(PolicySnapshot {
             digest: source::digest(files),
             on_error: self.settings.on_error,
@@ -224,7 +219,6 @@ impl Loader<'_> {
             policies: self.policies,
             facts,
             literals,
-            authorizer: cedar::Authorizer::new(),
             warnings,
         })
     }

@@ -4,19 +4,19 @@
 //! - [`annotation`], [`grammar`]: annotations to gates and obligations; [`problem`]: everything that can be wrong
 //! - [`schema`], [`shape`], [`service_schema`]: what queries must look like, and the service's own part of it
 //! - [`load`]: all of it to a [`PolicySnapshot`]; [`facts`]: the server's entity data
-//! - [`question`], [`entities`], [`convert`]: a query to Cedar's request; [`evaluate`]: its answer; [`guard`]: the service
-//!   asking about itself
+//! - [`question`], [`entities`], [`convert`]: a query to Cedar's request; [`index`]: the policies it concerns;
+//!   [`evaluate`]: its answer; [`guard`]: the service asking about itself
 //!
 //! No clock, no network; disk only in [`source`]. Evaluation never blocks and never changes a snapshot.
 
 mod annotation;
-mod by_action;
 mod convert;
 mod entities;
 mod evaluate;
 mod facts;
 mod grammar;
 mod guard;
+mod index;
 mod load;
 mod problem;
 mod question;

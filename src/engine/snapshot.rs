@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy as cedar;
-
-use super::by_action::ByAction;
 use super::convert::Types;
 use super::facts::Facts;
+use super::index::Index;
 use super::problem::Problem;
 use super::schema::LoadedSchema;
 use super::settings::{OnError, Reading};
@@ -22,13 +20,12 @@ pub struct PolicySnapshot {
     pub(super) schema: Option<LoadedSchema>,
     /// For policies without a schema.
     pub(super) open_types: Types,
-    pub(super) rules: ByAction,
-    pub(super) gates: ByAction,
+    pub(super) rules: Index,
+    pub(super) gates: Index,
     pub(super) policies: HashMap<Arc<str>, Listed>,
     pub(super) facts: Facts,
     /// The entities that policies name and that the server knows something of.
     pub(super) literals: Vec<EntityUid>,
-    pub(super) authorizer: cedar::Authorizer,
     pub(super) warnings: Vec<Problem>,
 }
 

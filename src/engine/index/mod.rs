@@ -1,0 +1,142 @@
+//! Policies by their scope: a query is held against those whose scope may hold, not against all.
+//!
+//! Sound because a policy's scope is a conjunction before its condition and cannot error: a policy whose scope does not hold
+//! adds neither decision nor reason nor error. Every constraint of a scope is one that the query's own entities answer
+//! (itself, what it is in, its type), so looking under all that they are finds every policy whose scope holds. What is found
+//! is checked again, exactly; then Cedar evaluates its condition. `proof.rs` holds all of it against Cedar's authorizer.
+//!
+//! - [`names`]: entities and types to numbers; [`scope`]: a scope in numbers; [`buckets`]: where policies are found
+//! - [`condition`]: conditions, and Cedar's evaluator
+
+mod buckets;
+mod condition;
+
+mod names;
+#[cfg(test)]
+mod proof;
+mod scope;
+
+use std::fmt;
+
+use cedar_policy as cedar;
+
+use buckets::Buckets;
+use condition::{Compiler, Condition, Judge};
+use names::Names;
+use scope::{Asked, Scope};
+
+/// Policies, ready to be asked.
+#[derive(Default)]
+pub struct Index {
+    names: Names,
+    buckets: Buckets,
+    policies: Vec<Compiled>,
+}
+
+struct Compiled {
+    id: cedar::PolicyId,
+    effect: cedar::Effect,
+    scope: Scope,
+    /// `None`: its scope is all there is.
+    condition: Option<Condition>,
+}
+
+/// A query to one or more indexes.
+pub struct Question<'e> {
+    request: &'e cedar::Request,
+    entities: &'e cedar::Entities,
+    judge: Judge<'e>,
+}
+
+/// What Cedar's authorizer would say; policies in the order in which they were loaded.
+#[derive(Debug, Default)]
+pub struct Answer<'i> {
+    pub permits: Vec<&'i cedar::PolicyId>,
+    pub forbids: Vec<&'i cedar::PolicyId>,
+    pub errors: Vec<(&'i cedar::PolicyId, Box<cedar::EvaluationError>)>,
+}
+
+impl<'e> Question<'e> {
+    #[must_use]
+    pub fn new(request: &'e cedar::Request, entities: &'e cedar::Entities) -> Self {
+        Self { request, entities, judge: Judge::new(request, entities) }
+    }
+}
+
+impl Index {
+    /// Static policies and links alike. Their ids must differ, which the loader sees to.
+    #[must_use]
+    pub fn new<'p>(policies: impl IntoIterator<Item = &'p cedar::Policy>) -> Self {
+        let (mut names, mut compiler) = (Names::default(), Compiler::default());
+        let compiled = policies.into_iter().map(|policy| Compiled {
+            id: policy.id().clone(),
+            effect: policy.effect(),
+            scope: Scope::of(policy, &mut names),
+            condition: compiler.condition(policy),
+        });
+        let policies: Vec<_> = compiled.collect();
+        let scopes = policies.iter().enumerate().map(|(at, policy)| (names::number(at), &policy.scope));
+        let buckets = Buckets::new(&scopes.collect::<Vec<_>>(), &names);
+        Self { names, buckets, policies }
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.policies.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// What these policies say.
+    #[must_use]
+    pub fn ask(&self, question: &Question<'_>) -> Answer<'_> {
+        let mut answer = Answer::default();
+        let Some(asked) = self.asked(question) else { return answer };
+        for number in self.buckets.candidates(&asked) {
+            let Some(policy) = self.policies.get(number as usize) else { continue };
+            if !policy.scope.holds(&asked) {
+                continue;
+            }
+            match policy.condition.as_ref().map_or(Ok(true), |condition| question.judge.holds(condition)) {
+                Ok(true) => match policy.effect {
+                    cedar::Effect::Permit => answer.permits.push(&policy.id),
+                    cedar::Effect::Forbid => answer.forbids.push(&policy.id),
+                },
+                Ok(false) => {}
+                Err(error) => answer.errors.push((&policy.id, error)),
+            }
+        }
+        answer
+    }
+
+    /// `None` where there is nothing to ask.
+    fn asked(&self, question: &Question<'_>) -> Option<Asked> {
+        if self.is_empty() {
+            return None;
+        }
+        let place = |uid| self.names.place(uid, question.entities);
+        // A request of ours names all three; one that does not is held against nothing, and so permitted nothing.
+        Some(Asked {
+            principal: place(question.request.principal()?),
+            action: place(question.request.action()?),
+            resource: place(question.request.resource()?),
+        })
+    }
+}
+
+impl Answer<'_> {
+    /// Cedar's decision: a permit and no forbid.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.forbids.is_empty() && !self.permits.is_empty()
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Index({} policies)", self.len())
+    }
+}
