@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cedar_policy as cedar;
 use cedar_policy::RestrictedExpression as Expression;
 
+use super::cedar_core::bare_type;
 use crate::domain::{EntityUid, ExtensionFunction, Value};
 
 /// The entity types that may be named.
@@ -33,7 +34,7 @@ impl Types {
     pub fn declared_by(schema: &cedar::Schema) -> Self {
         let actions = schema.actions().map(cedar::EntityUid::type_name);
         let all = schema.entity_types().chain(actions);
-        Self { known: all.map(|name| (name.to_string().into(), name.clone())).collect(), is_open: false }
+        Self { known: all.map(|name| (name.to_string().into(), bare_type(name))).collect(), is_open: false }
     }
 
     pub fn has(&self, type_name: &str) -> bool {

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use cedar_policy as cedar;
 
-use super::convert::{domain_uid, each_entity};
+use super::cedar_core::{self, Closed};
+use super::convert::each_entity;
 use super::facts::{is_action_type, is_service_type};
 use super::question::QueryError;
 use super::shape;
@@ -38,10 +39,11 @@ impl PolicySnapshot {
         });
         let entities = gathered.finish(&query.action);
         if query.entities.is_empty() {
-            let principals: Vec<_> = principal.chain().chain(caller.chain()).collect();
-            return closed(entities, &principals).ok_or_else(|| QueryError::new("principal", "is not a usable entity"));
+            let principals = self.uids(principal.chain().chain(caller.chain()));
+            let store = cedar_core::store(entities, &principals);
+            return store.ok_or_else(|| QueryError::new("principal", "is not a usable entity"));
         }
-        cedar::Entities::from_entities(entities, None).map_err(|_| cycle(&query.entities))
+        cedar_core::computed(entities).ok_or_else(|| cycle(&query.entities))
     }
 
     /// The entities of a question about the service itself.
@@ -55,9 +57,14 @@ impl PolicySnapshot {
         let mut gathered = Gathered { snapshot: self, out: Vec::new(), seen: HashSet::new(), open: vec![resource] };
         gathered.identity(caller, &[]).ok()?;
         if let Some(approval) = approval {
-            gathered.out.push(approval?);
+            gathered.out.push(Closed::new(&approval?));
         }
-        closed(gathered.finish(action), &[caller])
+        cedar_core::store(gathered.finish(action), &self.uids(std::iter::once(caller)))
+    }
+
+    fn uids<'i>(&self, identities: impl Iterator<Item = &'i Identity>) -> Vec<cedar::EntityUid> {
+        // One of a type that the schema does not know is no entity, and nothing can be in it.
+        identities.filter_map(|identity| self.types().uid(&identity.uid).ok()).collect()
     }
 
     fn check_supplied(&self, query: &Query, principal: &Identity, caller: &Identity) -> Result<(), QueryError> {
@@ -211,29 +218,10 @@ fn cycle(supplied: &[Entity]) -> QueryError {
     QueryError::new(field.unwrap_or_else(|| "entities".to_owned()), "the parents form a cycle")
 }
 
-/// Entities that each know all their ancestors: the server's were closed when they were loaded, a principal is closed by
-/// [`Gathered::with_ancestors`]. Should something be *in* a principal, it does not know the groups that the principal's
-/// token adds, and all of it is closed again. `None` where Cedar refuses them.
-fn closed(entities: Vec<cedar::Entity>, principals: &[&Identity]) -> Option<cedar::Entities> {
-    use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
-    use cedar_policy_core::extensions::Extensions;
-    let is_principal = |uid: &cedar::EntityUid| principals.iter().any(|identity| domain_uid(uid) == identity.uid);
-    let in_a_principal =
-        |entity: &cedar::Entity| entity.as_ref().ancestors().any(|ancestor| is_principal(&ancestor.clone().into()));
-    if entities.iter().any(in_a_principal) {
-        return cedar::Entities::from_entities(entities, None).ok();
-    }
-    let entities = entities.into_iter().map(|entity| entity.as_ref().clone());
-    let known = TCComputation::AssumeAlreadyComputed;
-    Entities::from_entities(entities, None::<&NoEntitiesSchema>, known, Extensions::all_available())
-        .ok()
-        .map(Into::into)
-}
-
 /// Collects entities, each once; the server's copy first.
 struct Gathered<'a> {
     snapshot: &'a PolicySnapshot,
-    out: Vec<cedar::Entity>,
+    out: Vec<Closed>,
     seen: HashSet<&'a EntityUid>,
     /// Entities that were named and may be known to the server.
     open: Vec<&'a EntityUid>,
@@ -253,41 +241,35 @@ impl<'a> Gathered<'a> {
         let entity = match self.snapshot.facts.get(&identity.uid) {
             Some(fact) => {
                 self.open.extend(&fact.references);
-                fact.with_parents(groups)
+                fact.entity.clone()
             }
-            None => self.unknown_identity(identity, groups, supplied)?,
+            None => Closed::new(&self.unknown_identity(identity, supplied)?),
         };
-        self.out.push(self.with_ancestors(entity, identity));
+        self.out.push(entity.with_ancestors(groups, self.indirect(identity)));
         Ok(())
     }
 
     /// All that the identity is in, not only directly: nothing has to be worked out from the hierarchy again.
-    fn with_ancestors(&self, entity: cedar::Entity, identity: &Identity) -> cedar::Entity {
-        let standing = self.snapshot.facts.standing(identity);
-        let indirect = standing.into_iter().filter(|uid| **uid != identity.uid && !identity.groups.contains(uid));
-        let mut indirect = indirect.filter_map(|uid| self.snapshot.types().uid(uid).ok()).peekable();
-        if indirect.peek().is_none() {
-            return entity;
-        }
-        let mut entity = entity.as_ref().clone();
-        indirect.for_each(|uid| entity.add_indirect_ancestor(uid.into()));
-        entity.into()
+    fn indirect(&self, identity: &Identity) -> Vec<cedar::EntityUid> {
+        let standing = self.snapshot.facts.standing(identity).into_iter();
+        let indirect = standing.filter(|uid| **uid != identity.uid && !identity.groups.contains(uid));
+        indirect.filter_map(|uid| self.snapshot.types().uid(uid).ok()).collect()
     }
 
     fn unknown_identity(
         &mut self,
         identity: &'a Identity,
-        groups: Vec<cedar::EntityUid>,
         supplied: &'a [Entity],
     ) -> Result<cedar::Entity, QueryError> {
         let copy = supplied.iter().enumerate().find(|(_, entity)| entity.uid == identity.uid);
         if let Some((position, entity)) = copy {
             self.open_fields(entity);
-            return self.snapshot.describe(&identity.uid, entity, groups).map_err(|fault| fault.of_entity(position));
+            let described = self.snapshot.describe(&identity.uid, entity, Vec::new());
+            return described.map_err(|fault| fault.of_entity(position));
         }
         let uid = self.snapshot.types().uid(&identity.uid);
         let uid = uid.map_err(|unknown| QueryError::new("principal", unknown.to_string()))?;
-        Ok(cedar::Entity::new_no_attrs(uid, groups.into_iter().collect()))
+        Ok(cedar::Entity::new_no_attrs(uid, HashSet::new()))
     }
 
     fn supplied(&mut self, position: usize, entity: &'a Entity) -> Result<(), QueryError> {
@@ -297,7 +279,7 @@ impl<'a> Gathered<'a> {
         }
         self.open.extend(&entity.parents);
         self.open_fields(entity);
-        self.out.push(self.snapshot.convert(position, entity)?);
+        self.out.push(Closed::new(&self.snapshot.convert(position, entity)?));
         Ok(())
     }
 
@@ -308,7 +290,7 @@ impl<'a> Gathered<'a> {
     }
 
     /// Follows what was named through the server's data.
-    fn finish(mut self, action: &EntityUid) -> Vec<cedar::Entity> {
+    fn finish(mut self, action: &EntityUid) -> Vec<Closed> {
         self.open.extend(&self.snapshot.literals);
         while let Some(uid) = self.open.pop() {
             let Some(fact) = self.snapshot.facts.get(uid).filter(|fact| !fact.is_bare) else { continue };

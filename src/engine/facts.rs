@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use cedar_policy as cedar;
 
+use super::cedar_core::Closed;
 use super::convert::{domain_uid, each_entity_of};
 use super::problem::with_causes;
 use crate::domain::{EntityUid, Identity};
@@ -18,7 +19,7 @@ pub struct Facts {
 #[derive(Debug)]
 pub struct Fact {
     /// With all its ancestors within the server's data.
-    pub entity: cedar::Entity,
+    pub entity: Closed,
     pub parents: Vec<EntityUid>,
     /// The entities that its attributes and tags name.
     pub references: Vec<EntityUid>,
@@ -77,14 +78,7 @@ impl Fact {
             each_entity_of(&value, &mut |uid| references.push(uid));
         }
         let is_bare = parents.is_empty() && entity.attrs().next().is_none() && entity.tags().next().is_none();
-        Self { entity: entity.clone(), parents, references, is_bare }
-    }
-
-    /// The entity with further parents: the groups of a token.
-    pub fn with_parents(&self, parents: impl IntoIterator<Item = cedar::EntityUid>) -> cedar::Entity {
-        let mut entity = self.entity.as_ref().clone();
-        parents.into_iter().for_each(|parent| entity.add_parent(parent.into()));
-        entity.into()
+        Self { entity: Closed::new(entity), parents, references, is_bare }
     }
 }
 

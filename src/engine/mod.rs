@@ -7,16 +7,21 @@
 //! - [`question`], [`entities`], [`convert`]: a query to Cedar's request; [`index`]: the policies it concerns;
 //!   [`evaluate`]: its answer; [`guard`]: the service asking about itself
 //!
+//! - [`cedar_core`]: what of Cedar is not in its public interface
+//!
 //! No clock, no network; disk only in [`source`]. Evaluation never blocks and never changes a snapshot.
 
 mod annotation;
+mod cedar_core;
 mod convert;
 mod entities;
 mod evaluate;
 mod facts;
 mod grammar;
 mod guard;
-mod index;
+/// Public for `benches/policies.rs`: it speaks Cedar's types, so nothing outside the engine may use it.
+#[doc(hidden)]
+pub mod index;
 mod load;
 mod problem;
 mod question;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy as cedar;
 
+use super::cedar_core::{Closed, bare_uid};
 use super::convert::{Types, domain_uid};
 use super::problem::{Problem, with_causes};
 use super::scan;
@@ -27,7 +28,7 @@ pub struct LoadedSchema {
 pub struct Action {
     pub uid: cedar::EntityUid,
     /// With its action groups; absent where it has none.
-    pub entity: Option<cedar::Entity>,
+    pub entity: Option<Closed>,
     /// Whether its context has `environment`.
     pub wants_environment: bool,
     pub server: ServerFields,
@@ -115,10 +116,10 @@ impl LoadedSchema {
             let name = domain_uid(uid);
             let context = shapes.actions.get(&name).unwrap_or(&empty);
             let wants_environment = matches!(context.get("environment"), Some(Field { .. }));
-            let entity = groups.get(uid).filter(|entity| entity.as_ref().ancestors().next().is_some()).cloned();
+            let entity = groups.get(uid).filter(|entity| entity.as_ref().ancestors().next().is_some()).map(Closed::new);
             match ServerFields::from_context(context) {
                 Ok(server) => {
-                    actions.insert(name, Action { uid: uid.clone(), entity, wants_environment, server });
+                    actions.insert(name, Action { uid: bare_uid(uid), entity, wants_environment, server });
                 }
                 Err(message) => problems.push(Problem::in_file(file, format!("context of `{name}`: {message}"))),
             }

@@ -148,3 +148,56 @@ impl Keys {
         keys.chain([self.any()])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOLDERS: usize = 200;
+
+    /// How many policies a query by a member of `Group::"all"` on a data set in `Folder::"f7"` is held against.
+    fn found(policy: impl Fn(usize) -> String) -> usize {
+        let mut names = Names::default();
+        let policies: Vec<_> = (0..FOLDERS).map(|n| policy(n).parse::<cedar_policy::Policy>().unwrap()).collect();
+        let scopes: Vec<_> = policies.iter().map(|policy| Scope::of(policy, &mut names)).collect();
+        let numbered: Vec<_> =
+            scopes.iter().enumerate().map(|(n, scope)| (super::super::names::number(n), scope)).collect();
+        let buckets = Buckets::new(&numbered, &names);
+        let entities = r#"[
+            {"uid": {"type": "User", "id": "u"}, "attrs": {}, "parents": [{"type": "Group", "id": "all"}]},
+            {"uid": {"type": "Dataset", "id": "d"}, "attrs": {}, "parents": [{"type": "Folder", "id": "f7"}]},
+            {"uid": {"type": "Action", "id": "a7"}, "attrs": {}, "parents": [{"type": "Action", "id": "looking"}]}]"#;
+        let entities = cedar_policy::Entities::from_json_str(entities, None).unwrap();
+        let place = |uid: &str| names.place(&uid.parse().unwrap(), &entities);
+        let asked = Asked {
+            principal: place("User::\"u\""),
+            action: place("Action::\"a7\""),
+            resource: place("Dataset::\"d\""),
+        };
+        let candidates = buckets.candidates(&asked);
+        let holding = scopes.iter().filter(|scope| scope.holds(&asked)).count();
+        assert!(candidates.len() >= holding && holding > 0, "{candidates:?}");
+        candidates.len()
+    }
+
+    #[test]
+    fn a_query_is_held_against_few_policies_whatever_part_of_their_scopes_tells_them_apart() {
+        let by_resource = |n| format!("permit (principal in Group::\"all\", action, resource in Folder::\"f{n}\");");
+        assert_eq!(found(by_resource), 1);
+        let by_principal = |n| {
+            let group = if n == 7 { "all".to_owned() } else { format!("g{n}") };
+            format!("permit (principal is User in Group::\"{group}\", action, resource is Dataset);")
+        };
+        assert_eq!(found(by_principal), 1);
+        let by_action = |n| format!("permit (principal is User, action == Action::\"a{n}\", resource is Dataset);");
+        assert_eq!(found(by_action), 1);
+        let by_action_alone = |n| format!("permit (principal, action in [Action::\"a{n}\"], resource);");
+        assert_eq!(found(by_action_alone), 1);
+        let by_group_of_actions = |n| {
+            let action = if n == 7 { "looking".to_owned() } else { format!("a{}", n + 7) };
+            format!("permit (principal, action in Action::\"{action}\", resource);")
+        };
+        assert_eq!(found(by_group_of_actions), 2, "`a0` and its group");
+        assert_eq!(found(|_| "permit (principal, action, resource);".to_owned()), FOLDERS);
+    }
+}

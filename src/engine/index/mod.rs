@@ -6,10 +6,8 @@
 //! is checked again, exactly; then Cedar evaluates its condition. `proof.rs` holds all of it against Cedar's authorizer.
 //!
 //! - [`names`]: entities and types to numbers; [`scope`]: a scope in numbers; [`buckets`]: where policies are found
-//! - [`condition`]: conditions, and Cedar's evaluator
 
 mod buckets;
-mod condition;
 
 mod names;
 #[cfg(test)]
@@ -21,9 +19,11 @@ use std::fmt;
 use cedar_policy as cedar;
 
 use buckets::Buckets;
-use condition::{Compiler, Condition, Judge};
 use names::Names;
+
 use scope::{Asked, Scope};
+
+use super::cedar_core::{Compiler, Condition, Judge};
 
 /// Policies, ready to be asked.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use cedar_policy as cedar;
 
-use super::condition::{bare_type, bare_uid};
+use super::super::cedar_core::{bare_type, bare_uid};
 
 /// An entity's or a type's number.
 pub type Number = u32;

@@ -1,17 +1,67 @@
-//! Conditions, compiled for evaluation: the one file of the index that names Cedar's core. A policy's scope is checked by
-//! the index itself; what is left is its `when` and `unless`, evaluated by Cedar's own evaluator as its authorizer does.
+//! The one file that names Cedar's core, which is pinned because it promises nothing from version to version: entities that
+//! need not be closed again on every query, conditions evaluated without a policy set around them, names without places.
 //!
-//! Places in the source are left out of the compiled copy: Cedar clones the place of every expression that it evaluates,
-//! and with it counts the references to one text that all threads share.
+//! Cedar keeps with every name and expression its place in the source, and clones it whenever it evaluates one: a count on
+//! one text that all threads share. What is kept for evaluation is kept without ("bare").
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy as cedar;
-use cedar_policy_core::ast::{EntityType, EntityUID, Expr, ExprBuilder, ExprKind, Literal, SlotEnv, Value, ValueKind};
+use cedar_policy_core::ast::{self, Expr, ExprBuilder, ExprKind, Literal, SlotEnv, Value, ValueKind};
+use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::evaluator::{EvaluationError, Evaluator};
 use cedar_policy_core::expr_builder::ExprBuilder as _;
 use cedar_policy_core::extensions::Extensions;
+
+/// An entity with all its ancestors, shared by the queries that need it.
+#[derive(Debug, Clone)]
+pub struct Closed(Arc<ast::Entity>);
+
+impl Closed {
+    pub fn new(entity: &cedar::Entity) -> Self {
+        Self(Arc::new(entity.as_ref().clone()))
+    }
+
+    /// With further parents: the groups of a token, and what these are in.
+    pub fn with_ancestors(
+        self,
+        parents: impl IntoIterator<Item = cedar::EntityUid>,
+        indirect: impl IntoIterator<Item = cedar::EntityUid>,
+    ) -> Self {
+        let mut entity = Arc::unwrap_or_clone(self.0);
+        parents.into_iter().for_each(|parent| entity.add_parent(parent.into()));
+        indirect.into_iter().for_each(|ancestor| entity.add_indirect_ancestor(ancestor.into()));
+        Self(Arc::new(entity))
+    }
+
+    fn is_in(&self, uid: &cedar::EntityUid) -> bool {
+        let uid: &ast::EntityUID = uid.as_ref();
+        self.0.ancestors().any(|ancestor| ancestor == uid)
+    }
+}
+
+/// The store. A principal knows its own ancestors; should something be *in* a principal, it does not know the groups that
+/// the principal's token adds, and all of it is closed again. `None` where Cedar refuses them.
+pub fn store(entities: Vec<Closed>, principals: &[cedar::EntityUid]) -> Option<cedar::Entities> {
+    let in_a_principal = |entity: &Closed| principals.iter().any(|principal| entity.is_in(principal));
+    if entities.iter().any(in_a_principal) {
+        return computed(entities);
+    }
+    assemble(entities, TCComputation::AssumeAlreadyComputed)
+}
+
+/// The store of entities that need not know their ancestors. `None` where Cedar refuses them: where they form a cycle.
+pub fn computed(entities: Vec<Closed>) -> Option<cedar::Entities> {
+    let entities = entities.into_iter().map(|Closed(entity)| Arc::unwrap_or_clone(entity).into());
+    cedar::Entities::from_entities(entities, None).ok()
+}
+
+fn assemble(entities: Vec<Closed>, closure: TCComputation) -> Option<cedar::Entities> {
+    let entities = entities.into_iter().map(|Closed(entity)| entity);
+    let store = Entities::new().add_entities(entities, None::<&NoEntitiesSchema>, closure, Extensions::all_available());
+    store.ok().map(Into::into)
+}
 
 /// A condition without places; links of one template share it.
 pub type Condition = Arc<Expr>;
@@ -67,13 +117,13 @@ impl<'e> Judge<'e> {
 
 /// An entity's name without its place.
 pub fn bare_uid(uid: &cedar::EntityUid) -> cedar::EntityUid {
-    let uid: &EntityUID = uid.as_ref();
-    EntityUID::from_components(uid.entity_type().with_loc(None), uid.eid().clone(), None).into()
+    let uid: &ast::EntityUID = uid.as_ref();
+    ast::EntityUID::from_components(uid.entity_type().with_loc(None), uid.eid().clone(), None).into()
 }
 
 /// A type's name without its place.
 pub fn bare_type(name: &cedar::EntityTypeName) -> cedar::EntityTypeName {
-    let name: &EntityType = name.as_ref();
+    let name: &ast::EntityType = name.as_ref();
     name.with_loc(None).into()
 }
 
@@ -110,7 +160,7 @@ fn bare(expression: &Expr, slots: &SlotEnv) -> Expr {
             ExprKind::Record(Arc::new(fields.collect()))
         }
         ExprKind::Lit(Literal::EntityUID(uid)) => {
-            let bare = EntityUID::from_components(uid.entity_type().with_loc(None), uid.eid().clone(), None);
+            let bare = ast::EntityUID::from_components(uid.entity_type().with_loc(None), uid.eid().clone(), None);
             ExprKind::Lit(Literal::EntityUID(Arc::new(bare)))
         }
         ExprKind::Lit(Literal::Bool(_) | Literal::Long(_) | Literal::String(_))
