@@ -37,6 +37,8 @@ pub enum ExtensionFunction {
 }
 
 impl ExtensionFunction {
+    pub const ALL: [Self; 4] = [Self::Ip, Self::Decimal, Self::Datetime, Self::Duration];
+
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,7 +52,7 @@ impl ExtensionFunction {
     /// The function of that name, if there is one.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Ip, Self::Decimal, Self::Datetime, Self::Duration].into_iter().find(|function| function.name() == name)
+        Self::ALL.into_iter().find(|function| function.name() == name)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cedar_policy as cedar;
 use cedar_policy::RestrictedExpression as Expression;
 
-use super::cedar_core::bare_type;
+use super::cedar_core::{bare_type, constructor_call};
 use crate::domain::{EntityUid, ExtensionFunction, Value};
 
 /// The entity types that may be named.
@@ -81,13 +81,13 @@ impl Types {
 }
 
 /// A call of a constructor; Cedar judges the argument when it evaluates the call.
-fn extension(function: ExtensionFunction, argument: &str) -> Expression {
-    match function {
+pub fn extension(function: ExtensionFunction, argument: &str) -> Expression {
+    constructor_call(function, argument).unwrap_or_else(|| match function {
         ExtensionFunction::Ip => Expression::new_ip(argument),
         ExtensionFunction::Decimal => Expression::new_decimal(argument),
         ExtensionFunction::Datetime => Expression::new_datetime(argument),
         ExtensionFunction::Duration => Expression::new_duration(argument),
-    }
+    })
 }
 
 /// A Cedar uid as ours.

@@ -4,13 +4,14 @@
 use cedar_policy as cedar;
 use cedar_policy::RestrictedExpression as Expression;
 
+use super::convert::extension;
 use super::facts::is_service_type;
 use super::schema::{Action, Form, ServerFields};
 use super::settings::Reading;
 use super::shape;
 use super::snapshot::PolicySnapshot;
 use crate::domain::entity::Shown;
-use crate::domain::{EntityUid, Identity, Query, Timestamp};
+use crate::domain::{EntityUid, ExtensionFunction, Identity, Query, Timestamp};
 
 /// Why a query cannot be asked: the caller's mistake, safe to tell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +115,7 @@ impl PolicySnapshot {
         }
         let mut pairs = Vec::with_capacity(3);
         if facts.wanted.now {
-            pairs.push(("now".to_owned(), Expression::new_datetime(facts.now.to_string())));
+            pairs.push(("now".to_owned(), extension(ExtensionFunction::Datetime, &facts.now.to_string())));
         }
         let person = facts.principal.on_behalf_of.as_deref().map(|person| &person.uid);
         let people = [
@@ -219,7 +220,7 @@ fn field_error(part: &str, name: &str, message: impl Into<String>) -> QueryError
 mod tests {
     use super::super::testing::{ask, attributes, bot, identity, load, query, uid};
     use super::*;
-    use crate::domain::{ExtensionFunction, Value};
+    use crate::domain::Value;
 
     const PERMIT: &str = "permit (principal, action, resource is Dataset);";
 
