@@ -27,23 +27,27 @@ impl Edge {
     }
 
     /// Authenticates, runs, and puts a refusal on record.
-    async fn handle<T: About, A, F>(
+    ///
+    /// What waits for people is kept small: each step is on the heap for as long as it lasts, and no layer keeps room for
+    /// what the one below it has taken over.
+    fn handle<T: About, A, F>(
         &self,
         method: &'static str,
         request: Request<T>,
         run: impl FnOnce(Service, Caller, T) -> F,
-    ) -> Result<Response<A>, Status>
+    ) -> impl Future<Output = Result<Response<A>, Status>>
     where
         F: Future<Output = Result<A, Refusal>>,
     {
-        let mut call = Call::new(method, &request);
-        let caller = call.caller(&self.service).await?;
-        // On the heap: a call that waits holds one future, not room for it at every layer.
-        let running = Box::pin(run(self.service.clone(), caller.clone(), request.into_inner()));
-        match running.await {
-            Ok(answer) => Ok(call.respond(answer)),
-            Err(refusal) => Err(call.refuse(&self.service, Some(&caller), &refusal)),
-        }
+        let (mut call, message) = (Call::new(method, &request), request.into_inner());
+        let service = self.service.clone();
+        Box::pin(async move {
+            let caller = Box::pin(call.caller(&service)).await?;
+            match Box::pin(run(service.clone(), caller.clone(), message)).await {
+                Ok(answer) => Ok(call.respond(answer)),
+                Err(refusal) => Err(call.refuse(&service, Some(&caller), &refusal)),
+            }
+        })
     }
 }
 

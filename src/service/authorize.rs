@@ -71,26 +71,42 @@ pub struct Answer {
 
 impl Service {
     /// Decides a query, waiting for people if asked to.
-    pub async fn authorize(&self, caller: &Caller, ask: Ask) -> Result<Answer, Refusal> {
+    pub fn authorize<'a>(
+        &'a self,
+        caller: &'a Caller,
+        ask: Ask,
+    ) -> impl Future<Output = Result<Answer, Refusal>> + Send + 'a {
         let wait = ask.wait.min(self.shared.limits.wait_max);
         // On the heap, so that a call that waits does not hold the room that deciding took.
-        let mut asked = Box::pin(self.admit(caller, ask)).await?;
-        let first = Box::pin(self.answer(&asked)).await?;
-        if wait.is_zero() || first.decided.outcome != Outcome::Pending {
-            return Ok(first);
-        }
-        let Some(id) = first.decided.approval else { return Ok(first) };
-        match self.settled(&asked, id, Instant::now() + wait).await? {
-            Waited::Settled => {
-                asked.approval = Some(id);
-                Box::pin(self.answer(&asked)).await
+        let first = Box::pin(self.ask(caller, ask));
+        async move {
+            let (mut asked, first) = first.await?;
+            let Some(id) = first.decided.approval.filter(|_| first.decided.outcome == Outcome::Pending) else {
+                return Ok(first);
+            };
+            if wait.is_zero() {
+                return Ok(first);
             }
-            Waited::TimedOut => {
-                // Votes may have come in meanwhile: the approval as it is now, under the answer that is on record.
-                let approval = self.shared.store.approval(id).await?;
-                Ok(Answer { approval, ..first })
+            // The approval is looked at again when the wait ends.
+            let Answer { decided, approval: _, committed } = first;
+            match self.settled(&asked, id, Instant::now() + wait).await? {
+                Waited::Settled => {
+                    asked.approval = Some(id);
+                    Box::pin(self.answer(&asked)).await
+                }
+                Waited::TimedOut => {
+                    // Votes may have come in meanwhile: the approval as it is now, under the answer that is on record.
+                    let approval = self.shared.store.approval(id).await?;
+                    Ok(Answer { decided, approval, committed })
+                }
             }
         }
+    }
+
+    async fn ask(&self, caller: &Caller, ask: Ask) -> Result<(Admitted, Answer), Refusal> {
+        let asked = self.admit(caller, ask).await?;
+        let answer = self.answer(&asked).await?;
+        Ok((asked, answer))
     }
 
     /// Waits until an approval is no longer pending.
