@@ -2,13 +2,14 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test tools check unit twins clients bench docs
+.PHONY: help demo test tools check unit twins clients proof bench docs
 
 help:
 	@echo "make demo          a server, an agent, and two people who countersign (AUTO=1: exit at the end)"
 	@echo "make test          everything that CI runs"
 	@echo "make check         formatting and lints"
 	@echo "make twins         take each protection away in turn and see its test fail"
+	@echo "make proof         the policy index beside Cedar's authorizer on a million random queries (nightly)"
 	@echo "make bench         the benchmarks (benches/README.md)"
 	@echo "make docs          write docs/configuration.md anew"
 
@@ -38,6 +39,10 @@ twins:
 # Clients and issuers that others wrote (tests/clients: oidc-provider, buf); each directory brings its own `run`.
 clients:
 	@set -e; for client in tests/clients/*/run; do [ ! -e "$$client" ] || "$$client"; done
+
+# `make unit` compares 20,000, the same on every run; this other ones each time. Some minutes.
+proof:
+	COUNTERSIGN_PROOF_QUERIES=1000000 $(CARGO) test --locked --lib engine::index::proof -- --nocapture
 
 bench:
 	$(CARGO) bench --locked
