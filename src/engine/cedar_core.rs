@@ -4,7 +4,7 @@
 //! Cedar keeps with every name and expression its place in the source, and clones it whenever it evaluates one: a count on
 //! one text that all threads share. What is kept for evaluation is kept without ("bare").
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use cedar_policy as cedar;
@@ -65,27 +65,26 @@ fn assemble(entities: Vec<Closed>, closure: TCComputation) -> Option<cedar::Enti
     store.ok().map(Into::into)
 }
 
-/// A condition without places; links of one template share it.
+/// A condition without places.
 pub type Condition = Arc<Expr>;
 
-/// Compiles the conditions of policies, each template's once.
+/// Compiles the conditions of policies, equal ones once: sets of many policies repeat few conditions, so that those in use
+/// stay in the processor's cache.
 #[derive(Default)]
 pub struct Compiler {
-    /// By the address of the source: the policies outlive the compiler's use of them.
-    shared: HashMap<*const Expr, Condition>,
+    conditions: HashSet<Condition>,
 }
 
 impl Compiler {
     /// `None`: the policy has a scope only.
     pub fn condition(&mut self, policy: &cedar::Policy) -> Option<Condition> {
         let policy = policy.as_ref();
-        let source = policy.non_scope_constraints_arc()?;
-        let has_slots = source.slots().next().is_some();
-        if policy.is_static() || has_slots {
-            return Some(must_be_bool(bare(source, policy.env())));
-        }
-        let compiled = self.shared.entry(Arc::as_ptr(source));
-        Some(compiled.or_insert_with(|| must_be_bool(bare(source, policy.env()))).clone())
+        let compiled = must_be_bool(bare(policy.non_scope_constraints()?, policy.env()));
+        let known = self.conditions.get(&compiled).cloned();
+        Some(known.unwrap_or_else(|| {
+            self.conditions.insert(compiled.clone());
+            compiled
+        }))
     }
 }
 
@@ -201,6 +200,20 @@ mod tests {
             let argument = expected.to_string().split('"').nth(1).unwrap().to_owned();
             assert_eq!(constructor_call(function, &argument).unwrap().as_ref(), expected);
         }
+    }
+
+    #[test]
+    fn equal_conditions_are_kept_once_and_no_others() {
+        let mut compiler = Compiler::default();
+        let mut compiled = |text: &str| {
+            let text = format!("permit (principal, action, resource == {text};");
+            compiler.condition(&cedar::Policy::parse(None, text).unwrap())
+        };
+        let first = compiled("U::\"a\") when { resource.n == 1 }").unwrap();
+        assert!(Arc::ptr_eq(&first, &compiled("U::\"b\")\n when {resource.n==1}").unwrap()));
+        assert!(!Arc::ptr_eq(&first, &compiled("U::\"b\") when { resource.n == 2 }").unwrap()));
+        assert!(!Arc::ptr_eq(&first, &compiled("U::\"b\") unless { resource.n == 1 }").unwrap()));
+        assert!(compiled("U::\"b\")").is_none());
     }
 
     #[test]
