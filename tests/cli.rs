@@ -6,7 +6,7 @@ use countersign::grpc::client::{BearerToken, Client};
 use countersign::wire::pb;
 use serde_json::Value;
 
-use crate::support::TestServer;
+use crate::support::{PolicyDir, TestServer};
 
 async fn run(server: &TestServer, who: Option<&str>, arguments: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -103,4 +103,52 @@ async fn exit_codes_say_what_went_wrong() {
         assert_eq!(code(&output), expected, "{who:?} {arguments}: {}", text(&output.stderr));
         assert!(expected == 0 || text(&output.stderr).starts_with("error: "), "{}", text(&output.stderr));
     }
+}
+
+/// `policy check` on a directory, as a script runs it.
+fn check(dir: &std::path::Path, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(["policy", "check"]).arg(dir).args(more).stdin(Stdio::null()).env_clear().output().unwrap()
+}
+
+#[test]
+fn a_policy_that_is_wrong_is_shown_in_its_text_and_to_programs_by_its_place() {
+    let policies = PolicyDir::shipped().but("warehouse.cedar", "@quorum(\"2\")", "@quorum(\"0\")");
+    let shown = check(policies.path(), &[]);
+    let text = text(&shown.stderr);
+    assert_eq!((code(&shown), shown.stdout.len()), (1, 0));
+    for part in ["policy `export-pii`: `@quorum`: expected a whole number", "warehouse.cedar:", "@quorum(\"0\")", "───"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(text.ends_with("error: 1 error in the policies\n"), "{text}");
+
+    let told = check(policies.path(), &["-o", "json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let problem = &told["problems"][0];
+    assert_eq!((&told["good"], &problem["severity"]), (&Value::Bool(false), &Value::from("error")));
+    assert_eq!((&problem["policy"], &problem["column"]), (&Value::from("export-pii"), &Value::from(9)));
+    assert!(problem["file"].as_str().unwrap().ends_with("warehouse.cedar") && problem["line"].as_u64() > Some(1));
+}
+
+#[test]
+fn a_warning_fails_a_check_that_denies_them() {
+    let gate = "@id(\"idle\") @approval(\"why\") @reviewers(\"Group::\\\"sre\\\"\")
+        forbid (principal, action == Action::\"drop\", resource is Secret);";
+    let policies = PolicyDir::shipped().and(gate);
+    let shown = check(policies.path(), &[]);
+    assert_eq!(code(&shown), 0, "{}", text(&shown.stderr));
+    assert!(text(&shown.stderr).contains("policy `idle`") && text(&shown.stdout).contains("good: "));
+    let denied = check(policies.path(), &["--deny-warnings", "-o", "json"]);
+    let told: Value = serde_json::from_slice(&denied.stdout).unwrap();
+    assert_eq!((code(&denied), &told["good"]), (1, &Value::Bool(false)));
+    assert!(told["problems"].as_array().unwrap().iter().all(|problem| problem["severity"] == "warning"));
+    assert_eq!(code(&check(PolicyDir::shipped().path(), &["--deny-warnings"])), 0);
+}
+
+#[test]
+fn an_empty_set_is_good_only_where_it_is_allowed_by_name() {
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(code(&check(empty.path(), &[])), 1);
+    assert_eq!(code(&check(empty.path(), &["--allow-missing-schema", "--allow-empty"])), 0);
 }

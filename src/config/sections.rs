@@ -61,7 +61,7 @@ section! {
 section! {
     /// The policies.
     Policy "policy" {
-        /// The directory of `*.cedar`, `*.cedarschema` and `entities.json`.
+        /// The directory of `*.cedar`, `*.cedarschema`, `*.links.json` and `entities.json`.
         dir: PathBuf = PathBuf::from("policies");
         /// `deny`: where a forbid cannot be evaluated the outcome is DENY. `cedar`: it is skipped, as Cedar does; for
         /// conformance runs only.

@@ -1,14 +1,20 @@
 //! Annotations to gates and obligations. Unknown is no: a name or value that we do not understand refuses the whole set,
 //! because a gate that is misread is a door without a lock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cedar_policy as cedar;
 
+use super::convert::Types;
 use super::grammar;
 use super::problem::{Annotation, Problem, nearest};
-use crate::domain::{Escalation, Gate, GrantTerms, Justification, Obligation, PolicyId, Quorum, SelfReview, Severity};
+use super::scan::Statement;
+use super::source::SourceFile;
+use crate::domain::{
+    EntityUid, Escalation, Gate, GrantTerms, Justification, Obligation, PolicyId, Quorum, SelfReview, Severity,
+};
 
 /// Longest text of one annotation, in bytes.
 const TEXT_BYTES_MAX: usize = 4_096;
@@ -24,31 +30,50 @@ const OF_GATES: [&str; 8] =
 const OF_PERMITS: [&str; 2] = ["mask", "advice"];
 
 /// What a policy is to us.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Role {
     Rule(Vec<Obligation>),
     Gate(Gate),
 }
 
-/// One policy and where it stands, as its annotations are read.
+impl Role {
+    /// The same, for a link of a template that says so.
+    pub fn of_link(&self, id: &Arc<str>) -> Self {
+        let policy = || PolicyId(id.clone());
+        match self {
+            Self::Gate(gate) => Self::Gate(Gate { id: policy(), ..gate.clone() }),
+            Self::Rule(obligations) => Self::Rule(
+                obligations
+                    .iter()
+                    .map(|obligation| match obligation {
+                        Obligation::Mask { what, .. } => Obligation::Mask { policy: policy(), what: what.clone() },
+                        Obligation::Advice { text, .. } => Obligation::Advice { policy: policy(), text: text.clone() },
+                    })
+                    .collect(),
+            ),
+        }
+    }
+}
+
+/// One policy or template and where it stands, as its annotations are read.
 pub struct Site<'a> {
-    pub policy: &'a cedar::Policy,
+    pub effect: cedar::Effect,
+    pub annotations: BTreeMap<&'a str, &'a str>,
     pub id: &'a Arc<str>,
-    pub file: &'a Arc<str>,
-    /// The policy's first line.
-    pub line: u32,
-    /// Annotation names with their lines.
-    pub marks: &'a [(&'a str, u32)],
+    pub file: &'a SourceFile,
+    pub statement: &'a Statement<'a>,
+    /// What reviewers may be; `None` where the schema itself is broken.
+    pub types: Option<&'a Types>,
 }
 
 impl Site<'_> {
     /// Reads the annotations; every problem is added to `problems`, and then there is no role.
     pub fn role(&self, default_timeout: Duration, problems: &mut Vec<Problem>) -> Option<Role> {
         let before = problems.len();
-        for (name, value) in self.policy.annotations() {
+        for (name, value) in self.annotations.iter().map(|(name, value)| (*name, *value)) {
             problems.extend(self.misplaced(name, value).or_else(|| self.malformed_text(name, value)));
         }
-        let role = match (self.policy.effect(), self.policy.annotation("approval")) {
+        let role = match (self.effect, self.annotation("approval")) {
             (cedar::Effect::Forbid, Some(text)) => self.gate(text, default_timeout, problems).map(Role::Gate),
             (cedar::Effect::Forbid, None) => Some(Role::Rule(Vec::new())),
             (cedar::Effect::Permit, _) => Some(Role::Rule(self.obligations())),
@@ -58,8 +83,8 @@ impl Site<'_> {
 
     /// An annotation that is unknown, or not for this kind of policy.
     fn misplaced(&self, name: &str, value: &str) -> Option<Problem> {
-        let is_permit = self.policy.effect() == cedar::Effect::Permit;
-        let is_gate = !is_permit && self.policy.annotation("approval").is_some();
+        let is_permit = self.effect == cedar::Effect::Permit;
+        let is_gate = !is_permit && self.annotation("approval").is_some();
         let fault = match name {
             "id" => None,
             "approval" => is_permit.then_some("only a forbid can be a gate: it forbids until countersigned"),
@@ -78,25 +103,32 @@ impl Site<'_> {
         self.problem(name, value, "unknown annotation; one of your own begins with `x_`").with_help(help)
     }
 
-    /// Text that is empty or too long, where text is all that is wanted.
+    /// Text that is too long, or empty where text is all that is wanted.
     fn malformed_text(&self, name: &str, value: &str) -> Option<Problem> {
         let is_text = matches!(name, "id" | "approval" | "mask" | "advice");
-        let is_sound = !value.trim().is_empty() && value.len() <= TEXT_BYTES_MAX;
+        let is_missing = is_text && value.trim().is_empty();
+        let shown: String = if value.len() > TEXT_BYTES_MAX { value.chars().take(40).collect() } else { value.into() };
         let message = format!("expected a text of 1 to {TEXT_BYTES_MAX} bytes");
-        (is_text && !is_sound).then(|| self.problem(name, value, message))
+        (is_missing || value.len() > TEXT_BYTES_MAX).then(|| self.problem(name, &shown, message))
+    }
+
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.get(name).copied()
     }
 
     fn obligations(&self) -> Vec<Obligation> {
         let policy = || PolicyId(self.id.clone());
-        let mask = self.policy.annotation("mask").map(|what| Obligation::Mask { policy: policy(), what: what.into() });
-        let advice =
-            self.policy.annotation("advice").map(|text| Obligation::Advice { policy: policy(), text: text.into() });
+        let mask = self.annotation("mask").map(|what| Obligation::Mask { policy: policy(), what: what.into() });
+        let advice = self.annotation("advice").map(|text| Obligation::Advice { policy: policy(), text: text.into() });
         mask.into_iter().chain(advice).collect()
     }
 
     fn gate(&self, text: &str, default_timeout: Duration, problems: &mut Vec<Problem>) -> Option<Gate> {
         let mut read = Reader { site: self, problems };
-        if self.policy.annotation("reviewers").is_none() {
+        if self.annotation("id").is_none() {
+            read.missing_id(text);
+        }
+        if self.annotation("reviewers").is_none() {
             read.missing_reviewers(text);
         }
         let reviewers = read.value("reviewers", grammar::entities);
@@ -109,6 +141,8 @@ impl Site<'_> {
         let self_review = read.value_or("self_review", self_review, SelfReview::Forbidden);
         let (escalations, timeout) = (escalations?, timeout?);
         read.escalates_in_time(&escalations, timeout);
+        read.known_types("escalate", escalations.iter().flat_map(|step| &step.reviewers));
+        read.known_types("reviewers", reviewers.iter().flatten());
         Some(Gate {
             id: PolicyId(self.id.clone()),
             text: text.into(),
@@ -123,11 +157,14 @@ impl Site<'_> {
         })
     }
 
-    /// A problem with one annotation, at its line.
+    /// A problem with one annotation, at its place.
     pub fn problem(&self, name: &str, value: &str, message: impl Into<String>) -> Problem {
-        let line = self.marks.iter().find(|(mark, _)| *mark == name).map_or(self.line, |&(_, line)| line);
         let annotation = Some(Annotation { name: name.to_owned(), value: value.to_owned() });
-        Problem { annotation, ..Problem::in_file(self.file, message).at_line(line).in_policy(self.id) }
+        let mark = self.statement.marks.iter().find(|mark| mark.name == name);
+        let (line, span) =
+            mark.map_or_else(|| (self.statement.line, self.statement.head()), |mark| (mark.line, mark.span.clone()));
+        let problem = Problem::in_file(&self.file.path, message).at_line(line).in_policy(self.id);
+        Problem { annotation, ..problem.marking(&self.file.text, span) }
     }
 }
 
@@ -139,13 +176,13 @@ struct Reader<'s, 'a> {
 
 impl Reader<'_, '_> {
     fn value<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let text = self.site.policy.annotation(name)?;
+        let text = self.site.annotation(name).filter(|text| text.len() <= TEXT_BYTES_MAX)?;
         parse(text).map_err(|message| self.problems.push(self.site.problem(name, text, message))).ok()
     }
 
     /// The default stands for an annotation that is absent, never for one that is wrong.
     fn value_or<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>, default: T) -> Option<T> {
-        if self.site.policy.annotation(name).is_none() { Some(default) } else { self.value(name, parse) }
+        if self.site.annotation(name).is_none() { Some(default) } else { self.value(name, parse) }
     }
 
     fn missing_reviewers(&mut self, text: &str) {
@@ -153,9 +190,24 @@ impl Reader<'_, '_> {
         self.problems.push(self.site.problem("approval", text, message));
     }
 
+    /// A gate's name stands in approvals, grants and records: one that moves with its place in a file would not do.
+    fn missing_id(&mut self, text: &str) {
+        self.problems.push(self.site.problem("approval", text, "expected `@id` beside it: approvals name the gate"));
+    }
+
+    fn known_types<'g>(&mut self, name: &str, reviewers: impl Iterator<Item = &'g EntityUid>) {
+        let Some(types) = self.site.types else { return };
+        for unknown in reviewers.filter(|uid| !types.has(&uid.type_name)) {
+            let message = format!("the schema declares no entity type `{}`", unknown.type_name);
+            let help = nearest(&unknown.type_name, types.names());
+            let value = self.site.annotation(name).unwrap_or_default();
+            self.problems.push(self.site.problem(name, value, message).with_help(help));
+        }
+    }
+
     fn escalates_in_time(&mut self, escalations: &[Escalation], timeout: Duration) {
         if escalations.iter().any(|step| step.after >= timeout) {
-            let value = self.site.policy.annotation("escalate").unwrap_or_default();
+            let value = self.site.annotation("escalate").unwrap_or_default();
             let message = format!("expected every step before the timeout of {}s", timeout.as_secs());
             self.problems.push(self.site.problem("escalate", value, message));
         }
@@ -261,7 +313,7 @@ mod tests {
             with("@reviewers(\"privacy\")"),
             format!("policies/p.cedar:2: policy `g`: `@reviewers(\"privacy\")`: {ENTITIES}")
         );
-        let stranger = "policies/p.cedar:1: policy `g`: `@reviewers`: the schema declares no entity type `Groop`; did you mean `Group`?";
+        let stranger = "policies/p.cedar:2: policy `g`: `@reviewers(\"Groop::\\\"a\\\"\")`: the schema declares no entity type `Groop`; did you mean `Group`?";
         assert_eq!(with("@reviewers(\"Groop::\\\"a\\\"\")"), stranger);
     }
 
@@ -307,9 +359,39 @@ mod tests {
             let found = refusal(&format!("@{name}(\" \") permit (principal, action, resource is Dataset);"));
             assert!(found.ends_with(&format!("`@{name}(\" \")`: expected a text of 1 to 4096 bytes")), "{found}");
         }
-        let approval =
-            refusal("@approval @reviewers(\"Group::\\\"a\\\"\") forbid (principal, action, resource is Dataset);");
-        assert_eq!(approval, "policies/p.cedar:1: policy `p.1`: `@approval(\"\")`: expected a text of 1 to 4096 bytes");
+        let approval = refusal(
+            "@id(\"g\") @approval @reviewers(\"Group::\\\"a\\\"\") forbid (principal, action, resource is Dataset);",
+        );
+        assert_eq!(approval, "policies/p.cedar:1: policy `g`: `@approval(\"\")`: expected a text of 1 to 4096 bytes");
+    }
+
+    #[test]
+    fn a_gate_without_a_name_is_refused() {
+        let found = refusal(
+            "@approval(\"why\") @reviewers(\"Group::\\\"a\\\"\") forbid (principal, action, resource is Dataset);",
+        );
+        let expected =
+            "policies/p.cedar:1: policy `p.1`: `@approval(\"why\")`: expected `@id` beside it: approvals name the gate";
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn an_annotation_without_end_is_refused_and_not_repeated() {
+        for name in ["severity", "escalate", "x_note"] {
+            let found = refusal(&gate(&format!("@{name}(\"{}\")", "a".repeat(4_097))));
+            let shown = "a".repeat(40);
+            let expected =
+                format!("policies/p.cedar:3: policy `g`: `@{name}(\"{shown}\")`: expected a text of 1 to 4096 bytes");
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_problem_marks_the_value_at_fault() {
+        let text = gate("@severity(\n  \"urgent\")");
+        let problem = super::super::testing::try_load(&text).unwrap_err().problems.remove(0);
+        let excerpt = problem.excerpt.unwrap();
+        assert_eq!((&text[excerpt.span.clone()], problem.line, excerpt.column()), ("\"urgent\"", Some(4), 3));
     }
 
     #[test]

@@ -465,7 +465,7 @@ mod tests {
     fn the_caller_may_describe_a_principal_that_the_server_does_not_know() {
         let mut files = super::super::testing::schemas();
         let schema = files[0].text.replace("entity Agent in [Group];", "entity Agent in [Group] = { level: Long };");
-        files[0].text = schema;
+        files[0].text = schema.into();
         files.push(super::super::testing::file(
             "policies/p.cedar",
             "permit (principal is Agent, action, resource is Dataset) when { principal.level > 3 };",

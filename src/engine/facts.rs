@@ -1,13 +1,21 @@
 //! The server's own entity data: what `entities.json` says. It wins over what a caller says of the same entity.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use cedar_policy as cedar;
 
 use super::cedar_core::Closed;
 use super::convert::{domain_uid, each_entity_of};
-use super::problem::with_causes;
+use super::hierarchy;
+use super::json_text::{self, JsonFault, in_json};
+use super::problem::{Problem, with_causes};
+use super::settings::Limits;
+use super::source::SourceFile;
 use crate::domain::{EntityUid, Identity};
+
+/// How many faulty entities are told at once: each is parsed for itself.
+const FAULTS_MAX: usize = 20;
 
 /// What the server knows, closed over ancestors when it was loaded.
 #[derive(Debug, Default)]
@@ -28,12 +36,21 @@ pub struct Fact {
 }
 
 impl Facts {
-    /// Parses Cedar's JSON; the schema, if any, is enforced.
+    /// Parses a file of Cedar's JSON; the schema, if any, is enforced.
     ///
     /// # Errors
-    /// Says what is wrong, in one line.
-    pub fn parse(json: &str, schema: Option<&cedar::Schema>) -> Result<Self, String> {
-        let entities = cedar::Entities::from_json_str(json, schema).map_err(|error| with_causes(&error))?;
+    /// All that is wrong with it.
+    pub fn parse(file: &SourceFile, schema: Option<&cedar::Schema>, limits: &Limits) -> Result<Self, Vec<Problem>> {
+        let elements = json_text::elements(&file.text).map_err(|fault| vec![in_json(file, &fault)])?;
+        hierarchy::of_entities(&file.text, &elements)
+            .check(limits)
+            .map_err(|message| vec![Problem::in_file(&file.path, message)])?;
+        let entities = cedar::Entities::from_json_str(&file.text, schema);
+        let entities = entities.map_err(|error| faulty(file, &elements, schema, &with_causes(&error)))?;
+        Self::of(&entities, schema).map_err(|message| vec![Problem::in_file(&file.path, message)])
+    }
+
+    fn of(entities: &cedar::Entities, schema: Option<&cedar::Schema>) -> Result<Self, String> {
         let mut facts = Self::default();
         for entity in entities.iter() {
             let uid = domain_uid(&entity.uid());
@@ -53,14 +70,25 @@ impl Facts {
         self.known.len()
     }
 
+    /// How many entities that are wanted the server knows to be one of these, or in one of these.
+    pub fn count_within(&self, groups: &[&EntityUid], is_wanted: impl Fn(&EntityUid) -> bool) -> usize {
+        let wanted = self.known.keys().filter(|uid| is_wanted(uid));
+        wanted.filter(|uid| self.above([*uid]).iter().any(|above| groups.contains(above))).count()
+    }
+
     pub fn get(&self, uid: &EntityUid) -> Option<&Fact> {
         self.known.get(uid)
     }
 
     /// The entities from which an identity's rights derive: itself, its token's groups, and all that these are in.
     pub fn standing<'a>(&'a self, identity: &'a Identity) -> HashSet<&'a EntityUid> {
+        self.above(std::iter::once(&identity.uid).chain(&identity.groups))
+    }
+
+    /// These entities and all that they are in.
+    fn above<'a>(&'a self, entities: impl IntoIterator<Item = &'a EntityUid>) -> HashSet<&'a EntityUid> {
         let mut found = HashSet::new();
-        let mut open: Vec<_> = std::iter::once(&identity.uid).chain(&identity.groups).collect();
+        let mut open: Vec<_> = entities.into_iter().collect();
         while let Some(uid) = open.pop() {
             if found.insert(uid) {
                 open.extend(self.get(uid).into_iter().flat_map(|fact| &fact.parents));
@@ -68,6 +96,18 @@ impl Facts {
         }
         found
     }
+}
+
+/// The elements that are wrong by themselves; where none is, what Cedar says of the whole.
+fn faulty(file: &SourceFile, elements: &[Range<usize>], schema: Option<&cedar::Schema>, of_all: &str) -> Vec<Problem> {
+    let own = |span: &Range<usize>| file.text.get(span.clone()).unwrap_or_default();
+    let judge = |span: &Range<usize>| {
+        let error = cedar::Entity::from_json_str(own(span), schema).err()?;
+        let head = own(span).lines().next().unwrap_or_default().trim_end().len();
+        Some(in_json(file, &JsonFault { span: span.start..span.start + head, message: with_causes(&error) }))
+    };
+    let found: Vec<_> = elements.iter().filter_map(judge).take(FAULTS_MAX).collect();
+    if found.is_empty() { vec![Problem::in_file(&file.path, of_all)] } else { found }
 }
 
 impl Fact {

@@ -246,7 +246,9 @@ mod tests {
                 Guarded::Service,
             )
         };
-        assert!(asks("@approval(\"all\") @reviewers(\"Group::\\\"a\\\"\") forbid (principal, action, resource);"));
+        assert!(asks(
+            "@id(\"all\") @approval(\"all\") @reviewers(\"Group::\\\"a\\\"\") forbid (principal, action, resource);"
+        ));
         assert!(!asks("forbid (principal, action, resource);"));
     }
 

@@ -3,7 +3,8 @@
 //! - [`settings`]: what the engine is told; [`source`]: files to text; [`scan`]: text is bounded before Cedar parses it
 //! - [`annotation`], [`grammar`]: annotations to gates and obligations; [`problem`]: everything that can be wrong
 //! - [`schema`], [`shape`], [`service_schema`]: what queries must look like, and the service's own part of it
-//! - [`load`]: all of it to a [`PolicySnapshot`]; [`facts`]: the server's entity data
+//! - [`load`]: all of it to a [`PolicySnapshot`]; [`facts`]: the server's entity data; [`lint`]: what is hardly meant
+//! - [`schema_size`], [`hierarchy`], [`json_text`]: bounds and places for what Cedar reads whole
 //! - [`question`], [`entities`], [`convert`]: a query to Cedar's request; [`index`]: the policies it concerns;
 //!   [`evaluate`]: its answer; [`guard`]: the service asking about itself
 //!
@@ -19,14 +20,19 @@ mod evaluate;
 mod facts;
 mod grammar;
 mod guard;
+mod hierarchy;
 /// Public for `benches/policies.rs`: it speaks Cedar's types, so nothing outside the engine may use it.
 #[doc(hidden)]
 pub mod index;
+mod json_text;
+mod linked;
+mod lint;
 mod load;
 mod problem;
 mod question;
 mod scan;
 mod schema;
+mod schema_size;
 mod service_schema;
 mod settings;
 mod shape;
@@ -41,7 +47,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub use problem::{Annotation, LoadError, Problem};
+pub use problem::{Annotation, Excerpt, Level, LoadError, Problem};
 pub use question::QueryError;
 pub use settings::{Limits, OnError, Reading, Settings};
 pub use snapshot::{PolicyEntry, PolicyKind, PolicySnapshot, Summary};

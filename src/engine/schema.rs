@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy as cedar;
+use miette::Diagnostic;
 
 use super::cedar_core::{Closed, bare_uid};
 use super::convert::{Types, domain_uid};
-use super::problem::{Problem, with_causes};
+use super::problem::{Problem, line_at, with_causes};
 use super::scan;
+use super::schema_size::Fragments;
 use super::settings::Limits;
 use super::shape::{Field, Fields, Shape, Shapes};
 use super::source::SourceFile;
@@ -97,15 +99,27 @@ impl Form {
 impl LoadedSchema {
     /// Parses all schema files as one schema; `None` after adding what is wrong.
     pub fn parse(files: &[&SourceFile], limits: &Limits, problems: &mut Vec<Problem>) -> Option<Self> {
+        let first = files.first()?;
+        if files.iter().map(|file| file.text.len()).sum::<usize>() > limits.schema_bytes_max {
+            let message = format!("the schema exceeds {} bytes", limits.schema_bytes_max);
+            problems.push(Problem::in_file(&first.path, message));
+            return None;
+        }
         let fragments: Vec<_> = files.iter().filter_map(|file| fragment(file, limits, problems)).collect();
-        let first = files.first().filter(|_| fragments.len() == files.len())?;
-        let schema = cedar::Schema::from_schema_fragments(fragments).map_err(|error| with_causes(&error));
-        let text = files.iter().map(|file| file.text.as_str()).collect::<Vec<_>>().join("\n");
-        let resolved = cedar::schema_str_to_json_with_resolved_types(&text).map_err(|error| with_causes(&error));
-        let both = schema.and_then(|schema| Ok((schema, resolved?)));
-        let both = both.map_err(|message| problems.push(Problem::in_file(&first.path, message)));
-        let (schema, (json, _)) = both.ok()?;
-        Self::describe(schema, Shapes::from_json(&json), &first.path, problems)
+        if fragments.len() < files.len() {
+            return None;
+        }
+        if let Err(message) = size(&fragments, limits) {
+            problems.push(Problem::in_file(&first.path, message));
+            return None;
+        }
+        let schema = cedar::Schema::from_schema_fragments(fragments);
+        let schema = schema.map_err(|error| problems.push(diagnosed(files, &error, &with_causes(&error))));
+        let text = files.iter().map(|file| &*file.text).collect::<Vec<_>>().join("\n");
+        let resolved = cedar::schema_str_to_json_with_resolved_types(&text);
+        let schema = schema.ok()?;
+        let resolved = resolved.map_err(|error| problems.push(Problem::in_file(&first.path, with_causes(&error))));
+        Self::describe(schema, Shapes::from_json(&resolved.ok()?.0), &first.path, problems)
     }
 
     fn describe(cedar: cedar::Schema, shapes: Shapes, file: &Arc<str>, problems: &mut Vec<Problem>) -> Option<Self> {
@@ -130,10 +144,45 @@ impl LoadedSchema {
 
 fn fragment(file: &SourceFile, limits: &Limits, problems: &mut Vec<Problem>) -> Option<cedar::SchemaFragment> {
     if let Err(refused) = scan::check_depth(&file.text, limits) {
-        problems.push(Problem::in_file(&file.path, refused.message).at_line(refused.line));
+        let problem = Problem::in_file(&file.path, refused.message).at_line(refused.line);
+        problems.push(problem.marking(&file.text, refused.span));
         return None;
     }
     let parsed = cedar::SchemaFragment::from_cedarschema_str(&file.text);
-    let parsed = parsed.map_err(|error| problems.push(Problem::in_file(&file.path, with_causes(&error))));
+    let parsed = parsed.map_err(|error| problems.push(diagnosed(&[file], &error, &with_causes(&error))));
     parsed.ok().map(|(fragment, _)| fragment)
+}
+
+/// Refuses what Cedar would need too long for, before it begins.
+fn size(fragments: &[cedar::SchemaFragment], limits: &Limits) -> Result<(), String> {
+    let json = fragments.iter().cloned().map(cedar::SchemaFragment::to_json_value);
+    let json = json.collect::<Result<Vec<_>, _>>().map_err(|error| with_causes(&error))?;
+    Fragments(&json).check(limits)
+}
+
+/// What Cedar found, at the place that it or its causes name: in the file whose text stands there.
+fn diagnosed(files: &[&SourceFile], error: &dyn Diagnostic, message: &str) -> Problem {
+    let mut all = std::iter::successors(Some(error), |error| error.diagnostic_source());
+    let spans = all.find_map(|error| Some((error, error.labels()?.next()?)));
+    let related = || {
+        let found = error.related()?.next()?;
+        Some((found, found.labels()?.next()?))
+    };
+    let placed = spans.or_else(related).and_then(|(error, label)| {
+        let span = label.offset()..label.offset().checked_add(label.len())?;
+        let is_there = |file: &&&SourceFile| match error.source_code() {
+            Some(code) => code
+                .read_span(label.inner(), 0, 0)
+                .is_ok_and(|found| file.text.get(span.clone()).is_some_and(|text| text.as_bytes() == found.data())),
+            None => files.len() == 1 && file.text.get(span.clone()).is_some(),
+        };
+        Some((*files.iter().find(is_there)?, span))
+    });
+    match (placed, files.first()) {
+        (Some((file, span)), _) => {
+            Problem::in_file(&file.path, message).at_line(line_at(&file.text, span.start)).marking(&file.text, span)
+        }
+        (None, Some(file)) => Problem::in_file(&file.path, message),
+        (None, None) => Problem::in_file(&"schema".into(), message),
+    }
 }

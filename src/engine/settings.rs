@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How policies are loaded and evaluated.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The directory that holds `*.cedar`, `*.cedarschema` and at most one `entities.json`.
+    /// The directory that holds `*.cedar`, `*.cedarschema`, `*.links.json` and at most one `entities.json`.
     pub dir: PathBuf,
     pub on_error: OnError,
     pub reading: Reading,
@@ -46,6 +46,19 @@ pub struct Limits {
     pub files_max: usize,
     /// Directories within directories.
     pub directory_depth_max: usize,
+    /// Policies, templates and links together.
+    pub policies_max: usize,
+    /// The action, principal type and resource type of every question that the schema allows: validation of a policy
+    /// looks at each.
+    pub request_types_max: usize,
+    /// The fields of a schema, each common type written out where it is named.
+    pub schema_fields_max: usize,
+    /// All schema files together.
+    pub schema_bytes_max: usize,
+    /// The longest way up through entities, entity types or action groups.
+    pub hierarchy_depth_max: usize,
+    /// The ancestors of all of them together: a set of entities is kept closed over its hierarchy.
+    pub ancestors_total_max: usize,
     /// Brackets of any sort within one another.
     pub bracket_depth_max: usize,
     /// How deep one expression may be, operators included: 256 evaluates on a stack of 2 MiB in any build.
@@ -59,6 +72,12 @@ impl Default for Limits {
             total_bytes_max: 256 << 20,
             files_max: 10_000,
             directory_depth_max: 16,
+            policies_max: 250_000,
+            request_types_max: 20_000,
+            schema_fields_max: 250_000,
+            schema_bytes_max: 4 << 20,
+            hierarchy_depth_max: 64,
+            ancestors_total_max: 4_000_000,
             bracket_depth_max: 64,
             expression_depth_max: 256,
         }

@@ -44,6 +44,8 @@ pub struct PolicyEntry {
     pub kind: PolicyKind,
     pub file: Arc<str>,
     pub line: u32,
+    /// The template that this is a link of.
+    pub template: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +64,7 @@ pub struct Summary {
     pub entities: usize,
     /// In the order of files and lines.
     pub policies: Vec<PolicyEntry>,
-    /// What Cedar's validator finds odd but allows.
+    /// What is odd but does no harm.
     pub warnings: Vec<Problem>,
 }
 

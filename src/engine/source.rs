@@ -18,6 +18,8 @@ use crate::domain::PolicyDigest;
 pub enum FileKind {
     Policies,
     Schema,
+    /// Links of templates.
+    Links,
     Entities,
 }
 
@@ -29,7 +31,7 @@ pub struct SourceFile {
     pub path: Arc<str>,
     /// Below the policy directory: the part that the digest covers.
     pub name: String,
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 impl SourceFile {
@@ -37,7 +39,7 @@ impl SourceFile {
     #[must_use]
     pub fn in_memory(name: &str, text: &str) -> Option<Self> {
         let kind = kind(Path::new(name))?;
-        Some(Self { kind, path: name.into(), name: name.to_owned(), text: text.to_owned() })
+        Some(Self { kind, path: name.into(), name: name.to_owned(), text: text.into() })
     }
 
     /// The file's name without directories and extension.
@@ -52,6 +54,7 @@ fn kind(path: &Path) -> Option<FileKind> {
         "cedar" => Some(FileKind::Policies),
         "cedarschema" => Some(FileKind::Schema),
         "json" if name == "entities.json" => Some(FileKind::Entities),
+        "json" if name == "links.json" || name.ends_with(".links.json") => Some(FileKind::Links),
         _ => None,
     }
 }
@@ -60,7 +63,7 @@ fn kind(path: &Path) -> Option<FileKind> {
 pub fn digest(files: &[SourceFile]) -> PolicyDigest {
     let mut hash = Sha256::new();
     hash.update(b"countersign.policies.v1");
-    for part in files.iter().flat_map(|file| [&file.name, &file.text]) {
+    for part in files.iter().flat_map(|file| [file.name.as_str(), &file.text]) {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(part.as_bytes());
     }
@@ -135,7 +138,7 @@ impl Walk<'_> {
             return self.problem(path, format!("all files together exceed {} bytes", self.limits.total_bytes_max));
         }
         let name = path.strip_prefix(self.root).unwrap_or(path).to_string_lossy().into_owned();
-        self.files.push(SourceFile { kind, path: shown(path), name, text });
+        self.files.push(SourceFile { kind, path: shown(path), name, text: text.into() });
     }
 }
 

@@ -6,6 +6,7 @@ mod bursts;
 mod faults;
 mod identity;
 mod lifecycle;
+mod loading;
 mod races;
 mod records;
 
