@@ -23,7 +23,12 @@ fn agent() -> Identity {
         display_name: None,
         on_behalf_of: None,
         earlier_actors: Vec::new(),
-        proof: Proof { method: ProofMethod::Token, expires_at: Timestamp::MAX, authenticated_at: None },
+        proof: Proof {
+            method: ProofMethod::Token,
+            expires_at: Timestamp::MAX,
+            authenticated_at: None,
+            credential: None,
+        },
     }
 }
 

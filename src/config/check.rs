@@ -110,13 +110,14 @@ mod tests {
     }
 
     fn rule(entity_type: &str, when: Vec<ClaimCondition>) -> PrincipalRule {
-        PrincipalRule { kind: Kind::Agent, entity_type: entity_type.into(), when }
+        PrincipalRule::new(Kind::Agent, entity_type, when)
     }
 
     #[test]
     fn an_issuer_that_would_keep_the_server_from_starting_is_named() {
         let check = |change: fn(&mut IssuerSettings)| {
             let mut issuer = IssuerSettings::new("company", "https://login.example", "countersign");
+            issuer.user_clients = vec!["inbox".to_owned()];
             change(&mut issuer);
             let mut config = Config::default();
             config.identity.issuers = vec![issuer];

@@ -29,6 +29,8 @@ mod tests {
 
     use super::*;
     use crate::config::Layers;
+    use crate::identity::Reason;
+    use crate::identity::preset::Preset;
 
     /// What the tests with a real issuer run with.
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/oidc-provider/countersign.toml");
@@ -46,15 +48,39 @@ mod tests {
     fn the_identity_page_names_every_setting_of_an_issuer() {
         let page = include_str!("../../docs/identity.md");
         let issuer = serde_json::to_value(IssuerSettings::new("a", "https://a.example", "countersign")).unwrap();
-        let tests = ["equals", "one_of", "contains", "starts_with", "same_as", "differs_from", "present"];
+        let tests = ["equals", "one_of", "contains", "starts_with", "ends_with", "same_as", "differs_from", "present"];
         for name in issuer.as_object().unwrap().keys().map(String::as_str).chain(tests) {
             assert!(page.contains(&format!("`{name}`")), "{name}");
         }
     }
 
     #[test]
+    fn every_example_of_the_identity_page_is_a_configuration_that_works() {
+        let page = include_str!("../../docs/identity.md");
+        let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        let presets = examples.iter().filter(|example| example.contains("\npreset = ")).count();
+        assert_eq!(presets, Preset::ALL.len());
+        for example in examples.into_iter().filter(|example| example.contains("[[identity.issuers]]\n")) {
+            // The certificates lie where the server runs, not where it is tested.
+            let lines = example.lines().filter(|line| !line.starts_with("ca_file"));
+            let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+            std::fs::write(file.path(), lines.collect::<Vec<_>>().join("\n")).unwrap();
+            let loaded = Layers { file: Some(file.path().into()), ..Layers::default() }.load();
+            assert!(loaded.is_ok(), "{example}\n{}", loaded.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn the_identity_page_names_every_reason_of_a_refusal() {
+        let page = include_str!("../../docs/identity.md");
+        for reason in Reason::ALL {
+            assert!(page.contains(&format!("`{reason}`")), "{reason}");
+        }
+    }
+
+    #[test]
     fn an_issuer_with_an_unknown_field_is_refused_by_number() {
-        let good = json!({"name": "a", "issuer": "https://a.example", "audiences": ["countersign"]});
+        let good = json!({"user_clients": ["inbox"], "name": "a", "issuer": "https://a.example", "audiences": ["countersign"]});
         let bad = json!({"name": "b", "issuer": "https://b.example", "audience": "countersign"});
         assert_eq!(Vec::<IssuerSettings>::read(&json!([good])).unwrap().len(), 1);
         let refused = Vec::<IssuerSettings>::read(&json!([good, bad])).unwrap_err();

@@ -118,7 +118,9 @@ mod tests {
             (
                 "identity.issuers",
                 serde_json::json!([{
-                    "name": "a", "issuer": "https://a.example", "audiences": ["x", "y"], "keys": {"jwks_url": "https://a.example/keys"},
+                    "name": "a", "issuer": "https://a.example", "audiences": ["x", "y"],
+                    "user_clients": ["inbox"], "aliases": ["https://b.example"], "max_age": "1h",
+                    "keys": {"jwks_url": "https://a.example/keys"},
                 }]),
             ),
         ] {

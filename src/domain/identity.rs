@@ -24,7 +24,7 @@ pub struct Identity {
     pub kind: PrincipalKind,
     /// Groups and roles from the token, as entities; the principal's parents in Cedar.
     pub groups: Vec<EntityUid>,
-    /// `iss`, verbatim.
+    /// The issuer as it is configured, whichever of its aliases the token named.
     pub issuer: Arc<str>,
     /// `sub` (or the actor's `sub`), verbatim.
     pub subject: Arc<str>,
@@ -45,6 +45,31 @@ pub struct Proof {
     pub expires_at: Timestamp,
     /// When the person last authenticated (`auth_time`), if the issuer says.
     pub authenticated_at: Option<Timestamp>,
+    /// What was verified; absent where nothing was.
+    pub credential: Option<Arc<Credential>>,
+}
+
+/// A verified token, as far as it is on record: enough to find it at its issuer, and never enough to use it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Credential {
+    /// Our short name of the issuer.
+    pub issuer_name: Arc<str>,
+    /// `iss`, verbatim: the issuer or one of its aliases. Empty where the token has none (JWT-SVIDs).
+    pub issuer_spelt: Arc<str>,
+    /// The rules it was held against, such as `rfc9068`.
+    pub profile: Arc<str>,
+    pub algorithm: Arc<str>,
+    /// The key that it was verified with, as the issuer names it.
+    pub key_id: Option<Arc<str>>,
+    /// `jti`.
+    pub token_id: Option<Arc<str>>,
+    /// The client that it was issued to.
+    pub client: Option<Arc<str>>,
+    /// When it was issued: what it states, groups among it, was true then.
+    pub issued_at: Option<Timestamp>,
+    /// How the person authenticated: the class (`acr`) and the methods (`amr`), in the issuer's words.
+    pub acr: Option<Arc<str>>,
+    pub amr: Vec<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +80,14 @@ pub enum ProofMethod {
     Asserted,
     /// The service itself (timers, start-up).
     Service,
+}
+
+impl Proof {
+    /// The word of a caller, good for as long as that caller is proven.
+    #[must_use]
+    pub const fn asserted(expires_at: Timestamp) -> Self {
+        Self { method: ProofMethod::Asserted, expires_at, authenticated_at: None, credential: None }
+    }
 }
 
 impl Identity {
@@ -81,7 +114,7 @@ impl Identity {
             display_name: None,
             on_behalf_of: None,
             earlier_actors: Vec::new(),
-            proof: Proof { method: ProofMethod::Asserted, expires_at: by.proof.expires_at, authenticated_at: None },
+            proof: Proof::asserted(by.proof.expires_at),
         }
     }
 }

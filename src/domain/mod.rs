@@ -31,7 +31,7 @@ pub use evaluation::{Evaluation, EvaluationError, Obligation, PolicyDigest, Poli
 pub use grant::Grant;
 pub use guard::{ApprovalFacts, GuardAction, Guarded};
 pub use id::{ApprovalId, DecisionId};
-pub use identity::{Identity, PrincipalKind, Proof, ProofMethod};
+pub use identity::{Credential, Identity, PrincipalKind, Proof, ProofMethod};
 pub use query::Query;
 pub use record::{Change, Decided, Fact, IdempotencyKey, Moved, Record, Refused, Started};
 pub use requirement::{Escalation, Gate, GrantTerms, Justification, Quorum, Requirement, SelfReview, Severity};

@@ -91,7 +91,12 @@ pub fn identity(type_name: &str, id: &str, groups: &[&str]) -> Identity {
         display_name: None,
         on_behalf_of: None,
         earlier_actors: Vec::new(),
-        proof: Proof { method: ProofMethod::Token, expires_at: Timestamp::MAX, authenticated_at: None },
+        proof: Proof {
+            method: ProofMethod::Token,
+            expires_at: Timestamp::MAX,
+            authenticated_at: None,
+            credential: None,
+        },
     }
 }
 

@@ -1,11 +1,18 @@
 //! What a token with a good signature claims: that it is for us, now, from a client that we accept. Types are strict:
 //! a time is an integer, an audience is text, and what is of another type is refused, never converted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::condition::Pointer;
 use super::json::{Json, Members};
 use super::refusal::Reason;
+use super::template::id_of;
+use crate::domain::identity::Credential;
 use crate::domain::time::Timestamp;
+
+/// How many methods of authentication (`amr`) are read.
+const METHODS_MAX: usize = 20;
 
 /// 9999-12-31T23:59:59Z: what lies beyond is a mistake in the unit.
 const SECONDS_MAX: i64 = 253_402_300_799;
@@ -74,16 +81,54 @@ pub fn check_audience(claims: &Members, ours: &[String]) -> Result<(), Reason> {
     if is_for_us { Ok(()) } else { Err(Reason::WrongAudience) }
 }
 
-/// Checks the client the token was issued to, if only some are accepted.
-pub fn check_client(claims: &Members, allowed: &[String]) -> Result<(), Reason> {
-    if allowed.is_empty() {
-        return Ok(());
+/// Where a token says which client it was issued to.
+pub struct Clients(Vec<Pointer>);
+
+impl Clients {
+    /// Reads the configured places; the error says which is none.
+    pub fn read(pointers: &[String]) -> Result<Self, String> {
+        let pointer = |text: &String| Pointer::parse(text).ok_or_else(|| format!("`{text}` is not a JSON Pointer"));
+        pointers.iter().map(pointer).collect::<Result<_, _>>().map(Self)
     }
-    let client = claims.get("client_id").or_else(|| claims.get("azp")).and_then(Json::as_text);
-    match client {
-        Some(client) if allowed.iter().any(|one| one == client) => Ok(()),
-        Some(_) | None => Err(Reason::ClientNotAllowed),
+
+    /// The first that is there. One that is no text is none that could be compared.
+    pub fn of<'a>(&self, claims: &'a Members) -> Result<Option<&'a str>, Reason> {
+        match self.0.iter().find_map(|pointer| pointer.find(claims)) {
+            None => Ok(None),
+            Some(client) => id_of(client).map(Some).ok_or(Reason::ClaimType),
+        }
     }
+
+    /// Checks the client, if only some are accepted.
+    pub fn check(&self, claims: &Members, allowed: &[String]) -> Result<(), Reason> {
+        let client = self.of(claims)?;
+        let is_allowed = client.is_some_and(|client| allowed.iter().any(|one| one == client));
+        if allowed.is_empty() || is_allowed { Ok(()) } else { Err(Reason::ClientNotAllowed) }
+    }
+}
+
+/// What goes on record of a token: how the person authenticated decides reviews, the rest is for whoever asks later.
+pub fn credential(claims: &Members, clients: &Clients) -> Result<Credential, Reason> {
+    let text = |name: &str| match claims.get(name) {
+        None => Ok(None),
+        Some(claim) => id_of(claim).map(|text| Some(Arc::from(text))).ok_or(Reason::ClaimType),
+    };
+    let methods = match claims.get("amr") {
+        None => Vec::new(),
+        Some(Json::Array(methods)) if methods.len() <= METHODS_MAX => {
+            methods.iter().map(|one| id_of(one).map(Arc::from)).collect::<Option<_>>().ok_or(Reason::ClaimType)?
+        }
+        Some(_) => return Err(Reason::ClaimType),
+    };
+    Ok(Credential {
+        issuer_spelt: text("iss")?.unwrap_or_default(),
+        token_id: text("jti")?,
+        client: clients.of(claims)?.map(Arc::from),
+        issued_at: moment(claims, "iat")?,
+        acr: text("acr")?,
+        amr: methods,
+        ..Credential::default()
+    })
 }
 
 /// A NumericDate. RFC 7519 allows fractions; we do not: two parsers could round them to two moments.

@@ -27,6 +27,9 @@ pub struct ClaimCondition {
     /// The claim is text that begins with this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_with: Option<String>,
+    /// The claim is text that ends with this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_with: Option<String>,
     /// The claim is text, and the claim at this pointer is the same text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<String>,
@@ -65,6 +68,16 @@ impl Pointer {
         Some(Self(names.map(|name| name.replace("~1", "/").replace("~0", "~")).collect()))
     }
 
+    /// The member of this name.
+    pub(super) fn member(name: &str) -> Option<Self> {
+        (!name.is_empty()).then(|| Self(vec![name.to_owned()]))
+    }
+
+    /// The claim that it begins in.
+    pub(super) fn first(&self) -> &str {
+        self.0.first().map_or("", String::as_str)
+    }
+
     /// The value it points to. It goes through objects only: nothing of ours sits at an array's index.
     pub(super) fn find<'a>(&self, members: &'a Members) -> Option<&'a Json> {
         let (first, rest) = self.0.split_first()?;
@@ -84,6 +97,7 @@ enum Test {
     OneOf(Vec<Scalar>),
     Contains(Scalar),
     StartsWith(String),
+    EndsWith(String),
     SameAs(Pointer),
     DiffersFrom(Pointer),
     Present,
@@ -101,14 +115,22 @@ impl Condition {
         tests.extend(raw.one_of.clone().map(Test::OneOf));
         tests.extend(raw.contains.clone().map(Test::Contains));
         tests.extend(raw.starts_with.clone().map(Test::StartsWith));
+        tests.extend(raw.ends_with.clone().map(Test::EndsWith));
         tests.extend(raw.same_as.as_deref().map(pointer).transpose()?.map(Test::SameAs));
         tests.extend(raw.differs_from.as_deref().map(pointer).transpose()?.map(Test::DiffersFrom));
         tests.extend(raw.present.map(|present| if present { Test::Present } else { Test::Absent }));
+        let is_empty = |text: &Option<String>| text.as_deref() == Some("");
+        if is_empty(&raw.starts_with) || is_empty(&raw.ends_with) {
+            return Err(format!(
+                "the condition on `{}` has an empty text, which every text begins and ends with",
+                raw.claim
+            ));
+        }
         match (tests.pop(), tests.pop()) {
             (Some(test), None) => Ok(Self { claim: pointer(&raw.claim)?, test }),
             _ => Err(format!(
-                "the condition on `{}` needs exactly one of `equals`, `one_of`, `contains`, `starts_with`, `same_as`, \
-                 `differs_from`, `present`",
+                "the condition on `{}` needs exactly one of `equals`, `one_of`, `contains`, `starts_with`, `ends_with`, \
+                 `same_as`, `differs_from`, `present`",
                 raw.claim
             )),
         }
@@ -122,6 +144,7 @@ impl Condition {
             Test::OneOf(values) => values.iter().any(|value| is(claim, value)),
             Test::Contains(value) => matches!(claim, Json::Array(items) if items.iter().any(|item| is(item, value))),
             Test::StartsWith(prefix) => claim.as_text().is_some_and(|text| text.starts_with(prefix.as_str())),
+            Test::EndsWith(end) => claim.as_text().is_some_and(|text| text.ends_with(end.as_str())),
             Test::SameAs(other) => both_texts(claim, other.find(claims)).is_some_and(|(a, b)| a == b),
             Test::DiffersFrom(other) => both_texts(claim, other.find(claims)).is_some_and(|(a, b)| a != b),
             Test::Present => true,

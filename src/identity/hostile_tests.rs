@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use super::profile::TokenProfile;
 use super::refusal::Reason;
 use super::settings::IssuerSettings;
 use super::testing::{
@@ -285,6 +286,9 @@ async fn i12_only_listed_clients_where_clients_are_listed() {
     let case = Case::with(IssuerSettings { allowed_clients: vec!["portal".to_owned()], ..settings() });
     case.accepts_claims(json!({"aud": ["countersign", "other"]})).await;
     case.refuses_claims(json!({"client_id": "other"}), Reason::ClientNotAllowed).await;
+    case.refuses_claims(json!({"client_id": 7}), Reason::ClaimType).await;
+    let (allowed_clients, token_types) = (vec!["portal".to_owned()], vec!["at+jwt".to_owned()]);
+    let case = Case::with(IssuerSettings { allowed_clients, token_types, profile: TokenProfile::Oidc, ..settings() });
     case.refuses_claims(json!({"client_id": null}), Reason::ClientNotAllowed).await;
     case.accepts_claims(json!({"client_id": null, "azp": "portal"})).await;
 }
@@ -420,7 +424,9 @@ async fn s08_equal_subjects_and_groups_of_two_issuers_are_two() {
     let all = std::iter::zip(&issuers, &files).zip(["one", "two"]).map(|((issuer, file), name)| IssuerSettings {
         namespace: Some(name.to_owned()),
         keys: super::settings::KeyLocation::JwksFile(file.path().to_owned()),
-        ..IssuerSettings::new(name, issuer, "countersign")
+        name: name.to_owned(),
+        issuer: issuer.clone(),
+        ..settings()
     });
     let verifier = Verifier::new(all.collect()).unwrap();
     let verifier = &verifier;
@@ -501,8 +507,8 @@ async fn clients_that_act_for_themselves_are_agents_and_the_unclear_is_nobody() 
     let case = Case::new();
     let agent = case.accepts_claims(json!({"sub": "bot", "client_id": "bot"})).await;
     assert_eq!((agent.uid.to_string().as_str(), agent.kind), (r#"Agent::"bot""#, PrincipalKind::Agent));
-    case.refuses_claims(json!({"client_id": null}), Reason::UnknownPrincipal).await;
-    case.refuses_claims(json!({"client_id": 1}), Reason::UnknownPrincipal).await;
+    case.refuses_claims(json!({"client_id": null}), Reason::MissingRequiredClaim).await;
+    case.refuses_claims(json!({"client_id": 1}), Reason::ClaimType).await;
     // Client credentials as Auth0, Keycloak and Entra issue them must not pass for humans.
     for mark in ["gty", "clientHost", "idtyp"] {
         case.refuses_claims(json!({mark: "app"}), Reason::UnknownPrincipal).await;

@@ -43,8 +43,9 @@ pub enum KeySetError {
 }
 
 impl KeySet {
-    /// Reads a JWK set. `allowed` decides what an RSA key without `alg` is for: the first RSA algorithm in it.
-    pub fn parse(document: &[u8], allowed: &[Algorithm]) -> Result<Self, KeySetError> {
+    /// Reads a JWK set. `allowed` decides what an RSA key without `alg` is for: the first RSA algorithm in it. `uses` are
+    /// those values of `use` that make a key one for tokens.
+    pub fn parse(document: &[u8], allowed: &[Algorithm], uses: &[&str]) -> Result<Self, KeySetError> {
         let members = json::parse_object(document).map_err(|_| KeySetError::Malformed)?;
         let Some(Json::Array(jwks)) = members.get("keys") else { return Err(KeySetError::Malformed) };
         if jwks.len() > KEYS_MAX {
@@ -52,7 +53,7 @@ impl KeySet {
         }
         let mut set = Self { keys: Vec::new(), left_out: Vec::new() };
         for jwk in jwks {
-            match jwk.as_object().ok_or("malformed_key").and_then(|jwk| Key::read(jwk, allowed)) {
+            match jwk.as_object().ok_or("malformed_key").and_then(|jwk| Key::read(jwk, allowed, uses)) {
                 Ok(key) => set.add(key),
                 Err(reason) => set.left_out.push(reason),
             }
@@ -91,6 +92,11 @@ impl KeySet {
 }
 
 impl Key {
+    /// Its `kid`.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// Whether `signature` over `signed` was made with this key's private half, by its one algorithm.
     pub fn verify(&self, signed: &str, signature: &Vec<u8>) -> Result<(), Reason> {
         // The provider is named here rather than taken from the process-wide default, which panics when unset.
@@ -99,7 +105,7 @@ impl Key {
         verifier.verify(signed.as_bytes(), signature).map_err(|_| Reason::BadSignature)
     }
 
-    fn read(jwk: &Members, allowed: &[Algorithm]) -> Result<Self, &'static str> {
+    fn read(jwk: &Members, allowed: &[Algorithm], uses: &[&str]) -> Result<Self, &'static str> {
         let kty = text(jwk, "kty")?.ok_or("malformed_key")?;
         if kty == "oct" {
             return Err("symmetric_key_in_jwks");
@@ -107,7 +113,7 @@ impl Key {
         if jwk.contains_key("d") {
             return Err("private_key_in_jwks");
         }
-        refuse_by_purpose(jwk)?;
+        refuse_by_purpose(jwk, uses)?;
         let algorithm = pinned_algorithm(jwk, kty, allowed)?;
         let (material, decoding) = match kty {
             "RSA" => rsa(jwk)?,
@@ -134,8 +140,8 @@ impl From<Algorithm> for JwtAlgorithm {
     }
 }
 
-fn refuse_by_purpose(jwk: &Members) -> Result<(), &'static str> {
-    let is_for_signatures = text(jwk, "use")?.is_none_or(|purpose| purpose == "sig");
+fn refuse_by_purpose(jwk: &Members, uses: &[&str]) -> Result<(), &'static str> {
+    let is_for_signatures = text(jwk, "use")?.is_none_or(|purpose| uses.contains(&purpose));
     let may_verify = match jwk.get("key_ops") {
         None => true,
         Some(Json::Array(operations)) => operations.iter().any(|operation| operation.as_text() == Some("verify")),

@@ -211,6 +211,41 @@ async fn i07_a_discovery_document_for_another_issuer_is_refused() {
 }
 
 #[tokio::test]
+async fn a_discovery_document_is_strict_and_names_an_address_that_may_be_asked() {
+    let signer = Signer::es256("k");
+    let (issuer, verifier) = issuer_with(&signer).await;
+    let token = signer.token(&claims(&issuer.url));
+    for (document, error) in [
+        (json!({"issuer": issuer.url}).to_string(), "no `jwks_uri`"),
+        (json!({"jwks_uri": issuer.url}).to_string(), "no `issuer`"),
+        (json!({"issuer": issuer.url, "jwks_uri": "http://10.0.0.1/jwks"}).to_string(), "must be https"),
+        (json!({"issuer": issuer.url, "jwks_uri": "file:///etc/passwd"}).to_string(), "must be https"),
+        (format!(r#"{{"issuer":"{0}","issuer":"{0}","jwks_uri":"{0}/jwks"}}"#, issuer.url), "strict JSON"),
+        ("<html>".to_owned(), "strict JSON"),
+    ] {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
+        issuer.set_mood(Mood::Raw(format!("{head}{document}").into_bytes()));
+        assert_eq!(reason(&verifier, &token).await, Some(Reason::JwksUnavailable), "{document}");
+        let said = verifier.health()[0].last_error.clone().unwrap();
+        assert!(said.contains(error), "{said}");
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        tokio::time::resume();
+    }
+    issuer.set_mood(Mood::Healthy);
+    assert_eq!(reason(&verifier, &token).await, None);
+}
+
+#[test]
+fn certificates_that_are_not_there_keep_the_server_from_starting() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    for file in [empty.path(), std::path::Path::new("/nowhere/ca.pem")] {
+        let refused = Verifier::new(vec![IssuerSettings { ca_file: Some(file.into()), ..settings() }]).err().unwrap();
+        assert!(refused.to_string().contains("`ca_file`"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn background_refresh_withdraws_a_key_without_being_asked() {
     let (old, new) = (Signer::es256("old"), Signer::es256("new"));
     let issuer = FakeIssuer::start(jwks(&[&old])).await;
@@ -248,7 +283,7 @@ fn plain_http_is_for_loopback_in_development_only() {
 
 fn left_out(jwk: &Value) -> Vec<&'static str> {
     let document = json!({"keys": [jwk]}).to_string();
-    let set = KeySet::parse(document.as_bytes(), &[Algorithm::RS256]).unwrap();
+    let set = KeySet::parse(document.as_bytes(), &[Algorithm::RS256], &["sig"]).unwrap();
     assert_eq!(set.len() + set.left_out.len(), 1);
     set.left_out
 }
@@ -313,10 +348,10 @@ fn a06_a_roca_modulus_is_weak() {
 fn a_key_set_is_bounded_and_strict() {
     let signers: Vec<Signer> = (0..=KEYS_MAX).map(|_| Signer::ed25519("k")).collect();
     let all: Vec<&Signer> = signers.iter().collect();
-    assert!(KeySet::parse(jwks(&all).as_bytes(), &[]).is_err());
-    assert_eq!(KeySet::parse(jwks(&all[1..]).as_bytes(), &[]).unwrap().len(), KEYS_MAX);
+    assert!(KeySet::parse(jwks(&all).as_bytes(), &[], &["sig"]).is_err());
+    assert_eq!(KeySet::parse(jwks(&all[1..]).as_bytes(), &[], &["sig"]).unwrap().len(), KEYS_MAX);
     for document in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
-        assert!(KeySet::parse(document.as_bytes(), &[]).is_err(), "{document}");
+        assert!(KeySet::parse(document.as_bytes(), &[], &["sig"]).is_err(), "{document}");
     }
 }
 
@@ -336,7 +371,7 @@ fn wycheproof_signatures_verify_as_they_should() {
     for group in vectors["testGroups"].as_array().unwrap() {
         // Symmetric groups have no public key: nothing of theirs may ever verify.
         let keys = json!({"keys": [group.get("public").unwrap_or(&group["private"])]}).to_string();
-        let keys = KeySet::parse(keys.as_bytes(), &[]).unwrap();
+        let keys = KeySet::parse(keys.as_bytes(), &[], &["sig"]).unwrap();
         for test in group["tests"].as_array().unwrap() {
             let token = test["jws"].as_str().unwrap_or_default();
             let verdict = Compact::parse(token)

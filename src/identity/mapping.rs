@@ -1,63 +1,94 @@
-//! From checked claims to an [`Identity`]: whose id, of which kind, in which groups, on whose behalf. Only `sub`,
-//! the rules and the groups decide; names and addresses are for people to read.
+//! From checked claims to an [`Identity`]: whose id, of which kind, in which groups, on whose behalf. Only the rules, the
+//! claims that ids are made of and the groups decide; names and addresses are for people to read.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::condition::{Condition, Pointer};
-use super::json::{Json, Members};
+use super::check::{ANY_CLIENT, SettingsError};
+use super::claims::Clients;
+use super::condition::Condition;
+use super::delegation::{self, Actor, ActorSettings, ActorSource};
+use super::groups::Groups;
+use super::json::Members;
 use super::refusal::Reason;
-use super::settings::{IssuerSettings, SettingsError};
+use super::settings::IssuerSettings;
+use super::template::{IdTemplate, id_of};
 use crate::domain::entity::EntityUid;
 use crate::domain::identity::{Identity, PrincipalKind, Proof};
-
-/// OIDC Core section 2 allows 255 ASCII characters; so do we, of any script.
-const SUBJECT_CHARS_MAX: usize = 255;
-
-/// Entra leaves groups out beyond 200; nobody else should send more.
-const GROUPS_MAX: usize = 200;
-
-/// How many actors a delegation may pass through, the current one included.
-const ACTORS_MAX: usize = 4;
 
 const DISPLAY_NAME_CHARS_MAX: usize = 200;
 
 /// One issuer's rules, ready to be applied.
 pub struct Mapping {
     issuer: Arc<str>,
-    namespace: Option<String>,
+    names: Names,
     rules: Vec<Rule>,
     required: Vec<Condition>,
-    groups: Pointer,
-    group_type: Arc<str>,
+    groups: Vec<(Arc<str>, Groups)>,
+    clients: Clients,
+    user_clients: Vec<String>,
+    actor: ActorSettings,
     actor_type: Arc<str>,
+    /// Issuers whose actors this one may name, by every literal that means them.
+    trusted: HashMap<String, Arc<Peer>>,
 }
 
 struct Rule {
     kind: PrincipalKind,
     entity_type: Arc<str>,
+    id: IdTemplate,
     when: Vec<Condition>,
 }
 
+/// How an issuer's ids begin, so that no two issuers meet in one id, whatever their subjects are.
+#[derive(Clone)]
+struct Names {
+    namespace: Option<String>,
+    /// Beginnings that are other issuers'; only an issuer without a namespace could meet them.
+    foreign: Vec<String>,
+}
+
+/// Another issuer, as far as its agents are named.
+struct Peer {
+    issuer: Arc<str>,
+    names: Names,
+    actor_type: Arc<str>,
+}
+
 impl Mapping {
-    pub fn new(settings: &IssuerSettings) -> Result<Self, SettingsError> {
+    /// The rules of one issuer among `all`.
+    pub fn new(settings: &IssuerSettings, all: &[IssuerSettings]) -> Result<Self, SettingsError> {
+        let problem = |problem: String| settings.problem(&problem);
         let rule = |rule: &super::settings::PrincipalRule| {
             let entity_type = checked_type(settings, &rule.entity_type)?;
-            Ok(Rule { kind: rule.kind.into(), entity_type, when: settings.conditions(&rule.when)? })
+            let id = IdTemplate::parse(&rule.id).map_err(problem)?;
+            Ok(Rule { kind: rule.kind.into(), entity_type, id, when: settings.conditions(&rule.when)? })
         };
-        let groups = Pointer::parse(&settings.groups_claim);
+        let groups = settings
+            .groups
+            .iter()
+            .map(|source| Ok((checked_type(settings, &source.entity_type)?, Groups::read(source).map_err(problem)?)));
+        let mut trusted = HashMap::new();
+        for peer in all.iter().filter(|peer| settings.actor.trusted_issuers.contains(&peer.name)) {
+            let actor_type = checked_type(peer, &peer.actor.entity_type)?;
+            let known = Arc::new(Peer { issuer: peer.issuer.as_str().into(), names: Names::of(peer, all), actor_type });
+            trusted.extend(peer.literals().map(|literal| (literal.to_owned(), known.clone())));
+        }
         Ok(Self {
             issuer: settings.issuer.as_str().into(),
-            namespace: settings.namespace.clone(),
+            names: Names::of(settings, all),
             rules: settings.principals.iter().map(rule).collect::<Result<_, SettingsError>>()?,
             required: settings.conditions(&settings.required_claims)?,
-            groups: groups.ok_or_else(|| settings.problem("`groups_claim` must be a JSON Pointer"))?,
-            group_type: checked_type(settings, &settings.group_entity_type)?,
-            actor_type: checked_type(settings, &settings.actor_entity_type)?,
+            groups: groups.collect::<Result<_, SettingsError>>()?,
+            clients: Clients::read(&settings.client_claims).map_err(problem)?,
+            user_clients: settings.user_clients.clone(),
+            actor: settings.actor.clone(),
+            actor_type: checked_type(settings, &settings.actor.entity_type)?,
+            trusted,
         })
     }
 
-    /// The principal of a token: its subject, or the actor it names (RFC 8693 section 4.1), acting for the subject.
+    /// The principal of a token: its subject, or the actor it names, acting for the subject.
     ///
     /// INVARIANT: a token with `act` never yields a user as principal; an agent must not be able to review.
     pub fn identity(&self, claims: &Members, proof: Proof) -> Result<Identity, Reason> {
@@ -65,18 +96,26 @@ impl Mapping {
             return Err(Reason::MissingRequiredClaim);
         }
         let subject = self.subject(claims, proof)?;
-        match claims.get("act") {
-            None => Ok(subject),
-            Some(act) => self.delegated(subject, act),
+        match (claims.get("act"), self.actor.source) {
+            (None, ActorSource::ClientId) => self.held_by_client(claims, subject),
+            (None, ActorSource::Act | ActorSource::None) => Ok(subject),
+            (Some(act), ActorSource::Act) => {
+                let (current, earlier) = delegation::chain(act, self.actor.depth_max)?;
+                self.delegated(subject, current, &earlier)
+            }
+            (Some(_), ActorSource::ClientId | ActorSource::None) => Err(Reason::BadAct),
         }
     }
 
     fn subject(&self, claims: &Members, proof: Proof) -> Result<Identity, Reason> {
-        let subject = claims.get("sub").and_then(checked_subject).ok_or(Reason::BadSub)?;
-        let matching = self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(claims)));
+        let subject = claims.get("sub").and_then(id_of).ok_or(Reason::BadSub)?;
+        let may_be_user = self.may_be_user(claims)?;
+        let matching = self.rules.iter().find(|rule| {
+            (rule.kind != PrincipalKind::User || may_be_user) && rule.when.iter().all(|one| one.holds(claims))
+        });
         let rule = matching.ok_or(Reason::UnknownPrincipal)?;
         Ok(Identity {
-            uid: self.uid(&rule.entity_type, subject),
+            uid: self.names.uid(&rule.entity_type, &rule.id.render(claims)?)?,
             kind: rule.kind,
             groups: self.groups(claims)?,
             issuer: self.issuer.clone(),
@@ -88,73 +127,88 @@ impl Mapping {
         })
     }
 
-    fn delegated(&self, subject: Identity, act: &Json) -> Result<Identity, Reason> {
-        let actors = self.actors(act)?;
-        let (current, earlier) = actors.split_first().ok_or(Reason::BadAct)?;
-        let as_agent = |on_behalf_of| Identity {
-            uid: self.uid(&self.actor_type, current),
-            kind: PrincipalKind::Agent,
-            groups: Vec::new(),
-            issuer: self.issuer.clone(),
-            subject: (*current).into(),
-            display_name: None,
-            on_behalf_of,
-            earlier_actors: earlier.iter().map(|actor| Arc::from(*actor)).collect(),
-            proof: subject.proof.clone(),
-        };
-        match subject.kind {
-            // Acting for oneself is no delegation; a user that does so is still not taken for a user at the keyboard.
-            PrincipalKind::User if *current == &*subject.subject => Ok(as_agent(None)),
-            PrincipalKind::Agent | PrincipalKind::Workload if *current == &*subject.subject => Ok(subject),
-            PrincipalKind::User | PrincipalKind::Agent | PrincipalKind::Workload => {
-                let on_behalf_of = Some(Box::new(subject.clone()));
-                Ok(as_agent(on_behalf_of))
+    /// Whether a token can be a person's at all: it comes through a client that people use, or it says by itself that
+    /// somebody else holds it, who then is the principal.
+    fn may_be_user(&self, claims: &Members) -> Result<bool, Reason> {
+        let is_held_by_actor = claims.contains_key("act") || self.actor.source == ActorSource::ClientId;
+        Ok(self.user_clients.is_empty() || is_held_by_actor || self.is_user_client(self.clients.of(claims)?))
+    }
+
+    fn is_user_client(&self, client: Option<&str>) -> bool {
+        self.user_clients.iter().any(|one| one == ANY_CLIENT || client == Some(one))
+    }
+
+    /// A person's token in the hands of a client that is not people's.
+    fn held_by_client(&self, claims: &Members, subject: Identity) -> Result<Identity, Reason> {
+        let client = self.clients.of(claims)?;
+        match (subject.kind, client) {
+            (PrincipalKind::Agent | PrincipalKind::Workload, _) => Ok(subject),
+            (PrincipalKind::User, client) if self.is_user_client(client) => Ok(subject),
+            (PrincipalKind::User, Some(client)) => {
+                self.delegated(subject, Actor { subject: client, issuer: None }, &[])
             }
+            (PrincipalKind::User, None) => Err(Reason::UnknownPrincipal),
         }
     }
 
-    /// The actors' subjects, current one first. Only `sub` and `iss` of the current one count; what else the claim
-    /// holds (`exp`, `aud`) says nothing about the token.
-    fn actors<'a>(&self, act: &'a Json) -> Result<Vec<&'a str>, Reason> {
-        let mut actors = Vec::new();
-        let mut next = Some(act);
-        while let Some(act) = next {
-            let act = act.as_object().ok_or(Reason::BadAct)?;
-            let is_ours = act.get("iss").is_none_or(|issuer| issuer.as_text() == Some(&*self.issuer));
-            if actors.len() == ACTORS_MAX || (actors.is_empty() && !is_ours) {
-                return Err(Reason::BadAct);
+    fn delegated(&self, subject: Identity, current: Actor<'_>, earlier: &[Actor<'_>]) -> Result<Identity, Reason> {
+        let (issuer, names, actor_type) = match current.issuer {
+            Some(other) if other != &*self.issuer => {
+                let peer = self.trusted.get(other).ok_or(Reason::BadAct)?;
+                (&peer.issuer, &peer.names, &peer.actor_type)
             }
-            actors.push(act.get("sub").and_then(checked_subject).ok_or(Reason::BadAct)?);
-            next = act.get("act");
-        }
-        Ok(actors)
+            Some(_) | None => (&self.issuer, &self.names, &self.actor_type),
+        };
+        let actor = Identity {
+            uid: names.uid(actor_type, current.subject)?,
+            kind: PrincipalKind::Agent,
+            groups: Vec::new(),
+            issuer: issuer.clone(),
+            subject: current.subject.into(),
+            display_name: None,
+            on_behalf_of: None,
+            earlier_actors: earlier.iter().map(|actor| actor.recorded().into()).collect(),
+            proof: subject.proof.clone(),
+        };
+        let is_oneself = actor.subject == subject.subject && actor.issuer == subject.issuer;
+        Ok(match subject.kind {
+            // Acting for oneself is no delegation; a user that does so is still not taken for a user at the keyboard.
+            PrincipalKind::User if is_oneself => actor,
+            PrincipalKind::Agent | PrincipalKind::Workload if is_oneself => subject,
+            PrincipalKind::User | PrincipalKind::Agent | PrincipalKind::Workload => {
+                Identity { on_behalf_of: Some(Box::new(subject)), ..actor }
+            }
+        })
     }
 
     fn groups(&self, claims: &Members) -> Result<Vec<EntityUid>, Reason> {
-        // Entra says "too many to list" in two ways. Unknown is not empty: a forbid by group must not be evaded.
-        let is_listed_elsewhere = claims.get("_claim_names").and_then(Json::as_object);
-        if is_listed_elsewhere.is_some_and(|names| names.contains_key("groups"))
-            || claims.get("hasgroups").is_some_and(|claim| *claim != Json::Bool(false))
-        {
-            return Err(Reason::GroupsOverage);
+        let mut all = Vec::new();
+        for (entity_type, source) in &self.groups {
+            for name in source.names(claims)? {
+                all.push(self.names.uid(entity_type, &name)?);
+            }
         }
-        let names = match self.groups.find(claims) {
-            None => Vec::new(),
-            Some(Json::Text(name)) => vec![checked_text(name)],
-            Some(Json::Array(names)) if names.len() <= GROUPS_MAX => names.iter().map(checked_subject).collect(),
-            Some(_) => return Err(Reason::ClaimType),
-        };
-        let names: Option<BTreeSet<&str>> = names.into_iter().collect();
-        Ok(names.ok_or(Reason::ClaimType)?.into_iter().map(|name| self.uid(&self.group_type, name)).collect())
+        all.sort_unstable();
+        Ok(all)
+    }
+}
+
+impl Names {
+    fn of(settings: &IssuerSettings, all: &[IssuerSettings]) -> Self {
+        let namespace = settings.namespace.clone();
+        let others = all.iter().filter_map(|other| other.namespace.as_ref());
+        let foreign = if namespace.is_none() { others.map(|other| format!("{other}/")).collect() } else { Vec::new() };
+        Self { namespace, foreign }
     }
 
-    /// `<namespace>/<id>`: a namespace has no `/`, so no two issuers meet in one id, whatever their subjects are.
-    fn uid(&self, type_name: &Arc<str>, id: &str) -> EntityUid {
+    /// `<namespace>/<id>`, or the bare id where it cannot be taken for another issuer's: a namespace has no `/`.
+    fn uid(&self, type_name: &Arc<str>, id: &str) -> Result<EntityUid, Reason> {
         let id = match &self.namespace {
             Some(namespace) => format!("{namespace}/{id}").into(),
+            None if self.foreign.iter().any(|foreign| id.starts_with(foreign)) => return Err(Reason::ForeignNamespace),
             None => id.into(),
         };
-        EntityUid { type_name: type_name.clone(), id }
+        Ok(EntityUid { type_name: type_name.clone(), id })
     }
 }
 
@@ -168,15 +222,6 @@ fn checked_type(settings: &IssuerSettings, name: &str) -> Result<Arc<str>, Setti
         return Ok(name.into());
     }
     Err(settings.problem(&format!("`{name}` is not an entity type such as `User` or `Acme::User`")))
-}
-
-fn checked_subject(claim: &Json) -> Option<&str> {
-    claim.as_text().and_then(checked_text)
-}
-
-fn checked_text(text: &str) -> Option<&str> {
-    let chars = text.chars().take(SUBJECT_CHARS_MAX + 1).count();
-    (1..=SUBJECT_CHARS_MAX).contains(&chars).then_some(text)
 }
 
 fn display_name(claims: &Members) -> Option<Arc<str>> {

@@ -1,13 +1,19 @@
 //! Who is asking: from a bearer token to a [`domain::Identity`](crate::domain::identity::Identity), or a refusal.
 //!
-//! Read in this order: [`settings`] says whom we trust, [`source`] fetches their keys from the outside world, `ring`
-//! keeps them fresh, `keys` makes verifying keys of them, `compact` and `json` take a token apart without trusting it,
-//! `claims` checks what it says, `mapping` turns it into an identity, and [`verifier`] does all that in order.
+//! Read in this order: [`settings`] says whom we trust, [`preset`] what is usual with whom, [`check`] what would be unsafe;
+//! [`source`] fetches keys from the outside world, `ring` keeps them fresh, `keys` makes verifying keys of them; `compact`
+//! and `json` take a token apart without trusting it, `claims` and [`profile`] check what it says, `mapping` turns it into
+//! an identity (with `template`, [`groups`] and [`delegation`]), and [`verifier`] does all that in order.
 //!
 //! Absent on purpose: no token, claim or signature is ever logged or kept (a cache key is a hash); no key named by a
 //! token is ever fetched; no display claim decides anything; nothing here knows gRPC or Cedar.
 
+pub mod check;
 pub mod condition;
+pub mod delegation;
+pub mod groups;
+pub mod preset;
+pub mod profile;
 pub mod refusal;
 pub mod settings;
 pub mod source;
@@ -20,14 +26,20 @@ mod json;
 mod keys;
 mod mapping;
 mod ring;
+mod template;
 
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod keys_tests;
 #[cfg(test)]
+mod mapping_tests;
+#[cfg(test)]
+mod preset_tests;
+#[cfg(test)]
 mod testing;
 
+pub use check::SettingsError;
 pub use refusal::{Reason, Refusal};
-pub use settings::{IssuerSettings, KeyLocation, PrincipalRule, SettingsError};
+pub use settings::{IssuerSettings, KeyLocation, PrincipalRule};
 pub use verifier::{IssuerHealth, VerifiedToken, Verifier};

@@ -35,6 +35,9 @@ macro_rules! reasons {
         pub enum Reason { $($(#[$doc])* $variant,)+ }
 
         impl Reason {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
             /// The code for machines.
             #[must_use]
             pub fn code(self) -> &'static str {
@@ -72,9 +75,11 @@ reasons! {
     NotYetValid = "not_yet_valid", "the token is not valid yet";
     BadIat = "bad_iat", "the token's time of issue is missing, in the future or too long ago";
     BadSub = "bad_sub", "the token's subject is missing, empty, too long or not text";
+    MissingIdClaim = "missing_id_claim", "the token lacks a claim that its principal's id is made of, or it is no text";
+    ForeignNamespace = "foreign_namespace", "the token names a subject or group as another issuer's are named here";
     ClaimType = "claim_type", "a claim of the token has a type or size that is not accepted";
     GroupsOverage = "groups_overage", "the token leaves out its groups because there are too many of them";
-    BadAct = "bad_act", "the token's actor is malformed, of another issuer, or its chain is too long";
+    BadAct = "bad_act", "the token's actor is malformed, not accepted from this issuer, or its chain is too long";
     MissingRequiredClaim = "missing_required_claim", "the token lacks a claim that this issuer's tokens must have here";
     UnknownPrincipal = "unknown_principal", "no rule says whether this token is a user's, an agent's or a workload's";
 }

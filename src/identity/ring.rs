@@ -42,6 +42,7 @@ pub struct Held {
 pub struct RingSettings {
     pub issuer_name: String,
     pub algorithms: Vec<Algorithm>,
+    pub key_uses: &'static [&'static str],
     pub refresh_interval: Duration,
     pub max_stale: Duration,
 }
@@ -139,7 +140,8 @@ impl Ring {
         self.attempts().begin();
         let fetched = self.source.fetch().await.map_err(|error| error.to_string());
         let read = fetched.and_then(|document| {
-            let keys = KeySet::parse(&document, &self.settings.algorithms).map_err(|error| error.to_string())?;
+            let RingSettings { algorithms, key_uses, .. } = &self.settings;
+            let keys = KeySet::parse(&document, algorithms, key_uses).map_err(|error| error.to_string())?;
             self.hold(keys, document);
             Ok(())
         });

@@ -2,15 +2,14 @@
 //! mistrustful: HTTPS only, no redirects, no proxies of the environment, short time, small bodies.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use openidconnect::core::CoreProviderMetadata;
-use openidconnect::{AsyncHttpClient, DiscoveryError, HttpRequest, HttpResponse, IssuerUrl};
 
+use super::json::{self, Json};
 use super::settings::{IssuerSettings, KeyLocation};
 
 /// How long one HTTP exchange may take, from connecting to the last byte.
@@ -53,13 +52,12 @@ pub enum FetchError {
 ///
 /// A text for the operator if no TLS client can be built, or a URL is not one or not secure.
 pub fn source_for(settings: &IssuerSettings) -> Result<Arc<dyn KeySource>, String> {
-    let client = || Client::new(settings.allow_insecure_http_loopback);
+    let client = || Client::new(settings.allow_insecure_http_loopback, settings.ca_file.as_deref());
     match &settings.keys {
         KeyLocation::Discovery => {
-            let issuer = IssuerUrl::new(settings.issuer.clone()).map_err(|error| format!("`issuer`: {error}"))?;
             let client = client()?;
-            client.admit(&settings.issuer).map_err(|error| error.to_string())?;
-            Ok(Arc::new(Discovered { client, issuer }))
+            client.admit(&settings.issuer).map_err(|error| format!("`issuer`: {error}"))?;
+            Ok(Arc::new(Discovered { client, issuer: settings.issuer.clone() }))
         }
         KeyLocation::JwksUrl(url) => {
             let client = client()?;
@@ -70,54 +68,36 @@ pub fn source_for(settings: &IssuerSettings) -> Result<Arc<dyn KeySource>, Strin
     }
 }
 
-/// Keys at the address that OpenID Connect Discovery names.
+/// Keys at the address that the issuer's discovery document names (OIDC Discovery section 4).
+///
+/// Read by hand, not by openidconnect: that wants everything a login needs (`authorization_endpoint` and more), which
+/// GitHub Actions, Kubernetes and SPIRE do not have. Of the document two members matter here.
 struct Discovered {
     client: Client,
-    issuer: IssuerUrl,
+    issuer: String,
 }
 
 impl KeySource for Discovered {
     fn fetch(&self) -> Fetching<'_> {
         Box::pin(async move {
-            let exchanges = Exchanges { client: &self.client, last_body: Mutex::default() };
-            let metadata = CoreProviderMetadata::discover_async(self.issuer.clone(), &exchanges).await;
-            let metadata = metadata.map_err(|error| discovery_error(&self.issuer, error))?;
-            // INVARIANT: the document must be for exactly this issuer (OIDC Discovery section 4.3), to the byte.
-            if metadata.issuer().as_str() != self.issuer.as_str() {
-                return Err(FetchError::IssuerMismatch { issuer: self.issuer.to_string() });
-            }
-            Ok(exchanges.last_body.into_inner().unwrap_or_else(PoisonError::into_inner))
+            let address = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+            let document = self.client.get(&address).await?;
+            let keys_at = self.keys_at(&document)?;
+            self.client.get(&keys_at).await
         })
     }
 }
 
-/// What openidconnect asks our client for. The last answer is the key set: openidconnect keeps of it only what its
-/// own verifier needs (no `key_ops`), and we need the document.
-struct Exchanges<'a> {
-    client: &'a Client,
-    last_body: Mutex<Vec<u8>>,
-}
-
-impl<'c> AsyncHttpClient<'c> for Exchanges<'_> {
-    type Error = FetchError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, FetchError>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(async move {
-            let response = self.client.exchange(request).await?;
-            self.last_body.lock().unwrap_or_else(PoisonError::into_inner).clone_from(response.body());
-            Ok(response)
-        })
-    }
-}
-
-fn discovery_error(issuer: &IssuerUrl, error: DiscoveryError<FetchError>) -> FetchError {
-    let issuer = issuer.to_string();
-    match error {
-        DiscoveryError::Request(cause) => cause,
-        DiscoveryError::Validation(_) => FetchError::IssuerMismatch { issuer },
-        DiscoveryError::Response(_, _, cause) => FetchError::Discovery { issuer, cause },
-        other => FetchError::Discovery { issuer, cause: with_sources(&other) },
+impl Discovered {
+    fn keys_at(&self, document: &[u8]) -> Result<String, FetchError> {
+        let unusable = |cause: &str| FetchError::Discovery { issuer: self.issuer.clone(), cause: cause.to_owned() };
+        let members = json::parse_object(document).map_err(|_| unusable("it is not strict JSON"))?;
+        let text = |name: &str| members.get(name).and_then(Json::as_text);
+        // INVARIANT: the document must be for exactly this issuer (OIDC Discovery section 4.3), to the byte.
+        if text("issuer").ok_or_else(|| unusable("it has no `issuer`"))? != self.issuer {
+            return Err(FetchError::IssuerMismatch { issuer: self.issuer.clone() });
+        }
+        text("jwks_uri").map(str::to_owned).ok_or_else(|| unusable("it has no `jwks_uri`"))
     }
 }
 
@@ -129,15 +109,7 @@ struct Published {
 
 impl KeySource for Published {
     fn fetch(&self) -> Fetching<'_> {
-        Box::pin(async {
-            let request = http::Request::get(&self.url).header(http::header::ACCEPT, "application/json");
-            let request = request.body(Vec::new()).map_err(|error| unreachable(&self.url, &error))?;
-            let response = self.client.exchange(request).await?;
-            match response.status() {
-                http::StatusCode::OK => Ok(response.into_body()),
-                status => Err(FetchError::Status { url: self.url.clone(), status: status.as_u16() }),
-            }
-        })
+        Box::pin(self.client.get(&self.url))
     }
 }
 
@@ -170,14 +142,17 @@ struct Client {
 }
 
 impl Client {
-    fn new(allow_insecure_http_loopback: bool) -> Result<Self, String> {
-        let http = reqwest::Client::builder()
+    fn new(allow_insecure_http_loopback: bool, ca_file: Option<&Path>) -> Result<Self, String> {
+        let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(FETCH_TIMEOUT)
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(|error| with_sources(&error))?;
+            .pool_max_idle_per_host(0);
+        let builder = match ca_file {
+            None => builder,
+            Some(path) => builder.tls_certs_merge(certificates(path)?),
+        };
+        let http = builder.build().map_err(|error| with_sources(&error))?;
         Ok(Self { http, allow_insecure_http_loopback })
     }
 
@@ -192,19 +167,26 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, FetchError> {
-        let url = self.admit(&request.uri().to_string())?;
-        let name = url.to_string();
-        let response = self.http.get(url).headers(request.headers().clone()).send().await;
-        let response = response.map_err(|error| unreachable(&name, &error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        if status.is_redirection() {
-            return Err(FetchError::Status { url: name, status: status.as_u16() });
+    /// The body of a good answer.
+    async fn get(&self, url: &str) -> Result<Vec<u8>, FetchError> {
+        let parsed = self.admit(url)?;
+        let request = self.http.get(parsed).header(http::header::ACCEPT, "application/json");
+        let response = request.send().await.map_err(|error| unreachable(url, &error))?;
+        match response.status() {
+            http::StatusCode::OK => read_bounded(url, response).await,
+            status => Err(FetchError::Status { url: url.to_owned(), status: status.as_u16() }),
         }
-        let mut answer = http::Response::new(read_bounded(&name, response).await?);
-        *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
-        Ok(answer)
+    }
+}
+
+/// The certificates in a file; one that holds none is a mistake.
+fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let wrong = |cause: String| format!("`ca_file` {}: {cause}", path.display());
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(wrong("no certificate in it".to_owned())),
+        Err(error) => Err(wrong(with_sources(&error))),
     }
 }
 

@@ -125,7 +125,8 @@ pub fn claims(issuer: &str) -> Value {
 }
 
 pub fn settings() -> IssuerSettings {
-    IssuerSettings::new("test", ISSUER, "countersign")
+    let user_clients = vec!["portal".to_owned()];
+    IssuerSettings { user_clients, ..IssuerSettings::new("test", ISSUER, "countersign") }
 }
 
 /// A verifier that reads this key set from a file.
@@ -177,7 +178,8 @@ impl FakeIssuer {
     }
 
     pub fn settings(&self) -> IssuerSettings {
-        IssuerSettings { allow_insecure_http_loopback: true, ..IssuerSettings::new("fake", &self.url, "countersign") }
+        let (name, issuer) = ("fake".to_owned(), self.url.clone());
+        IssuerSettings { name, issuer, allow_insecure_http_loopback: true, ..settings() }
     }
 
     pub fn publish(&self, document: String) {
@@ -241,11 +243,11 @@ fn ok(body: &str) -> Vec<u8> {
     format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
+/// No more than GitHub Actions and Kubernetes have: nobody logs in there.
 fn discovery(issuer: &str, url: &str) -> String {
     json!({
-        "issuer": issuer, "authorization_endpoint": format!("{url}/authorize"), "jwks_uri": format!("{url}/jwks"),
-        "response_types_supported": ["code"], "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["RS256"],
+        "issuer": issuer, "jwks_uri": format!("{url}/jwks"), "subject_types_supported": ["public"],
+        "response_types_supported": ["id_token"], "id_token_signing_alg_values_supported": ["RS256"],
     })
     .to_string()
 }

@@ -9,15 +9,17 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
-use super::claims::{self, TimeRules, Validity};
-use super::compact::{Compact, plain_type};
+use super::check::{self, SettingsError};
+use super::claims::{self, Clients, TimeRules, Validity};
+use super::compact::{Compact, Header, plain_type};
 use super::json::{self, Json};
 use super::mapping::Mapping;
+use super::profile::{self, SPIFFE};
 use super::refusal::{Reason, Refusal};
 use super::ring::{Held, Need, Ring, RingSettings};
-use super::settings::{self, IssuerSettings, SettingsError};
+use super::settings::IssuerSettings;
 use super::source::{self, KeySource};
-use crate::domain::identity::{Identity, Proof, ProofMethod};
+use crate::domain::identity::{Credential, Identity, Proof, ProofMethod};
 use crate::domain::time::Timestamp;
 
 /// How many verified tokens are remembered.
@@ -59,7 +61,11 @@ pub struct KeyRefresh(Vec<tokio::task::JoinHandle<()>>);
 struct Issuer {
     name: Arc<str>,
     settings: IssuerSettings,
+    profile_name: Arc<str>,
+    /// `spiffe://` and the name, where tokens are of a trust domain.
+    trust_domain: Option<String>,
     token_types: Vec<String>,
+    clients: Clients,
     times: TimeRules,
     mapping: Mapping,
     ring: Arc<Ring>,
@@ -100,9 +106,12 @@ impl Verifier {
     /// As [`Verifier::new`].
     pub fn with_sources(issuers: Vec<(IssuerSettings, Arc<dyn KeySource>)>) -> Result<Self, SettingsError> {
         let all: Vec<IssuerSettings> = issuers.iter().map(|(settings, _)| settings.clone()).collect();
-        settings::check_all(&all)?;
-        let by_literal = all.iter().enumerate().map(|(index, settings)| (settings.issuer.clone(), index)).collect();
-        let issuers = issuers.into_iter().map(|(settings, source)| Issuer::new(settings, source));
+        check::check_all(&all)?;
+        let literals = |(index, settings): (usize, &IssuerSettings)| {
+            settings.literals().map(|literal| (literal.to_owned(), index)).collect::<Vec<_>>()
+        };
+        let by_literal = all.iter().enumerate().flat_map(literals).collect();
+        let issuers = issuers.into_iter().map(|(settings, source)| Issuer::new(settings, &all, source));
         let issuers = issuers.collect::<Result<_, SettingsError>>()?;
         Ok(Self { issuers, by_literal, cache: Cache::new(CACHED_TOKENS_MAX) })
     }
@@ -156,7 +165,7 @@ impl Verifier {
         }
         let compact = Compact::parse(token)?;
         let claims = json::parse_object(&compact.payload).map_err(Reason::from)?;
-        let literal = claims.get("iss").and_then(Json::as_text).ok_or(Reason::WrongIssuer)?;
+        let literal = issuer_of(&claims).ok_or(Reason::WrongIssuer)?;
         let index = *self.by_literal.get(literal).ok_or(Reason::WrongIssuer)?;
         let issuer = self.issuers.get(index).ok_or(Reason::WrongIssuer)?;
         match issuer.examine(&compact, &claims, now) {
@@ -180,24 +189,45 @@ impl Verifier {
     }
 }
 
+/// Whose token it says it is. Only a JWT-SVID may leave `iss` out: its trust domain is in the subject (JWT-SVID section 3),
+/// and stands among the literals of an issuer of that profile alone.
+fn issuer_of(claims: &json::Members) -> Option<&str> {
+    match claims.get("iss") {
+        Some(issuer) => issuer.as_text(),
+        None => claims.get("sub").and_then(Json::as_text).and_then(profile::trust_domain_of),
+    }
+}
+
 enum Examined {
     Good { token: VerifiedToken, generation: u64, validity: Validity },
     KeysNeeded(Need),
 }
 
 impl Issuer {
-    fn new(settings: IssuerSettings, source: Arc<dyn KeySource>) -> Result<Self, SettingsError> {
+    fn new(
+        settings: IssuerSettings,
+        all: &[IssuerSettings],
+        source: Arc<dyn KeySource>,
+    ) -> Result<Self, SettingsError> {
         let ring = RingSettings {
             issuer_name: settings.name.clone(),
             algorithms: settings.algorithms.clone(),
+            key_uses: settings.profile.key_uses(),
             refresh_interval: settings.refresh_interval,
             max_stale: settings.max_stale,
         };
+        let trust_domain = settings.literals().find(|literal| literal.starts_with(SPIFFE)).map(str::to_owned);
         Ok(Self {
             name: settings.name.as_str().into(),
-            token_types: settings.token_types.iter().map(|one| plain_type(one)).collect(),
+            profile_name: settings.profile.name().into(),
+            trust_domain,
+            token_types: match settings.token_types.as_slice() {
+                [] => settings.profile.token_types().iter().map(|one| (*one).to_owned()).collect(),
+                named => named.iter().map(|one| plain_type(one)).collect(),
+            },
+            clients: Clients::read(&settings.client_claims).map_err(|problem| settings.problem(&problem))?,
             times: TimeRules { leeway: settings.leeway, max_age: settings.max_age },
-            mapping: Mapping::new(&settings)?,
+            mapping: Mapping::new(&settings, all)?,
             ring: Ring::new(source, ring),
             settings,
         })
@@ -208,27 +238,47 @@ impl Issuer {
         if !self.settings.algorithms.contains(&header.algorithm) {
             return Err(Reason::AlgNotAllowed);
         }
-        if !header.token_type.as_ref().is_some_and(|token_type| self.token_types.contains(token_type)) {
+        let token_type = header.token_type.as_deref().unwrap_or_default();
+        if !self.token_types.iter().any(|accepted| accepted == token_type) {
             return Err(Reason::WrongTyp);
         }
         let Some(held) = self.ring.current() else { return self.want(Need::Keys) };
         let Some(Held { keys, generation, .. }) = held.as_deref() else { return self.want(Need::Keys) };
-        match keys.find(header) {
-            Ok(key) => key.verify(compact.signed, &compact.signature)?,
+        let key = match keys.find(header) {
+            Ok(key) => key,
             Err(Reason::UntrustedKey) => return self.want(Need::UnknownKey),
             Err(reason) => return Err(reason),
-        }
-        let (token, validity) = self.accept(claims, now)?;
+        };
+        key.verify(compact.signed, &compact.signature)?;
+        let (token, validity) = self.accept(claims, header, key.id(), now)?;
         Ok(Examined::Good { token, generation: *generation, validity })
     }
 
     /// The checks of a token whose signature holds.
-    fn accept(&self, claims: &json::Members, now: Timestamp) -> Result<(VerifiedToken, Validity), Reason> {
+    fn accept(
+        &self,
+        claims: &json::Members,
+        header: &Header,
+        key_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(VerifiedToken, Validity), Reason> {
         claims::check_audience(claims, &self.settings.audiences)?;
         let validity = self.times.check(claims, now)?;
-        claims::check_client(claims, &self.settings.allowed_clients)?;
-        let authenticated_at = self.times.authenticated_at(claims, now)?;
-        let proof = Proof { method: ProofMethod::Token, expires_at: validity.until, authenticated_at };
+        self.settings.profile.check(claims, self.trust_domain.as_deref())?;
+        self.clients.check(claims, &self.settings.allowed_clients)?;
+        let credential = Credential {
+            issuer_name: self.name.clone(),
+            profile: self.profile_name.clone(),
+            algorithm: header.algorithm.name().into(),
+            key_id: key_id.map(Arc::from),
+            ..claims::credential(claims, &self.clients)?
+        };
+        let proof = Proof {
+            method: ProofMethod::Token,
+            expires_at: validity.until,
+            authenticated_at: self.times.authenticated_at(claims, now)?,
+            credential: Some(Arc::new(credential)),
+        };
         let identity = Arc::new(self.mapping.identity(claims, proof)?);
         Ok((VerifiedToken { identity, issuer_name: self.name.clone(), expires_at: validity.until }, validity))
     }

@@ -22,6 +22,7 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
 use crate::domain::time::Timestamp;
+use crate::identity::check::ANY_CLIENT;
 use crate::identity::condition::ClaimCondition;
 use crate::identity::settings::{Algorithm, IssuerSettings, Kind, PrincipalRule};
 
@@ -127,14 +128,9 @@ impl DevIssuer {
     /// The settings under which a verifier trusts it.
     #[must_use]
     pub fn settings(&self) -> IssuerSettings {
-        let rule = |kind, name: &str, entity_type: &str| PrincipalRule {
-            kind,
-            entity_type: entity_type.to_owned(),
-            when: vec![ClaimCondition {
-                claim: "/kind".to_owned(),
-                equals: Some(name.into()),
-                ..ClaimCondition::default()
-            }],
+        let rule = |kind, name: &str, entity_type: &str| {
+            let (claim, equals) = ("/kind".to_owned(), Some(name.into()));
+            PrincipalRule::new(kind, entity_type, vec![ClaimCondition { claim, equals, ..ClaimCondition::default() }])
         };
         IssuerSettings {
             algorithms: vec![Algorithm::EdDSA],
@@ -143,6 +139,8 @@ impl DevIssuer {
                 rule(Kind::Agent, "agent", "Agent"),
                 rule(Kind::Workload, "workload", "Workload"),
             ],
+            // It says of everybody what kind they are, and everybody can have its tokens anyway.
+            user_clients: vec![ANY_CLIENT.to_owned()],
             allow_insecure_http_loopback: true,
             ..IssuerSettings::new("dev", self.url(), AUDIENCE)
         }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::transition::spoken;
 use super::value::{parse_uid, required_uid};
 use super::{Malformed, pb};
-use crate::domain::{Identity, Proof, Timestamp};
+use crate::domain::{Credential, Identity, Proof, Timestamp};
 
 /// How long a chain of delegation may be on record; the edge refuses much shorter ones already.
 const CHAIN_MAX: usize = 8;
@@ -23,6 +24,25 @@ impl From<&Identity> for pb::Identity {
             proof_method: pb::ProofMethod::from(identity.proof.method).into(),
             proof_expires_at_micros: identity.proof.expires_at.as_micros(),
             authenticated_at_micros: identity.proof.authenticated_at.map_or(0, Timestamp::as_micros),
+            credential: identity.proof.credential.as_deref().map(Into::into),
+        }
+    }
+}
+
+impl From<&Credential> for pb::Credential {
+    fn from(credential: &Credential) -> Self {
+        let said = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+        Self {
+            issuer_name: credential.issuer_name.to_string(),
+            issuer_spelt: credential.issuer_spelt.to_string(),
+            profile: credential.profile.to_string(),
+            algorithm: credential.algorithm.to_string(),
+            key_id: said(&credential.key_id),
+            token_id: said(&credential.token_id),
+            client: said(&credential.client),
+            issued_at_micros: credential.issued_at.map_or(0, Timestamp::as_micros),
+            acr: said(&credential.acr),
+            amr: credential.amr.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -51,8 +71,27 @@ fn parse(identity: pb::Identity, chain: usize) -> Result<Identity, Malformed> {
         proof: Proof {
             method: pb::ProofMethod::parse(identity.proof_method).ok_or_else(missing("proof_method"))?,
             expires_at: Timestamp::from_micros(identity.proof_expires_at_micros),
-            authenticated_at: (identity.authenticated_at_micros != 0)
-                .then(|| Timestamp::from_micros(identity.authenticated_at_micros)),
+            authenticated_at: moment(identity.authenticated_at_micros),
+            credential: identity.credential.map(parse_credential).map(Arc::new),
         },
     })
+}
+
+fn parse_credential(credential: pb::Credential) -> Credential {
+    Credential {
+        issuer_name: credential.issuer_name.into(),
+        issuer_spelt: credential.issuer_spelt.into(),
+        profile: credential.profile.into(),
+        algorithm: credential.algorithm.into(),
+        key_id: spoken(credential.key_id),
+        token_id: spoken(credential.token_id),
+        client: spoken(credential.client),
+        issued_at: moment(credential.issued_at_micros),
+        acr: spoken(credential.acr),
+        amr: credential.amr.into_iter().map(Into::into).collect(),
+    }
+}
+
+fn moment(micros: i64) -> Option<Timestamp> {
+    (micros != 0).then(|| Timestamp::from_micros(micros))
 }

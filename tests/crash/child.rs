@@ -33,7 +33,8 @@ impl Site {
         let rules = [rule("user", "User"), rule("agent", "Agent"), rule("workload", "Workload")].join(", ");
         let config = format!(
             "[[identity.issuers]]\nname = \"test\"\nissuer = \"{url}\"\naudiences = [\"countersign\"]\n\
-             algorithms = [\"EdDSA\"]\nallow_insecure_http_loopback = true\nprincipals = [{rules}]\n"
+             algorithms = [\"EdDSA\"]\nuser_clients = [\"dev-login\"]\n\
+             allow_insecure_http_loopback = true\nprincipals = [{rules}]\n"
         );
         std::fs::write(dir.path().join("countersign.toml"), config).unwrap();
         Self { dir, minter }

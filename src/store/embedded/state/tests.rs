@@ -15,7 +15,8 @@ const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn person(id: &str) -> Arc<Identity> {
-    let proof = Proof { method: ProofMethod::Token, expires_at: NOW.after(HOUR), authenticated_at: None };
+    let proof =
+        Proof { method: ProofMethod::Token, expires_at: NOW.after(HOUR), authenticated_at: None, credential: None };
     Arc::new(Identity {
         uid: EntityUid::new("User", id),
         kind: PrincipalKind::User,
