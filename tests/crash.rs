@@ -3,7 +3,7 @@
 //! it all.
 
 #[path = "crash/child.rs"]
-mod child;
+pub mod child;
 #[path = "crash/ledger.rs"]
 mod ledger;
 #[path = "crash/life.rs"]

@@ -6,6 +6,7 @@ mod tidy;
 
 mod bad_input;
 mod binding;
+mod canary;
 mod cases;
 mod cli;
 mod crash;

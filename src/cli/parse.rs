@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Span;
+use crate::domain::EntityUid;
 use crate::wire::{pb, well_known};
 
 /// An entity: `User::"alice"` or, where the id is plain, `User::alice`. Escapes are those with which ids are shown.
@@ -11,37 +12,14 @@ use crate::wire::{pb, well_known};
 /// What was expected.
 pub fn uid(text: &str) -> Result<pb::EntityUid, String> {
     let expected = || "expected an entity such as `User::\"alice\"` or `User::alice`".to_owned();
-    let (type_name, id) = match text.strip_suffix('"').and_then(|text| text.split_once("::\"")) {
-        Some((type_name, quoted)) => (type_name, unescaped(quoted).ok_or_else(expected)?),
-        None => {
-            let (type_name, id) = text.rsplit_once("::").ok_or_else(expected)?;
-            (type_name, id.to_owned())
-        }
-    };
-    if type_name.is_empty() || type_name.contains('"') {
+    if let Ok(uid) = text.parse::<EntityUid>() {
+        return Ok((&uid).into());
+    }
+    let (type_name, id) = text.rsplit_once("::").ok_or_else(expected)?;
+    if type_name.is_empty() || text.contains('"') {
         return Err(expected());
     }
-    Ok(pb::EntityUid { r#type: type_name.to_owned(), id })
-}
-
-/// Undoes [`crate::domain::entity::Shown`].
-fn unescaped(text: &str) -> Option<String> {
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\\') {
-        plain.push_str(before);
-        rest = if let Some(after) = after.strip_prefix("u{") {
-            let (digits, after) = after.split_once('}')?;
-            plain.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
-            after
-        } else {
-            let character = after.chars().next().filter(|character| matches!(character, '"' | '\\'))?;
-            plain.push(character);
-            after.get(1..)?
-        };
-    }
-    plain.push_str(rest);
-    Some(plain)
+    Ok(pb::EntityUid { r#type: type_name.to_owned(), id: id.to_owned() })
 }
 
 /// A moment on the command line.
@@ -93,7 +71,6 @@ pub fn anchor(text: &str) -> Result<crate::journal::Anchor, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::EntityUid;
 
     #[test]
     fn an_entity_is_read_as_it_is_shown() {

@@ -77,6 +77,11 @@ impl Config {
                 "approvals.redeem_within",
                 "more than 0s: no grant could be used",
             ),
+            (
+                self.review.membership_max_age.get().is_zero(),
+                "review.membership_max_age",
+                "more than 0s: no vote would count",
+            ),
             (self.approvals.outcome_lease.get().is_zero(), "approvals.outcome_lease", "more than 0s"),
             (
                 !self.dev.issuer_listen.ip().is_loopback(),

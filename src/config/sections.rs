@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::section::{Section, section};
 use super::values::{Count, LogFilter, LogFormat, OnError, Span, Sync};
+use crate::domain::{Links, StepUp};
 use crate::identity::IssuerSettings;
 
 const fn loopback(port: u16) -> SocketAddr {
@@ -125,6 +126,28 @@ section! {
     IdentitySection "identity" {
         /// The trusted OIDC issuers, one `[[identity.issuers]]` table each: at least `name`, `issuer` and `audiences`.
         issuers: Vec<IssuerSettings> = Vec::new();
+        /// Accounts that are one human (or an agent and who answers for it), a list each: `[["User::\"alice\"",
+        /// "User::\"ci/alice\""]]`. They never countersign each other's actions, and their votes count once.
+        links: Links = Links::default();
+    }
+}
+
+section! {
+    /// How people must have logged in to countersign, by the gate's `@severity`: tables such as
+    /// `{ max_authentication_age = "15m", acr = ["phr"], amr = ["hwk", "mfa"] }`, of which each part may be left out. What is
+    /// demanded at one severity is demanded at every higher one as well.
+    Review "review" {
+        /// For gates of every severity.
+        low: StepUp = StepUp::default();
+        /// From `@severity("medium")` on.
+        medium: StepUp = StepUp::default();
+        /// From `@severity("high")` on.
+        high: StepUp = StepUp::default();
+        /// For `@severity("critical")`.
+        critical: StepUp = StepUp::default();
+        /// How long the groups that a reviewer's token stated are believed, from its issue on. When a quorum closes, an older
+        /// vote counts only if the server's own data name its voter; it can be cast again with a fresh token.
+        membership_max_age: Span = Span(Duration::from_secs(8 * 3_600));
     }
 }
 
@@ -148,20 +171,32 @@ pub struct Config {
     pub approvals: Approvals,
     pub limits: Limits,
     pub identity: IdentitySection,
+    pub review: Review,
     pub log: Log,
 }
 
 impl Config {
     /// The sections, in the order of the documentation.
     #[must_use]
-    pub fn sections(&self) -> [&dyn Section; 8] {
-        [&self.grpc, &self.identity, &self.policy, &self.approvals, &self.journal, &self.limits, &self.log, &self.dev]
+    pub fn sections(&self) -> [&dyn Section; 9] {
+        [
+            &self.grpc,
+            &self.identity,
+            &self.review,
+            &self.policy,
+            &self.approvals,
+            &self.journal,
+            &self.limits,
+            &self.log,
+            &self.dev,
+        ]
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let sections: [&mut dyn Section; 8] = [
+        let sections: [&mut dyn Section; 9] = [
             &mut self.grpc,
             &mut self.identity,
+            &mut self.review,
             &mut self.policy,
             &mut self.approvals,
             &mut self.journal,

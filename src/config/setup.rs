@@ -2,6 +2,7 @@
 
 use super::sections::Config;
 use super::values::{OnError, Sync};
+use crate::domain::ReviewRules;
 use crate::server::{Retention, Setup};
 use crate::store::{Clock, embedded};
 use crate::{engine, journal, service};
@@ -68,7 +69,16 @@ impl Config {
     }
 
     fn service_limits(&self) -> service::Limits {
+        let written = &self.review;
         service::Limits {
+            review: ReviewRules {
+                links: self.identity.links.clone(),
+                membership_max_age: written.membership_max_age.get(),
+                low: written.low.clone(),
+                medium: written.medium.clone(),
+                high: written.high.clone(),
+                critical: written.critical.clone(),
+            },
             redeem_within: self.approvals.redeem_within.get(),
             outcome_lease: self.approvals.outcome_lease.get(),
             waits_max: self.limits.waits_max.as_usize(),

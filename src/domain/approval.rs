@@ -14,6 +14,8 @@ use super::grant::Grant;
 use super::guard::ApprovalFacts;
 use super::id::{ApprovalId, DecisionId};
 use super::identity::Identity;
+use super::links::Links;
+use super::poll::Poll;
 use super::query::Query;
 use super::requirement::{Gate, Requirement};
 use super::review::{Review, Verdict};
@@ -184,34 +186,41 @@ impl Approval {
         }
     }
 
-    /// Whether this person is a party to the action: its principal, whom it acts for, or who asked for it.
+    /// Whether this person is a party to the action, under whichever account: its principal, whom it acts for, or who asked
+    /// for it.
     #[must_use]
-    pub fn is_own_action_of(&self, person: &Identity) -> bool {
+    pub fn is_own_action_of(&self, person: &Identity, links: &Links) -> bool {
         let parties = self.opening.principal.chain().chain(self.opening.caller.chain());
         let query = &self.opening.query;
-        let named = [Some(&query.principal), query.on_behalf_of.as_ref()];
-        parties.into_iter().any(|party| party.is_same_as(person)) || named.contains(&Some(&person.uid))
+        let mut named = [Some(&query.principal), query.on_behalf_of.as_ref()].into_iter().flatten();
+        parties.into_iter().any(|party| links.are_one(party, person))
+            || named.any(|uid| links.are_linked(uid, &person.uid))
     }
 
-    /// How many distinct humans have approved `gate`, counting only those for whom `still` holds.
+    /// How many distinct humans have approved `gate`, whether or not their votes would still count.
     #[must_use]
-    pub fn approvers(&self, gate: &Gate, still: impl Fn(&Identity) -> bool) -> usize {
+    pub fn approvals(&self, gate: &Gate) -> usize {
+        self.approvers(gate, &Links::default(), |_| true)
+    }
+
+    /// How many distinct humans have approved `gate`, counting only votes for which `still` holds.
+    fn approvers(&self, gate: &Gate, links: &Links, still: impl Fn(&Review) -> bool) -> usize {
         let mut people: Vec<&Identity> = Vec::new();
         let approvals = self.reviews.iter().filter(|review| review.verdict == Verdict::Approve);
         for review in approvals.filter(|review| review.gates.contains(&gate.id)) {
-            let known = people.iter().any(|person| person.is_same_as(&review.reviewer));
-            if !known && still(&review.reviewer) {
+            let known = people.iter().any(|person| links.are_one(person, &review.reviewer));
+            if !known && still(review) {
                 people.push(&review.reviewer);
             }
         }
         people.len()
     }
 
-    /// What this vote makes of the approval. `still` is policy's word, today, on everybody who voted before.
+    /// What this vote makes of the approval. The poll is asked, today, of everybody who voted before as well.
     ///
     /// INVARIANT: APPROVED only when, for every gate, `quorum` distinct humans who may review it now have approved it.
     #[must_use]
-    pub fn voted(&self, vote: Review, redeem_within: Duration, still: impl Fn(&Identity, &Gate) -> bool) -> Transition {
+    pub fn voted(&self, vote: Review, redeem_within: Duration, poll: &Poll<'_>) -> Transition {
         match vote.verdict {
             Verdict::Reject => Transition::Rejected(vote),
             Verdict::Approve => {
@@ -220,7 +229,7 @@ impl Approval {
                 after.reviews.push(vote.clone());
                 let requirement = &self.opening.requirement;
                 let closed = requirement.gates().iter().all(|gate| {
-                    let humans = after.approvers(gate, |person| still(person, gate));
+                    let humans = after.approvers(gate, &poll.rules.links, |review| poll.still_counts(review, gate));
                     humans >= usize::try_from(gate.quorum.get()).unwrap_or(usize::MAX)
                 });
                 if closed {

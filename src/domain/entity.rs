@@ -2,6 +2,7 @@
 //! right-to-left characters included. It is kept to the byte everywhere and escaped only where a person reads it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::value::Attributes;
@@ -33,6 +34,46 @@ impl fmt::Debug for EntityUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Reads what [`fmt::Display`] shows, and nothing else.
+impl FromStr for EntityUid {
+    type Err = NotAnEntity;
+
+    fn from_str(text: &str) -> Result<Self, NotAnEntity> {
+        let (type_name, quoted) = text.strip_suffix('"').and_then(|text| text.split_once("::\"")).ok_or(NotAnEntity)?;
+        let id = unescaped(quoted).ok_or(NotAnEntity)?;
+        if type_name.is_empty() || type_name.contains('"') {
+            return Err(NotAnEntity);
+        }
+        Ok(Self::new(type_name, &id))
+    }
+}
+
+/// Why a text names no entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an entity such as `User::\"alice\"`")]
+pub struct NotAnEntity;
+
+/// Undoes [`Shown`].
+fn unescaped(text: &str) -> Option<String> {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.push_str(before);
+        rest = if let Some(after) = after.strip_prefix("u{") {
+            let (digits, after) = after.split_once('}')?;
+            plain.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
+            after
+        } else {
+            let character = after.chars().next().filter(|character| matches!(character, '"' | '\\'))?;
+            plain.push(character);
+            after.get(1..)?
+        };
+    }
+    plain.push_str(rest);
+    // A quotation mark that is not escaped ends an id; what follows would be something else.
+    (!text.replace("\\\\", "").replace("\\\"", "").contains('"')).then_some(plain)
 }
 
 /// Text as people may see it: control, bidirectional, zero-width and other invisible characters, quotes and

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`value`] and [`entity`] say what a query is made of, [`query`] what is asked, [`binding`] what an
 //! approval is *for*, [`identity`] who asks, [`requirement`] what a gate demands, [`approval`] the life of a pending
-//! action, [`decide`] the one place that can answer ALLOW, and [`record`] what is written down of it all.
+//! action, [`review`] and [`poll`] which votes count, [`decide`] the one place that can answer ALLOW, and [`record`] what is written down of it all.
 //!
 //! Nothing in here knows a clock, a random number, a file, a socket, Cedar or protobuf: every input is a parameter.
 
@@ -16,6 +16,8 @@ pub mod guard;
 mod hex;
 pub mod id;
 pub mod identity;
+pub mod links;
+pub mod poll;
 pub mod query;
 pub mod record;
 pub mod requirement;
@@ -32,6 +34,8 @@ pub use grant::Grant;
 pub use guard::{ApprovalFacts, GuardAction, Guarded};
 pub use id::{ApprovalId, DecisionId};
 pub use identity::{Credential, Identity, PrincipalKind, Proof, ProofMethod};
+pub use links::{LinkError, Links};
+pub use poll::{Poll, ReviewRules, Shortfall, StepUp};
 pub use query::Query;
 pub use record::{Change, Decided, Fact, IdempotencyKey, Moved, Record, Refused, Started};
 pub use requirement::{Escalation, Gate, GrantTerms, Justification, Quorum, Requirement, SelfReview, Severity};

@@ -1,13 +1,15 @@
 //! One human's vote on an approval, and the invariants that no policy can lift: a reviewer is a human, does not
-//! countersign his own action, votes on exactly what he saw, and counts once per gate.
+//! countersign his own action, votes on exactly what he saw, has logged in lately and well enough, and counts once per gate.
 
 use std::sync::Arc;
 
 use super::approval::{Approval, ApprovalState};
 use super::binding::Binding;
 use super::evaluation::PolicyId;
-use super::identity::{Identity, PrincipalKind};
-use super::requirement::{Gate, SelfReview};
+use super::identity::{Identity, PrincipalKind, ProofMethod};
+use super::links::Links;
+use super::poll::{Poll, Shortfall, StepUp};
+use super::requirement::{Gate, SelfReview, Severity};
 use super::time::Timestamp;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +54,8 @@ pub enum ReviewRefusal {
     UnknownGate(PolicyId),
     #[error("the approval is for another binding than the one named")]
     BindingMismatch,
+    #[error("{}", .0.message())]
+    StepUp(Shortfall, StepUp),
     #[error("the approval is already settled")]
     Settled(Box<ApprovalState>),
 }
@@ -65,36 +69,42 @@ pub enum Counted {
     Vote(Review),
 }
 
-/// Checks a ballot against everything that stands above policy. `may_review` is policy's word, gate by gate.
-pub fn count(
-    approval: &Approval,
-    ballot: Ballot,
-    now: Timestamp,
-    may_review: impl Fn(&Gate) -> bool,
-) -> Result<Counted, ReviewRefusal> {
-    let gates = reviewable(approval, &ballot, may_review)?;
+/// Checks a ballot against everything that stands above policy.
+pub fn count(approval: &Approval, ballot: Ballot, poll: &Poll<'_>) -> Result<Counted, ReviewRefusal> {
+    let (rules, now) = (poll.rules, poll.now);
+    let gates = reviewable(approval, &ballot, &rules.links, |gate| (poll.may)(&ballot.reviewer, gate))?;
     if ballot.binding != approval.opening.binding {
         return Err(ReviewRefusal::BindingMismatch);
     }
-    // A click delivered twice is one click, also where the first one settled the approval.
-    let repeated = gates.iter().all(|gate| approval.reviews.iter().any(|review| review.repeats(&ballot, gate)));
+    // A click delivered twice is one click, also where the first one settled the approval. While it is pending, a vote that
+    // would no longer count can be cast again.
+    let state = approval.state_at(now);
+    let repeated = gates.iter().all(|gate| {
+        let mut same = approval.reviews.iter().filter(|review| review.repeats(&ballot, &gate.id, &rules.links));
+        same.any(|review| state != ApprovalState::Pending || poll.still_counts(review, gate))
+    });
     if repeated {
         return Ok(Counted::Already);
     }
-    let state = approval.state_at(now);
     if state != ApprovalState::Pending {
         return Err(ReviewRefusal::Settled(Box::new(state)));
     }
+    let severity = gates.iter().map(|gate| gate.severity).max().unwrap_or(Severity::Critical);
+    if let Some((shortfall, demand)) = rules.unmet(&ballot.reviewer, severity, now) {
+        return Err(ReviewRefusal::StepUp(shortfall, demand.clone()));
+    }
+    let gates = gates.into_iter().map(|gate| gate.id.clone()).collect();
     let Ballot { reviewer, verdict, comment, .. } = ballot;
     Ok(Counted::Vote(Review { reviewer, verdict, gates, comment, at: now }))
 }
 
 /// The gates that this ballot may count for; never empty.
-fn reviewable(
-    approval: &Approval,
+fn reviewable<'a>(
+    approval: &'a Approval,
     ballot: &Ballot,
+    links: &Links,
     may_review: impl Fn(&Gate) -> bool,
-) -> Result<Vec<PolicyId>, ReviewRefusal> {
+) -> Result<Vec<&'a Gate>, ReviewRefusal> {
     if !is_human(&ballot.reviewer) {
         return Err(ReviewRefusal::NotHuman);
     }
@@ -112,25 +122,26 @@ fn reviewable(
     if permitted.is_empty() || !every_named {
         return Err(ReviewRefusal::NotReviewer);
     }
-    let others: Vec<PolicyId> = permitted
-        .into_iter()
-        .filter(|gate| gate.self_review == SelfReview::Allowed || !approval.is_own_action_of(&ballot.reviewer))
-        .map(|gate| gate.id.clone())
-        .collect();
-    let complete = ballot.gates.iter().all(|named| others.contains(named));
+    let is_own = approval.is_own_action_of(&ballot.reviewer, links);
+    let others: Vec<&Gate> =
+        permitted.into_iter().filter(|gate| gate.self_review == SelfReview::Allowed || !is_own).collect();
+    let complete = ballot.gates.iter().all(|named| others.iter().any(|gate| gate.id == *named));
     if others.is_empty() || !complete { Err(ReviewRefusal::OwnAction) } else { Ok(others) }
 }
 
 /// INVARIANT: an agent or workload can never review, nor can a person's token in an agent's hands.
 fn is_human(identity: &Identity) -> bool {
     match identity.kind {
-        PrincipalKind::User => identity.on_behalf_of.is_none() && identity.earlier_actors.is_empty(),
+        PrincipalKind::User => {
+            let is_alone = identity.on_behalf_of.is_none() && identity.earlier_actors.is_empty();
+            is_alone && identity.proof.method == ProofMethod::Token
+        }
         PrincipalKind::Agent | PrincipalKind::Workload => false,
     }
 }
 
 impl Review {
-    fn repeats(&self, ballot: &Ballot, gate: &PolicyId) -> bool {
-        self.verdict == ballot.verdict && self.reviewer.is_same_as(&ballot.reviewer) && self.gates.contains(gate)
+    fn repeats(&self, ballot: &Ballot, gate: &PolicyId, links: &Links) -> bool {
+        self.verdict == ballot.verdict && links.are_one(&self.reviewer, &ballot.reviewer) && self.gates.contains(gate)
     }
 }

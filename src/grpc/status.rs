@@ -1,10 +1,12 @@
 //! The one map of refusals to gRPC: code, `ErrorInfo`, field violation. What is internal goes to the log, once, here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::domain::StepUp;
 use crate::service::Refusal;
 use crate::wire::pb;
 
@@ -34,7 +36,7 @@ pub fn item_error(refusal: &Refusal) -> pb::Error {
 
 pub fn code(refusal: &Refusal) -> Code {
     match refusal {
-        Refusal::Unauthenticated(_) | Refusal::TokenExpired => Code::Unauthenticated,
+        Refusal::Unauthenticated(_) | Refusal::TokenExpired | Refusal::StepUp { .. } => Code::Unauthenticated,
         Refusal::PermissionDenied { .. } => Code::PermissionDenied,
         Refusal::Invalid { .. } => Code::InvalidArgument,
         Refusal::NotFound => Code::NotFound,
@@ -54,6 +56,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
     match refusal {
         Refusal::Settled(state) | Refusal::NotSettled(state) => [("state".into(), state.name().to_uppercase())].into(),
         Refusal::Exhausted { limit, .. } => [("limit".into(), (*limit).into())].into(),
+        Refusal::StepUp { demand, .. } => step_up(demand),
         Refusal::Unauthenticated(_)
         | Refusal::KeysUnavailable(_)
         | Refusal::TokenExpired
@@ -70,6 +73,13 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         | Refusal::ShuttingDown
         | Refusal::Internal(_) => HashMap::new(),
     }
+}
+
+/// What a client asks its issuer for, by the names of RFC 9470: `max_age` in seconds, `acr_values` with spaces between.
+fn step_up(demand: &StepUp) -> HashMap<String, String> {
+    let max_age = demand.max_authentication_age.map(|age| ("max_age".to_owned(), age.as_secs().to_string()));
+    let listed = |name: &str, values: &[Arc<str>]| (!values.is_empty()).then(|| (name.to_owned(), values.join(" ")));
+    [max_age, listed("acr_values", &demand.acr), listed("amr_values", &demand.amr)].into_iter().flatten().collect()
 }
 
 fn log(refusal: &Refusal) {

@@ -218,7 +218,7 @@ fn pending_message(approval: Option<&Approval>) -> String {
     let Some(approval) = approval else { return "people must countersign this".into() };
     let waiting = approval.opening.requirement.gates().iter().map(|gate| {
         let reviewers: Vec<String> = gate.reviewers.iter().map(ToString::to_string).collect();
-        let have = approval.approvers(gate, |_| true);
+        let have = approval.approvals(gate);
         format!("{have} of {} from {} (gate {})", gate.quorum.get(), reviewers.join(", "), gate.id)
     });
     format!("waiting for {}; until {}", waiting.collect::<Vec<_>>().join(" and "), approval.opening.deadline)

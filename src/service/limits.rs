@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use crate::domain::ReviewRules;
+
 #[derive(Debug, Clone)]
 pub struct Limits {
+    /// What is demanded of reviewers and their logins.
+    pub review: ReviewRules,
     /// How long a grant for one use can be redeemed.
     pub redeem_within: Duration,
     /// How long after its use a grant's outcome can be reported before it counts as unknown.
@@ -41,6 +45,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            review: ReviewRules::default(),
             redeem_within: Duration::from_secs(3_600),
             outcome_lease: Duration::from_secs(900),
             wait_max: Duration::from_secs(55),

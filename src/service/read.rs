@@ -54,7 +54,7 @@ impl Service {
         if reviewable {
             let pending = approval.state_at(now) == ApprovalState::Pending;
             let gates = approval.opening.requirement.gates();
-            let own = approval.is_own_action_of(&caller.identity);
+            let own = approval.is_own_action_of(&caller.identity, &self.shared.limits.review.links);
             let mut others = gates.iter().filter(|gate| !own || gate.self_review == SelfReview::Allowed);
             return pending && others.any(|gate| may_review(&snapshot, approval, &caller.identity, gate, now));
         }

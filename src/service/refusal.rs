@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 
-use crate::domain::ApprovalState;
+use crate::domain::{ApprovalState, Shortfall, StepUp};
 use crate::engine::QueryError;
 use crate::identity;
 use crate::store::{CommitError, StoreError};
@@ -24,6 +24,9 @@ pub enum Refusal {
     /// The credential was good and has expired during the call.
     #[error("the token has expired")]
     TokenExpired,
+    /// The caller is known, and must log in again to do this (RFC 9470).
+    #[error("{}", .shortfall.message())]
+    StepUp { shortfall: Shortfall, demand: Box<StepUp> },
     /// Known, and not allowed to ask this.
     #[error("{message}")]
     PermissionDenied { reason: &'static str, message: Cow<'static, str> },
@@ -83,6 +86,8 @@ impl Refusal {
         match self {
             Self::Unauthenticated(refusal) | Self::KeysUnavailable(refusal) => refusal.reason.code(),
             Self::TokenExpired => "expired",
+            Self::StepUp { shortfall: Shortfall::TooOld, .. } => "authentication_too_old",
+            Self::StepUp { shortfall: Shortfall::TooWeak, .. } => "stronger_authentication_required",
             Self::PermissionDenied { reason, .. } => reason,
             Self::Invalid { .. } => "invalid_argument",
             Self::NotFound => "not_found",
@@ -112,6 +117,7 @@ impl Refusal {
             Self::Unauthenticated(_)
             | Self::KeysUnavailable(_)
             | Self::TokenExpired
+            | Self::StepUp { .. }
             | Self::PermissionDenied { .. }
             | Self::NotFound
             | Self::Settled(_)

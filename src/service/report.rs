@@ -17,7 +17,8 @@ impl Service {
         self.guard(caller, GuardAction::Authorize, Guarded::Service)?;
         retried(|| async {
             let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
-            if !approval.is_own_action_of(&caller.identity) && !has_redeemed(caller, &approval) {
+            let links = &self.shared.limits.review.links;
+            if !approval.is_own_action_of(&caller.identity, links) && !has_redeemed(caller, &approval) {
                 return Err(Refusal::NotFound);
             }
             let ApprovalState::Consumed(usage) = &approval.state else {

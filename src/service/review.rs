@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::guard::may_review;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
-    Approval, ApprovalId, Ballot, Binding, Counted, Gate, GuardAction, Guarded, Identity, PolicyId, PrincipalKind,
-    ReviewRefusal, Verdict, review,
+    Approval, ApprovalId, Ballot, Binding, Counted, Gate, GuardAction, Guarded, Identity, PolicyId, Poll,
+    PrincipalKind, ReviewRefusal, Transition, Verdict, review,
 };
 
 /// A vote as it arrives at the edge.
@@ -39,17 +39,24 @@ impl Service {
     async fn try_review(&self, caller: &Caller, id: ApprovalId, ballot: Ballot) -> Result<Arc<Approval>, Refusal> {
         let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
         let approval = self.as_of_now(approval).await?;
+        match self.count(caller, &approval, ballot)? {
+            Some(transition) => self.advance(&approval, transition, &caller.request_id).await,
+            None => Ok(approval),
+        }
+    }
+
+    /// What the vote makes of the approval; nothing where it was cast before.
+    fn count(&self, caller: &Caller, approval: &Approval, ballot: Ballot) -> Result<Option<Transition>, Refusal> {
         let now = self.shared.store.now();
         let snapshot = self.shared.engine.current();
-        let may = |person: &Identity, gate: &Gate| may_review(&snapshot, &approval, person, gate, now);
-        let vote = match review::count(&approval, ballot, now, |gate| may(&caller.identity, gate)) {
-            Ok(Counted::Already) => return Ok(approval),
-            Ok(Counted::Vote(vote)) => vote,
-            Err(ReviewRefusal::NotReviewer) if !self.may_read(caller, &approval) => return Err(Refusal::NotFound),
-            Err(refusal) => return Err(refused(refusal)),
-        };
-        let transition = approval.voted(vote, self.shared.limits.redeem_within, may);
-        self.advance(&approval, transition, &caller.request_id).await
+        let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
+        let poll = Poll { rules: &self.shared.limits.review, now, may: &may };
+        match review::count(approval, ballot, &poll) {
+            Ok(Counted::Already) => Ok(None),
+            Ok(Counted::Vote(vote)) => Ok(Some(approval.voted(vote, self.shared.limits.redeem_within, &poll))),
+            Err(ReviewRefusal::NotReviewer) if !self.may_read(caller, approval) => Err(Refusal::NotFound),
+            Err(refusal) => Err(refused(refusal)),
+        }
     }
 
     fn may_read(&self, caller: &Caller, approval: &Approval) -> bool {
@@ -72,6 +79,7 @@ fn refused(refusal: ReviewRefusal) -> Refusal {
         ReviewRefusal::OwnAction => Refusal::denied("own_action", message),
         ReviewRefusal::NotReviewer => Refusal::denied("not_reviewer", message),
         ReviewRefusal::UnknownGate(_) => Refusal::invalid("gates", message),
+        ReviewRefusal::StepUp(shortfall, demand) => Refusal::StepUp { shortfall, demand: Box::new(demand) },
         ReviewRefusal::BindingMismatch => Refusal::BindingMismatch,
         ReviewRefusal::Settled(state) => Refusal::Settled(*state),
     }

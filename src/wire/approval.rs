@@ -35,7 +35,7 @@ pub fn shown(approval: &Approval, now: Timestamp) -> pb::Approval {
 }
 
 fn status(approval: &Approval, gate: &crate::domain::Gate) -> pb::GateStatus {
-    let humans = approval.approvers(gate, |_| true);
+    let humans = approval.approvals(gate);
     pb::GateStatus { gate: Some(gate.into()), approvals: u32::try_from(humans).unwrap_or(u32::MAX) }
 }
 

@@ -9,6 +9,7 @@ mod lifecycle;
 mod loading;
 mod races;
 mod records;
+mod reviewers;
 
 use countersign::wire::pb;
 

@@ -77,7 +77,18 @@ impl Child {
     /// Starts it and waits until it listens. One that dies before that has no address, which is as good as one that dies
     /// right after.
     pub async fn start(site: &Site, wrapper: &[String]) -> Self {
-        let mut process = site.command(wrapper).spawn().unwrap();
+        Self::spawn(site.command(wrapper), !wrapper.is_empty()).await
+    }
+
+    /// The same, with more variables.
+    pub async fn start_with(site: &Site, variables: &[(&str, &str)]) -> Self {
+        let mut command = site.command(&[]);
+        command.envs(variables.iter().copied());
+        Self::spawn(command, false).await
+    }
+
+    async fn spawn(mut command: Command, may_die: bool) -> Self {
+        let mut process = command.spawn().unwrap();
         let pid = Pid::from_child(&process);
         let (said, (ready, listens)) = (Arc::new(Mutex::new(String::new())), oneshot::channel());
         let (end, ended) = watch::channel(None);
@@ -96,7 +107,7 @@ impl Child {
         });
         let url = match listens.await {
             Ok(url) => url,
-            Err(_) if !wrapper.is_empty() => String::new(),
+            Err(_) if may_die => String::new(),
             Err(_) => panic!("the server did not start: {}", said.lock().unwrap()),
         };
         Self { url, pid, said, ended }
