@@ -260,7 +260,12 @@ fn identity(tenant: usize) -> Identity {
         display_name: None,
         on_behalf_of: None,
         earlier_actors: Vec::new(),
-        proof: Proof { method: ProofMethod::Token, expires_at: Timestamp::MAX, authenticated_at: None },
+        proof: Proof {
+            method: ProofMethod::Token,
+            expires_at: Timestamp::MAX,
+            authenticated_at: None,
+            credential: None,
+        },
     }
 }
 

@@ -54,6 +54,16 @@ export function forge(key, claims, header = {}) {
   return `${signed}.${signature.toString('base64url')}`;
 }
 
+const JSON_TYPE = { 'content-type': 'application/json' };
+
+/** Issuers in trouble: one that never ends an answer, one that sends more than anybody should read, and a proxy before one. */
+export const TROUBLES = {
+  slow: (_, response) => response.writeHead(200, JSON_TYPE).write('{'),
+  huge: (_, response) => response.writeHead(200, JSON_TYPE).end(`{"keys":[${' '.repeat(4 << 20)}]}`),
+  broken: (_, response) => response.writeHead(502, { 'content-type': 'text/html' }).end('<html>Bad Gateway'),
+  elsewhere: (_, response) => response.writeHead(302, { location: 'http://127.0.0.1:9/jwks' }).end(),
+};
+
 export class Issuer {
   /** Starts on any free loopback port. */
   static async start() {
@@ -73,7 +83,7 @@ export class Issuer {
     this.server = createServer((request, response) => {
       // A connection kept alive may be closed by one end while the other sends on it.
       response.shouldKeepAlive = false;
-      this.handle(request, response);
+      (TROUBLES[this.trouble] ?? this.handle)(request, response);
     });
     this.server.listen(port, '127.0.0.1');
     await once(this.server, 'listening');
@@ -84,6 +94,11 @@ export class Issuer {
   publish(keys) {
     this.keys = keys;
     this.handle = new Provider(this.url, configuration(keys)).callback();
+  }
+
+  /** Answers everything in one of the ways of `TROUBLES` from now on; without a name, as it should again. */
+  behave(trouble) {
+    this.trouble = trouble;
   }
 
   key(algorithm) {

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { call, collect, list, RpcError, Stream } from './buf.mjs';
-import { forge, Issuer, newKey, PAYROLL } from './issuer.mjs';
+import { forge, Issuer, newKey, PAYROLL, TROUBLES } from './issuer.mjs';
 import { authorizationCode, clientCredentials, deviceFlow } from './login.mjs';
 import { Server } from './server.mjs';
 
@@ -319,6 +319,7 @@ test('no token but the right one is believed', async (t) => {
     sub: 'alice',
     client_id: 'inbox',
     groups: ['privacy'],
+    jti: 'forged',
     iat: now,
     exp: now + 600,
   };
@@ -361,6 +362,25 @@ test('keys rotate at the issuer without a restart', async () => {
   const fresh = (await authorizationCode(issuer, 'erin')).access_token;
   await untilKnown(() => call(server, 'ListApprovals', fresh, {}));
   await refuses('unauthenticated', 'untrusted_key', call(server, 'ListApprovals', old, {}));
+});
+
+test('an issuer in trouble harms nobody whose key is known, and lets nobody else in', async (t) => {
+  const FAILED = "cannot refresh the issuer's keys";
+  for (const trouble of Object.keys(TROUBLES)) {
+    await t.test(trouble, async () => {
+      const before = server.heard(FAILED);
+      issuer.behave(trouble);
+      issuer.rotate('ES256');
+      await server.says(FAILED, before);
+      await call(server, 'ListApprovals', tokens.agent, {});
+      const now = Math.floor(Date.now() / 1000);
+      const claims = { iss: issuer.url, aud: 'countersign', sub: 'erin', client_id: 'inbox', jti: trouble };
+      const fresh = forge(issuer.key('ES256'), { ...claims, iat: now, exp: now + 600 });
+      await refuses('unauthenticated', 'untrusted_key', call(server, 'ListApprovals', fresh, {}));
+      issuer.behave();
+      await untilKnown(() => call(server, 'ListApprovals', fresh, {}));
+    });
+  }
 });
 
 test('without its issuer the server goes on with the keys it has, and without keys it waits', async () => {

@@ -43,6 +43,20 @@ export class Server {
     this.url = await within(20_000, 'the start of the server', listens);
   }
 
+  /** How often it has said this. */
+  heard(text) {
+    return this.said.split(text).length - 1;
+  }
+
+  /** Waits until it has said this more often than `before`. */
+  async says(text, before) {
+    const until = Date.now() + 20_000;
+    while (this.heard(text) <= before) {
+      if (Date.now() > until) throw new Error(`it does not say "${text}": ${this.said}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
   /** Ends it as an orchestrator does, and starts it anew on the same journal. */
   async restart() {
     await this.end();
@@ -55,7 +69,6 @@ export class Server {
     const [code] = await within(20_000, 'the end of the server', this.child.ended);
     if (code !== 0) throw new Error(`the server ended with ${code}: ${this.said}`);
   }
-
 }
 
 // The shipped ones, and the one thing that no token says: to which group an agent belongs that acts for a person.
