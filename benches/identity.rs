@@ -97,7 +97,7 @@ impl Signer {
     }
 
     /// The signature check and nothing else, by the same library, with the key made ready.
-    fn bare(&self) -> Box<dyn Fn(&[u8], &[u8]) -> bool + '_> {
+    fn bare(&self) -> Check<'_> {
         match &self.key {
             Key::Rsa(pair) => {
                 let public = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
@@ -116,6 +116,9 @@ impl Signer {
         }
     }
 }
+
+/// Whether a signature is of these bytes.
+type Check<'a> = Box<dyn Fn(&[u8], &[u8]) -> bool + 'a>;
 
 /// Keys that are always at hand.
 struct AtHand(Vec<u8>);

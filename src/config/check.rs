@@ -77,11 +77,6 @@ impl Config {
                 "approvals.redeem_within",
                 "more than 0s: no grant could be used",
             ),
-            (
-                self.review.membership_max_age.get().is_zero(),
-                "review.membership_max_age",
-                "more than 0s: no vote would count",
-            ),
             (self.approvals.outcome_lease.get().is_zero(), "approvals.outcome_lease", "more than 0s"),
             (
                 !self.dev.issuer_listen.ip().is_loopback(),
@@ -91,7 +86,12 @@ impl Config {
         ];
         let broken = rules.into_iter().filter(|(is_broken, ..)| *is_broken);
         let broken = broken.map(|(_, key, message)| Problem::Together { key, message: message.to_owned() });
-        broken.chain(self.issuer_problem()).collect()
+        broken.chain(self.review_problem()).chain(self.issuer_problem()).collect()
+    }
+
+    fn review_problem(&self) -> Option<Problem> {
+        let (key, message) = ("review.membership_max_age", "more than 0s: no vote would count".to_owned());
+        self.review.membership_max_age.get().is_zero().then_some(Problem::Together { key, message })
     }
 
     /// Makes what the server would make of them: what is called good here does not keep it from starting.
@@ -152,6 +152,7 @@ mod tests {
         check(|config| config.limits.query_bytes_max = Count::of(1 << 20), "limits.query_bytes_max");
         check(|config| config.limits.batch_bytes_max = Count::of(4 << 20), "limits.batch_bytes_max");
         check(|config| config.approvals.redeem_within = Span(Duration::ZERO), "approvals.redeem_within");
+        check(|config| config.review.membership_max_age = Span(Duration::ZERO), "review.membership_max_age");
         check(|config| config.dev.issuer_listen = ([0, 0, 0, 0], 7444).into(), "dev.issuer_listen");
     }
 }

@@ -8,12 +8,13 @@ use countersign::web::dev_issuer::find;
 use countersign::wire::pb;
 use pb::ApprovalState;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::{asked, count, history};
 use crate::support::actors::person;
-use crate::support::client::{export, query, reason};
+use crate::support::client::{export, export_by_id, query, reason, wait};
 use crate::support::{Client, Options, PolicyDir, TestServer};
 
 async fn demanding(rules: ReviewRules) -> TestServer {
@@ -217,4 +218,38 @@ async fn the_journal_says_how_both_were_proved() {
     let last = last.unwrap();
     assert_eq!((last.subject.as_str(), last.earlier_actors.as_slice()), ("gateway", &["earlier-bot".to_owned()][..]));
     assert_eq!(last.on_behalf_of.unwrap().credential.unwrap().client, "dev-login");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_and_a_stream_of_queries_end_with_their_token_and_a_fresh_one_goes_on() {
+    let server = TestServer::start().await;
+    let soon = json!({"exp": server.clock.wall().as_seconds() + 30});
+    let short = saying(&server, "report-bot", &soon).await;
+    let (send, queries) = tokio::sync::mpsc::channel(1);
+    let queries = tokio_stream::wrappers::ReceiverStream::new(queries);
+    let mut answers = short.stub.clone().authorize_stream(queries).await.unwrap().into_inner();
+    let waiting = tokio::spawn({
+        let asked = pb::AuthorizeRequest { wait: wait(Duration::from_secs(50)), ..export() };
+        let short = short.clone();
+        async move { short.authorize(asked).await }
+    });
+    let (alice, mut listed) = (server.client("alice").await, Vec::new());
+    let reviewable = pb::ListApprovalsRequest { reviewable: true, ..Default::default() };
+    let opened = timeout(Duration::from_secs(20), async {
+        while listed.is_empty() {
+            listed = alice.stub.clone().list_approvals(reviewable.clone()).await.unwrap().into_inner().approvals;
+        }
+    });
+    opened.await.expect("the approval that is waited for");
+    // The leeway is a minute. What wakes the wait is a vote that does not settle it.
+    server.advance(Duration::from_secs(90));
+    alice.approve(&listed[0]).await.unwrap();
+    assert_eq!(refused_as(&waiting.await.unwrap().unwrap_err()), unauthenticated("expired"));
+    let query = pb::AuthorizeStreamRequest { correlation_id: 1, query: Some(export()) };
+    send.send(query).await.unwrap();
+    assert_eq!(refused_as(&answers.message().await.unwrap_err()), unauthenticated("expired"));
+    let resumed = export_by_id(&listed[0].id);
+    assert_eq!(refused_as(&short.authorize(resumed.clone()).await.unwrap_err()), unauthenticated("expired"));
+    let fresh = server.client("report-bot").await.authorize(resumed).await.unwrap();
+    assert_eq!((fresh.outcome(), fresh.approval.unwrap().id), (pb::Outcome::Pending, listed[0].id.clone()));
 }
