@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-const PROTOS: [&str; 3] =
-    ["countersign/v1/query.proto", "countersign/v1/record.proto", "countersign/v1/decision_point.proto"];
+const PROTOS: [&str; 4] = [
+    "countersign/v1/query.proto",
+    "countersign/v1/record.proto",
+    "countersign/v1/decision_point.proto",
+    "countersign/v1/administration.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

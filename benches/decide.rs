@@ -66,6 +66,7 @@ fn recorded(query: &Query, evaluation: &Evaluation) -> Fact {
         errors: Vec::new(),
         obligations: Vec::new(),
         digest: evaluation.digest,
+        revision: evaluation.revision,
         justification: None,
         request_id: "0192a0f0000070008000000000000000".into(),
         approval: None,

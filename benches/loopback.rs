@@ -69,6 +69,7 @@ fn serve(role: &str) -> Result<(), Failure> {
             policies: engine::Settings::new("policies"),
             issuers: Vec::new(),
             limits: service::Limits::default(),
+            watch: None,
             retention: Retention::default(),
             clock: Box::new(Clock::system),
         };

@@ -7,7 +7,7 @@
 //! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals): what the rules need from the world
 //! - [`service`]: the use cases, one file each
 //! - [`grpc`], [`web`]: the edges
-//! - [`server`]: the composition root; [`upkeep`]: housekeeping that nobody waits for
+//! - [`server`]: the composition root; [`upkeep`]: housekeeping that nobody waits for; [`reload`]: when policies are read again
 //! - [`config`]: what the operator decides; [`cli`]: the command line, which is one more client
 
 pub mod cli;
@@ -17,6 +17,7 @@ pub mod engine;
 pub mod grpc;
 pub mod identity;
 pub mod journal;
+pub mod reload;
 pub mod server;
 pub mod service;
 pub mod store;

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::engine::{self, Engine, PolicySnapshot};
 use crate::identity::{IssuerSettings, SettingsError, Verifier};
+use crate::reload::ReloadSettings;
 use crate::service::{Limits, Refusal, Service};
 use crate::store::embedded::{self, OpenError};
 use crate::store::{Clock, Embedded};
@@ -22,6 +24,8 @@ pub struct Setup {
     pub policies: engine::Settings,
     pub issuers: Vec<IssuerSettings>,
     pub limits: Limits,
+    /// How often the policy directory is looked at where the system does not tell of changes; `None`: it is not watched.
+    pub watch: Option<Duration>,
     /// What the journal may forget; checked every hour.
     pub retention: Retention,
     /// The clock, given the time of the last record.
@@ -31,7 +35,7 @@ pub struct Setup {
 /// Whole old segments go when they are too old, or when all is too large. `None`: never for that reason.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retention {
-    pub max_age: Option<std::time::Duration>,
+    pub max_age: Option<Duration>,
     pub max_bytes: Option<u64>,
 }
 
@@ -74,6 +78,7 @@ pub struct Server {
     service: Service,
     store: Embedded,
     retention: Retention,
+    reload: ReloadSettings,
     listeners: Listeners,
     dev_issuer: Option<DevIssuer>,
     verifier: Arc<Verifier>,
@@ -90,12 +95,14 @@ impl Server {
             return Err(ServerError::NoIssuer);
         }
         let verifier = Arc::new(Verifier::new(issuers)?);
-        let engine = Arc::new(Engine::new(PolicySnapshot::load(&setup.policies)?));
+        let snapshot = PolicySnapshot::load(&setup.policies)?;
         let store = Embedded::open(setup.journal, setup.store, setup.clock)?;
+        let engine = Arc::new(Engine::new(snapshot.with_data(&store.entity_data())?));
         let (stopping, stopped) = watch::channel(false);
         let service =
             Service::new(Arc::new(store.clone()), store.log().clone(), engine, verifier.clone(), setup.limits, stopped);
-        Ok(Self { service, store, retention: setup.retention, listeners, dev_issuer, verifier, stopping })
+        let reload = ReloadSettings { watch: setup.watch, policies: setup.policies, hangups: Arc::default() };
+        Ok(Self { service, store, retention: setup.retention, reload, listeners, dev_issuer, verifier, stopping })
     }
 
     /// Where gRPC is served.
@@ -109,9 +116,15 @@ impl Server {
         self.dev_issuer.as_ref()
     }
 
+    /// Notify it to have the policies read again, as SIGHUP does.
+    #[must_use]
+    pub fn hangups(&self) -> Arc<Notify> {
+        self.reload.hangups.clone()
+    }
+
     /// Serves until `shutdown`, then ends waits and streams, finishes calls, and closes the journal.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let Self { service, store, retention, listeners, dev_issuer, verifier, stopping } = self;
+        let Self { service, store, retention, reload, listeners, dev_issuer, verifier, stopping } = self;
         service.record_start(env!("CARGO_PKG_VERSION")).await.map_err(ServerError::Start)?;
         let stopped = || {
             let mut stopping = stopping.subscribe();
@@ -130,6 +143,7 @@ impl Server {
             let service = service.clone();
             async move { service.keep_time().await }
         });
+        let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
         let upkeep = tokio::spawn(crate::upkeep::keep(store.clone(), retention, stopping.subscribe()));
         let serving = router.serve_with_incoming_shutdown(TcpListenerStream::new(listeners.grpc), stopped());
         tokio::pin!(serving);
@@ -143,7 +157,7 @@ impl Server {
             }
         };
         stopping.send_replace(true);
-        for task in [health, timer, upkeep] {
+        for task in [health, timer, upkeep, reload] {
             task.abort();
         }
         let log = store.log().clone();

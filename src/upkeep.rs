@@ -62,12 +62,18 @@ fn tell_of_jumps(store: &Embedded, told: bool) -> bool {
 
 /// Removes whole old segments, never one that an open approval began in.
 async fn forget(store: Embedded, retention: Retention) {
+    // Entities stand for as long as nobody changes them: those in the older half of the journal are stated again.
+    let (first, last) = (store.log().first_sequence(), store.log().durable_through());
+    if let Err(error) = store.restate_entities(first + last.saturating_sub(first) / 2).await {
+        tracing::warn!(%error, "entities could not be stated again; the records that put them are kept");
+    }
     let forgotten = tokio::task::spawn_blocking(move || {
         let log = store.log();
         let keep_from = match store.oldest_opening() {
             Some(moment) => log.sequence_at(moment)?,
             None => log.durable_through(),
         };
+        let keep_from = store.oldest_entity().map_or(keep_from, |oldest| oldest.min(keep_from));
         let retention = journal::Retention { keep_from, max_age: retention.max_age, max_bytes: retention.max_bytes };
         log.retain(&retention, store.now())
     });

@@ -4,6 +4,8 @@
 
 #[path = "crash/child.rs"]
 pub mod child;
+#[path = "crash/entities.rs"]
+mod entities;
 #[path = "crash/ledger.rs"]
 mod ledger;
 #[path = "crash/life.rs"]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Who may use whom (DESIGN section 4, docs/adr/0001). `server`, `upkeep`, `cli`, `config`, `telemetry` and `main` may
+/// Who may use whom (DESIGN section 4, docs/adr/0001). `server`, `upkeep`, `reload`, `cli`, `config`, `telemetry` and `main` may
 /// use all.
 const ARROWS: [(&str, &[&str]); 11] = [
     ("domain", &[]),
@@ -32,7 +32,7 @@ const HOMES: [(&str, &[&str]); 7] = [
 ];
 
 /// Modules at the top may name everything: they put the parts together.
-const COMPOSITION: [&str; 8] = ["lib", "main", "server", "upkeep", "cli", "config", "telemetry", "demo"];
+const COMPOSITION: [&str; 9] = ["lib", "main", "server", "upkeep", "reload", "cli", "config", "telemetry", "demo"];
 
 const LINES_MAX: usize = 500;
 /// Where an error that is swallowed could turn a no into a yes.

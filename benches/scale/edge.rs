@@ -35,6 +35,7 @@ pub async fn serve() -> Result<(), Failure> {
         policies: policies(),
         issuers: Vec::new(),
         limits: service::Limits { wait_max: WAIT, ..service::Limits::default() },
+        watch: None,
         retention: Retention::default(),
         clock: Box::new(Clock::system),
     };

@@ -84,5 +84,6 @@ pub fn export(number: usize, wait: Duration) -> Ask {
         approval: None,
         wait,
         idempotency_key: None,
+        at_least_revision: 0,
     }
 }

@@ -1,12 +1,13 @@
 //! The command line: a table of commands, and what all of them share.
 //!
-//! Commands that work on files (`config`, `policy`, `audit verify`) need no server; all others speak gRPC to one, as any
+//! Commands that work on files (`config`, `policy check`, `audit verify`) need no server; all others speak gRPC to one, as any
 //! client does, with the caller's own token. Whatever came from outside is shown escaped.
 
 mod approvals;
 mod audit;
 mod config;
 mod demo;
+mod entities;
 mod failure;
 mod logging;
 mod parse;
@@ -59,12 +60,15 @@ enum Command {
     Serve(serve::Serve),
     /// Watch it work: a server, an agent, and the people who countersign
     Demo(demo::Demo),
-    /// Check policies
+    /// Check policies; have the server load them again
     #[command(subcommand)]
     Policy(policy::Policy),
     /// See and decide what waits for people
     #[command(subcommand)]
     Approvals(approvals::Approvals),
+    /// The server's own entity data, beside what files say
+    #[command(subcommand)]
+    Entities(entities::Entities),
     /// What happened, and proof of it
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -98,7 +102,8 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(command) => command.run(screen).await,
         Command::Demo(command) => command.run(screen).await,
-        Command::Policy(command) => command.run(screen),
+        Command::Policy(command) => command.run(&cli.remote, screen).await,
+        Command::Entities(command) => command.run(&cli.remote, screen).await,
         Command::Approvals(command) => command.run(&cli.remote, screen).await,
         Command::Audit(command) => command.run(&cli.remote, screen).await,
         Command::Config(command) => command.run(screen),
@@ -128,6 +133,10 @@ mod tests {
             "serve --dev --listen 127.0.0.1:0 --journal-dir j --policy-dir p --config c.toml",
             "demo --auto",
             "policy check policies",
+            "policy reload --server http://127.0.0.1:1",
+            "entities put people.json",
+            r#"entities delete User::"a" Group::b"#,
+            "entities list --type User -o json",
             "approvals list --state pending --state approved --reviewable --principal Agent::bot -o json",
             "approvals show apr_1 --server http://127.0.0.1:1 --no-color",
             "approvals approve apr_1 --comment fine --gate a --gate b --binding 00ff",

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::screen::Screen;
 use super::start::{self, Issuers};
 use crate::config::{Config, Layers};
-use crate::server::Listeners;
+use crate::server::{Listeners, Server};
 
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -37,7 +37,17 @@ impl Serve {
         let issuers = if self.dev { Issuers::Development } else { Issuers::Configured };
         let listeners = start::bind(&config, issuers).await?;
         let announced = announcement(&listeners)?;
-        let announce = || announced.iter().for_each(|line| screen.note(line));
+        let mut hangup = signal(SignalKind::hangup())?;
+        let announce = |server: &Server| {
+            announced.iter().for_each(|line| screen.note(line));
+            let hangups = server.hangups();
+            // Lives as long as the process.
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    hangups.notify_one();
+                }
+            });
+        };
         start::serve(config, listeners, announce, stop()?).await
     }
 

@@ -41,13 +41,13 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 pub async fn serve(
     config: Config,
     listeners: Listeners,
-    ready: impl FnOnce() + Send,
+    ready: impl FnOnce(&Server) + Send,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Failure> {
     super::logging::start(&config.log)?;
     // Reads the journal and the policies, which takes a while and blocks.
     let prepared = tokio::task::spawn_blocking(move || Server::prepare(config.setup(), listeners)).await;
     let server = prepared.map_err(|error| Failure::Failed(format!("the server did not start: {error}")))??;
-    ready();
+    ready(&server);
     Ok(server.run(shutdown).await?)
 }

@@ -62,7 +62,7 @@ section! {
 section! {
     /// The policies.
     Policy "policy" {
-        /// The directory of `*.cedar`, `*.cedarschema`, `*.links.json` and `entities.json`.
+        /// The directory of `*.cedar`, `*.cedarschema`, `*.links.json`, `entities.json` and `*.entities.json`.
         dir: PathBuf = PathBuf::from("policies");
         /// `deny`: where a forbid cannot be evaluated the outcome is DENY. `cedar`: it is skipped, as Cedar does; for
         /// conformance runs only.
@@ -71,6 +71,10 @@ section! {
         allow_missing_schema: bool = false;
         /// Start without any policy: everything is denied then.
         allow_empty: bool = false;
+        /// Load the policies again when the directory changes. `false`: on SIGHUP and `countersign policy reload` only.
+        watch: bool = true;
+        /// With `watch`: how often the directory is looked at where the system does not tell of changes.
+        watch_interval: Span = Span(Duration::from_secs(10));
     }
 }
 
@@ -112,6 +116,8 @@ section! {
         batch_bytes_max: Count = Count::of(1 << 20);
         /// Entities that one query may bring.
         entities_max: Count = Count::of(100);
+        /// Entities that the server keeps of those put over the API.
+        put_entities_max: Count = Count::of(10_000);
         /// Idempotency keys remembered.
         idempotency_keys_max: Count = Count::of(100_000);
         /// The same of one caller; past it, its own oldest are forgotten early.

@@ -21,6 +21,7 @@ impl Config {
                 max_age: self.journal.retention_age.map(super::Span::get),
                 max_bytes: self.journal.retention_bytes.map(super::Count::get),
             },
+            watch: self.policy.watch.then_some(self.policy.watch_interval.get()),
             clock: Box::new(Clock::system),
         }
     }
@@ -89,6 +90,7 @@ impl Config {
             batch_bytes_max: self.limits.batch_bytes_max.as_usize(),
             batch_queries_max: self.limits.batch_queries_max.as_usize(),
             entities_max: self.limits.entities_max.as_usize(),
+            put_entities_max: self.limits.put_entities_max.as_usize(),
             ..service::Limits::default()
         }
     }

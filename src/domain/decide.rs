@@ -186,7 +186,7 @@ fn without_gate(approval: &Arc<Approval>, around: &Circumstances) -> Decision {
 /// against it makes way for a new approval.
 fn asked_again(required: &Requirement, approval: &Arc<Approval>, around: &Circumstances) -> Decision {
     match approval.state_at(around.now) {
-        ApprovalState::Pending => Decision::pending(Effect::Join(approval.clone())),
+        ApprovalState::Pending => pending(Some(required), approval, around),
         ApprovalState::Approved(grant) if required.is_covered_by(&approval.opening.requirement) => {
             Decision::granted(approval, grant.terms)
         }
@@ -203,7 +203,7 @@ fn asked_again(required: &Requirement, approval: &Arc<Approval>, around: &Circum
 /// The approval was named: it alone answers.
 fn named(required: Option<&Requirement>, approval: &Arc<Approval>, around: &Circumstances) -> Decision {
     match approval.state_at(around.now) {
-        ApprovalState::Pending => Decision::pending(Effect::Join(approval.clone())),
+        ApprovalState::Pending => pending(required, approval, around),
         ApprovalState::Approved(grant) => match required {
             Some(required) if !required.is_covered_by(&approval.opening.requirement) => open(required, around),
             Some(_) | None => Decision::granted(approval, grant.terms),
@@ -214,6 +214,16 @@ fn named(required: Option<&Requirement>, approval: &Arc<Approval>, around: &Circ
         ApprovalState::Revoked { .. } => Decision::deny(Reason::ApprovalRevoked),
         ApprovalState::Lapsed { .. } => Decision::deny(Reason::GrantLapsed),
         ApprovalState::Consumed(_) => Decision::deny(Reason::GrantConsumed),
+    }
+}
+
+/// Asked again while people decide: the query joins the approval, unless that could not lift today's gates any more. Then it
+/// is asked for anew, under what both days demand, rather than countersigned for nothing (docs/adr/0006).
+fn pending(required: Option<&Requirement>, approval: &Arc<Approval>, around: &Circumstances) -> Decision {
+    let intake = &approval.opening.requirement;
+    match required {
+        Some(required) if !required.is_covered_by(intake) => open(&required.and(intake), around),
+        Some(_) | None => Decision::pending(Effect::Join(approval.clone())),
     }
 }
 

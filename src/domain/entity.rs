@@ -1,6 +1,7 @@
 //! Entities: the nouns of a query. A uid is a type and an id; both are Cedar's, so an id may hold *any* text, control and
 //! right-to-left characters included. It is kept to the byte everywhere and escaped only where a person reads it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -121,6 +122,9 @@ impl Entity {
         Self { uid, attributes: Attributes::new(), parents, tags: Attributes::new() }
     }
 }
+
+/// Entity data: what is known of entities, by name.
+pub type EntityData = BTreeMap<EntityUid, Arc<Entity>>;
 
 #[cfg(test)]
 mod tests {

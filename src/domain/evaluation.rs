@@ -59,6 +59,8 @@ pub enum Obligation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluation {
     pub digest: PolicyDigest,
+    /// The place in the journal of the newest change to policies or entity data that it was made with.
+    pub revision: u64,
     pub verdict: RuleVerdict,
     /// The rules that made the verdict, sorted.
     pub determining: Vec<PolicyId>,

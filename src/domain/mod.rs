@@ -28,7 +28,7 @@ pub mod value;
 pub use approval::{Approval, ApprovalState, IllegalTransition, Opening, Report, Transition, Use};
 pub use binding::Binding;
 pub use decide::{Circumstances, Decision, Effect, Outcome, Reason, Standing, decide};
-pub use entity::{Entity, EntityUid};
+pub use entity::{Entity, EntityData, EntityUid};
 pub use evaluation::{Evaluation, EvaluationError, Obligation, PolicyDigest, PolicyId, RuleVerdict};
 pub use grant::Grant;
 pub use guard::{ApprovalFacts, GuardAction, Guarded};
@@ -37,7 +37,10 @@ pub use identity::{Credential, Identity, PrincipalKind, Proof, ProofMethod};
 pub use links::{LinkError, Links};
 pub use poll::{Poll, ReviewRules, Shortfall, StepUp};
 pub use query::Query;
-pub use record::{Change, Decided, Fact, IdempotencyKey, Moved, Record, Refused, Started};
+pub use record::{
+    Change, Decided, EntitiesChanged, Fact, IdempotencyKey, Moved, PoliciesReloaded, Record, Refused, ReloadCause,
+    ReloadOutcome, Started,
+};
 pub use requirement::{Escalation, Gate, GrantTerms, Justification, Quorum, Requirement, SelfReview, Severity};
 pub use review::{Ballot, Counted, Review, ReviewRefusal, Verdict};
 pub use time::Timestamp;

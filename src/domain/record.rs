@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::approval::{Opening, Transition};
 use super::binding::Binding;
 use super::decide::{Outcome, Reason};
-use super::entity::EntityUid;
+use super::entity::{Entity, EntityUid};
 use super::evaluation::{EvaluationError, Obligation, PolicyDigest, PolicyId};
 use super::id::{ApprovalId, DecisionId};
 use super::identity::Identity;
@@ -32,12 +32,56 @@ pub enum Fact {
     Moved(Moved),
     /// A call was refused before it came to a decision.
     Refused(Refused),
+    /// The policies were read again, and changed or not.
+    PoliciesReloaded(PoliciesReloaded),
+    /// Entities were put or deleted over the API.
+    EntitiesChanged(EntitiesChanged),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
     pub version: Arc<str>,
     pub digest: PolicyDigest,
+}
+
+/// A set of policies that is not the one in force was found, and put in force or refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoliciesReloaded {
+    pub cause: ReloadCause,
+    /// In force until then, and after a refusal still.
+    pub previous: PolicyDigest,
+    /// Of what was found.
+    pub digest: PolicyDigest,
+    pub outcome: ReloadOutcome,
+    pub request_id: Arc<str>,
+}
+
+/// Why the policies were read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReloadCause {
+    /// The directory changed.
+    Watch,
+    /// The process was told to (SIGHUP).
+    Signal,
+    /// Somebody asked for it.
+    Request(Arc<Identity>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    Loaded,
+    /// What is wrong with it, the first of it; what was in force still is.
+    Refused(Vec<Arc<str>>),
+}
+
+/// The new state of some of the server's entities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntitiesChanged {
+    /// Who changed them; `None` where the service only states again what stands, so that older records may go.
+    pub by: Option<Arc<Identity>>,
+    pub put: Vec<Arc<Entity>>,
+    pub deleted: Vec<EntityUid>,
+    pub request_id: Arc<str>,
 }
 
 /// A decision, complete enough to be proved and replayed.
@@ -54,6 +98,8 @@ pub struct Decided {
     pub errors: Vec<EvaluationError>,
     pub obligations: Vec<Obligation>,
     pub digest: PolicyDigest,
+    /// The place in the journal of the newest change to policies or entity data that it was decided with.
+    pub revision: u64,
     pub justification: Option<Arc<str>>,
     pub request_id: Arc<str>,
     /// The approval this decision opened, joined, used or was refused by.
@@ -108,12 +154,23 @@ pub struct IdempotencyKey {
     pub key: Arc<str>,
 }
 
+impl PoliciesReloaded {
+    /// Who asked for it, if somebody did.
+    #[must_use]
+    pub fn by(&self) -> Option<&EntityUid> {
+        match &self.cause {
+            ReloadCause::Request(by) => Some(&by.uid),
+            ReloadCause::Watch | ReloadCause::Signal => None,
+        }
+    }
+}
+
 impl Fact {
     /// The approval that this fact is about, if any.
     #[must_use]
     pub fn approval(&self) -> Option<ApprovalId> {
         match self {
-            Self::Started(_) => None,
+            Self::Started(_) | Self::PoliciesReloaded(_) | Self::EntitiesChanged(_) => None,
             Self::Decided(decided) => decided.approval,
             Self::Moved(moved) => Some(moved.approval),
             Self::Refused(refused) => refused.approval,
@@ -129,7 +186,7 @@ impl Fact {
                 Change::None | Change::Opened(_) => None,
             },
             Self::Moved(moved) => Some((moved.approval, &moved.transition)),
-            Self::Started(_) | Self::Refused(_) => None,
+            Self::Started(_) | Self::Refused(_) | Self::PoliciesReloaded(_) | Self::EntitiesChanged(_) => None,
         }
     }
 }

@@ -45,6 +45,13 @@ pub enum GrantTerms {
 }
 
 impl GrantTerms {
+    fn narrower(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Once, _) | (_, Self::Once) => Self::Once,
+            (Self::For(one), Self::For(other)) => Self::For(one.min(other)),
+        }
+    }
+
     /// Whether what was given under `approved` may still be used under these terms: they are no narrower.
     fn is_within(self, approved: Self) -> bool {
         match (self, approved) {
@@ -59,6 +66,12 @@ impl GrantTerms {
 pub enum Justification {
     Optional,
     Required,
+}
+
+impl Justification {
+    fn or(self, other: Self) -> Self {
+        if self == Self::Required { self } else { other }
+    }
 }
 
 /// Whether the human for whom the action runs may countersign it.
@@ -111,6 +124,25 @@ impl Gate {
             && self.grant.is_within(approved.grant)
             && (self.justification == approved.justification || self.justification == Justification::Optional)
             && (self.self_review == approved.self_review || self.self_review == SelfReview::Allowed)
+    }
+
+    fn and(&self, then: &Self) -> Self {
+        if self.is_covered_by(then) {
+            return then.clone();
+        }
+        Self {
+            quorum: self.quorum.max(then.quorum),
+            timeout: self.timeout.min(then.timeout),
+            grant: self.grant.narrower(then.grant),
+            severity: self.severity.max(then.severity),
+            justification: self.justification.or(then.justification),
+            self_review: if then.self_review == SelfReview::Forbidden {
+                SelfReview::Forbidden
+            } else {
+                self.self_review
+            },
+            ..self.clone()
+        }
     }
 
     fn every_reviewer(&self) -> impl Iterator<Item = &EntityUid> {
@@ -176,6 +208,18 @@ impl Requirement {
         moments.sort_unstable();
         moments.dedup();
         moments
+    }
+
+    /// What two days demand together: every gate of either. A gate of both is the stricter one where one covers the other,
+    /// else as it stands in `self` (today), and no looser than it was.
+    #[must_use]
+    pub fn and(&self, intake: &Self) -> Self {
+        let today =
+            self.gates.iter().map(|gate| intake.gate(&gate.id).map_or_else(|| gate.clone(), |then| gate.and(then)));
+        let gone = intake.gates.iter().filter(|then| self.gate(&then.id).is_none());
+        let mut gates: Vec<_> = today.chain(gone.cloned()).collect();
+        gates.sort_by(|a, b| a.id.cmp(&b.id));
+        Self { gates }
     }
 
     /// Whether a grant given for `approved` lifts every gate of `self` (today's requirement).

@@ -37,6 +37,26 @@ impl Closed {
         Self(Arc::new(entity))
     }
 
+    /// With its parents as they are, and these beyond them instead of what was known.
+    pub fn closed_by(&self, indirect: impl IntoIterator<Item = cedar::EntityUid>) -> Self {
+        let mut entity = ast::Entity::clone(&self.0);
+        entity.remove_all_indirect_ancestors();
+        indirect.into_iter().for_each(|ancestor| entity.add_indirect_ancestor(ancestor.into()));
+        Self(Arc::new(entity))
+    }
+
+    pub fn uid(&self) -> cedar::EntityUid {
+        self.0.uid().clone().into()
+    }
+
+    pub fn parents(&self) -> impl Iterator<Item = cedar::EntityUid> {
+        self.0.parents().cloned().map(Into::into)
+    }
+
+    pub fn ancestors(&self) -> impl Iterator<Item = cedar::EntityUid> {
+        self.0.ancestors().cloned().map(Into::into)
+    }
+
     fn is_in(&self, uid: &cedar::EntityUid) -> bool {
         let uid: &ast::EntityUID = uid.as_ref();
         self.0.ancestors().any(|ancestor| ancestor == uid)

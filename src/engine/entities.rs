@@ -92,7 +92,7 @@ impl PolicySnapshot {
         self.check_against_schema(&query.entities)
     }
 
-    fn check_against_schema(&self, supplied: &[Entity]) -> Result<(), QueryError> {
+    pub(super) fn check_against_schema(&self, supplied: &[Entity]) -> Result<(), QueryError> {
         let Some(schema) = self.enforced_schema() else { return Ok(()) };
         let fits = |entities: &[cedar::Entity]| {
             cedar::Entities::from_entities(entities.iter().cloned(), Some(&schema.cedar)).is_ok()
@@ -133,7 +133,7 @@ impl PolicySnapshot {
     }
 
     /// One supplied entity as Cedar's.
-    fn convert(&self, position: usize, entity: &Entity) -> Result<cedar::Entity, QueryError> {
+    pub(super) fn convert(&self, position: usize, entity: &Entity) -> Result<cedar::Entity, QueryError> {
         let parents = entity.parents.iter().enumerate().map(|(at, parent)| {
             let field = || format!("entities[{position}].parents[{at}]");
             self.types().uid(parent).map_err(|unknown| QueryError::new(field(), unknown.to_string()))
@@ -291,7 +291,7 @@ impl<'a> Gathered<'a> {
 
     /// Follows what was named through the server's data.
     fn finish(mut self, action: &EntityUid) -> Vec<Closed> {
-        self.open.extend(&self.snapshot.literals);
+        self.open.extend(self.snapshot.literals.iter());
         while let Some(uid) = self.open.pop() {
             let Some(fact) = self.snapshot.facts.get(uid).filter(|fact| !fact.is_bare) else { continue };
             if self.seen.insert(uid) {

@@ -57,6 +57,7 @@ impl PolicySnapshot {
         let obligations = permits.filter_map(|id| self.listed(&id.0)).flat_map(|listed| listed.obligations.clone());
         Evaluation {
             digest: self.digest,
+            revision: self.revision,
             verdict,
             obligations: obligations.collect(),
             errors: self.errors(&said),

@@ -1,7 +1,9 @@
-//! The server's own entity data: what `entities.json` says. It wins over what a caller says of the same entity.
+//! The server's own entity data: what `entities.json` and its like say, and what was put beside them ([`super::put`]). It
+//! wins over what a caller says of the same entity.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use cedar_policy as cedar;
 
@@ -20,11 +22,11 @@ const FAULTS_MAX: usize = 20;
 /// What the server knows, closed over ancestors when it was loaded.
 #[derive(Debug, Default)]
 pub struct Facts {
-    known: HashMap<EntityUid, Fact>,
+    known: HashMap<EntityUid, Arc<Fact>>,
 }
 
 /// One entity as the server has it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Fact {
     /// With all its ancestors within the server's data.
     pub entity: Closed,
@@ -61,7 +63,7 @@ impl Facts {
             if is_service_type(&uid.type_name) {
                 return Err(format!("`{uid}`: the service's own entities cannot be supplied"));
             }
-            facts.known.insert(uid, Fact::of(entity));
+            facts.known.insert(uid, Arc::new(Fact::of(entity)));
         }
         Ok(facts)
     }
@@ -77,7 +79,47 @@ impl Facts {
     }
 
     pub fn get(&self, uid: &EntityUid) -> Option<&Fact> {
-        self.known.get(uid)
+        self.known.get(uid).map(|fact| &**fact)
+    }
+
+    pub fn uids(&self) -> impl Iterator<Item = &EntityUid> {
+        self.known.keys()
+    }
+
+    /// These facts with what other files say, which is about other entities.
+    ///
+    /// # Errors
+    /// An entity that would be its own ancestor.
+    pub fn joined(&self, other: &Self) -> Result<Self, EntityUid> {
+        let more = other.known.iter().map(|(uid, fact)| (uid.clone(), Fact::clone(fact)));
+        self.changed(more.collect(), &[])
+    }
+
+    /// These facts with some put in the place of what was known, and some gone. Only what that touches is closed over its
+    /// ancestors again.
+    ///
+    /// # Errors
+    /// An entity that would be its own ancestor.
+    pub fn changed(&self, put: Vec<(EntityUid, Fact)>, gone: &[EntityUid]) -> Result<Self, EntityUid> {
+        let before = gone.iter().chain(put.iter().map(|(uid, _)| uid)).filter_map(|uid| self.get(uid));
+        let new = put.iter().map(|(_, fact)| fact);
+        let touched: HashSet<_> = before.chain(new).map(|fact| fact.entity.uid()).collect();
+        // Whoever comes to stand below a touched entity stood below another touched one before.
+        let below = |fact: &Fact| fact.entity.ancestors().any(|uid| touched.contains(&uid));
+        let mut open: Vec<_> = self.known.iter().filter(|(_, fact)| below(fact)).map(|(uid, _)| uid.clone()).collect();
+        let mut known = self.known.clone();
+        gone.iter().for_each(|uid| drop(known.remove(uid)));
+        for (uid, fact) in put {
+            open.push(uid.clone());
+            known.insert(uid, Arc::new(fact));
+        }
+        // What was put first: it is what a cycle is told of.
+        for uid in open.into_iter().rev() {
+            let Some(fact) = known.get(&uid) else { continue };
+            let closed = fact.closed(&known).ok_or_else(|| uid.clone())?;
+            known.insert(uid, Arc::new(closed));
+        }
+        Ok(Self { known })
     }
 
     /// The entities from which an identity's rights derive: itself, its token's groups, and all that these are in.
@@ -111,7 +153,7 @@ fn faulty(file: &SourceFile, elements: &[Range<usize>], schema: Option<&cedar::S
 }
 
 impl Fact {
-    fn of(entity: &cedar::Entity) -> Self {
+    pub fn of(entity: &cedar::Entity) -> Self {
         let parents: Vec<_> = entity.as_ref().parents().map(|uid| domain_uid(&uid.clone().into())).collect();
         let mut references = Vec::new();
         for value in entity.attrs().chain(entity.tags()).filter_map(|(_, value)| value.ok()) {
@@ -119,6 +161,24 @@ impl Fact {
         }
         let is_bare = parents.is_empty() && entity.attrs().next().is_none() && entity.tags().next().is_none();
         Self { entity: Closed::new(entity), parents, references, is_bare }
+    }
+
+    /// The same with all the ancestors that `known` leads to; `None` if it is one of them itself.
+    fn closed(&self, known: &HashMap<EntityUid, Arc<Self>>) -> Option<Self> {
+        let own = self.entity.uid();
+        let mut open: Vec<_> = self.entity.parents().collect();
+        let (mut seen, mut indirect): (HashSet<_>, _) = (open.iter().cloned().collect(), Vec::new());
+        while let Some(uid) = open.pop() {
+            if uid == own {
+                return None;
+            }
+            let Some(fact) = known.get(&domain_uid(&uid)) else { continue };
+            for parent in fact.entity.parents().filter(|parent| seen.insert(parent.clone())) {
+                open.push(parent.clone());
+                indirect.push(parent);
+            }
+        }
+        Some(Self { entity: self.entity.closed_by(indirect), ..self.clone() })
     }
 }
 

@@ -21,6 +21,7 @@ use self::place::Place;
 use self::statements::Template;
 use self::workers::{Failed, STACK_BYTES};
 use super::annotation::Role;
+use super::candidate::Candidate;
 use super::convert::{Types, domain_uid};
 use super::facts::Facts;
 use super::index::Index;
@@ -28,7 +29,7 @@ use super::lint;
 use super::problem::{Level, LoadError, Problem};
 use super::schema::LoadedSchema;
 use super::settings::{Reading, Settings};
-use super::snapshot::{Listed, PolicyEntry, PolicySnapshot};
+use super::snapshot::{Listed, Loaded, PolicyEntry, PolicySnapshot};
 use super::source::{self, FileKind, SourceFile};
 use crate::domain::EntityUid;
 
@@ -52,8 +53,7 @@ impl PolicySnapshot {
     /// # Errors
     /// Everything that is wrong with them.
     pub fn load_telling(settings: &Settings, tell: &Tell<'_>) -> Result<Self, LoadError> {
-        let (files, problems) = source::read(&settings.dir, &settings.limits);
-        on_large_stack(settings, &files, problems, tell)
+        Candidate::read(settings).load(tell)
     }
 
     /// The same for files that are already in memory, as tests and `policy check -` have them.
@@ -66,7 +66,7 @@ impl PolicySnapshot {
     }
 }
 
-fn on_large_stack(
+pub(super) fn on_large_stack(
     settings: &Settings,
     files: &[SourceFile],
     problems: Vec<Problem>,
@@ -173,17 +173,26 @@ impl<'f> Loader<'f> {
     }
 
     fn facts(&mut self, files: &[&SourceFile], schema: Option<&LoadedSchema>) -> Facts {
-        if let [first, second, ..] = files {
-            let message = format!("expected one entities.json; another is {}", first.path);
-            self.problems.push(Problem::in_file(&second.path, message));
+        let (mut facts, mut places) = (Facts::default(), HashMap::<EntityUid, Arc<str>>::new());
+        for file in files {
+            // With a problem on the list the set is refused: nothing is left out in silence.
+            let joined =
+                Facts::parse(file, schema.map(|schema| &schema.cedar), &self.settings.limits).and_then(|found| {
+                    let problem = |message: String| vec![Problem::in_file(&file.path, message)];
+                    for uid in found.uids() {
+                        if let Some(first) = places.insert(uid.clone(), file.path.clone()) {
+                            return Err(problem(format!("`{uid}` is defined in {first} already")));
+                        }
+                    }
+                    let joined = facts.joined(&found);
+                    joined.map_err(|uid| problem(format!("the parents of `{uid}` form a cycle across files")))
+                });
+            match joined {
+                Ok(joined) => facts = joined,
+                Err(problems) => self.problems.extend(problems),
+            }
         }
-        let Some(file) = files.first() else { return Facts::default() };
-        let parsed = Facts::parse(file, schema.map(|schema| &schema.cedar), &self.settings.limits);
-        parsed.unwrap_or_else(|problems| {
-            // Not a silent default: with a problem on the list, the set is refused.
-            self.problems.extend(problems);
-            Facts::default()
-        })
+        facts
     }
 
     fn lint(&mut self, schema: &LoadedSchema, facts: &Facts, warnings: &mut Vec<Problem>) {
@@ -210,13 +219,14 @@ impl<'f> Loader<'f> {
         facts: Facts,
         warnings: Vec<Problem>,
     ) -> PolicySnapshot {
-        let literals = literals(&self.parsed, &facts);
+        let named = named(&self.parsed);
         let is_gate = |policy: &cedar::Policy| {
             self.policies.get::<str>(policy.id().as_ref()).is_some_and(|listed| listed.gate.is_some())
         };
         let (gates, rules): (Vec<_>, Vec<_>) = self.parsed.iter().partition(|policy| is_gate(policy));
         let (rules, gates) = (Index::new(rules), Index::new(gates));
-        PolicySnapshot {
+        let loaded = Loaded {
+            settings: self.settings.clone(),
             digest: source::digest(files),
             on_error: self.settings.on_error,
             reading: self.settings.reading,
@@ -225,10 +235,10 @@ impl<'f> Loader<'f> {
             rules,
             gates,
             policies: self.policies,
-            facts,
-            literals,
+            named,
             warnings,
-        }
+        };
+        PolicySnapshot::new(loaded, facts)
     }
 }
 
@@ -241,11 +251,11 @@ fn in_order(problems: &mut Vec<Problem>, settings: &Settings) {
     }
 }
 
-/// The entities named in policies of which the server knows more than the name.
-fn literals(policies: &[cedar::Policy], facts: &Facts) -> Vec<EntityUid> {
-    let named = policies.iter().flat_map(cedar::Policy::entity_literals).map(|uid| domain_uid(&uid));
-    let mut known: Vec<_> = named.filter(|uid| facts.get(uid).is_some_and(|fact| !fact.is_bare)).collect();
-    known.sort();
-    known.dedup();
-    known
+/// The entities named in policies.
+fn named(policies: &[cedar::Policy]) -> Vec<EntityUid> {
+    let all = policies.iter().flat_map(cedar::Policy::entity_literals).map(|uid| domain_uid(&uid));
+    let mut named: Vec<_> = all.collect();
+    named.sort();
+    named.dedup();
+    named
 }

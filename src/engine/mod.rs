@@ -3,16 +3,19 @@
 //! - [`settings`]: what the engine is told; [`source`]: files to text; [`scan`]: text is bounded before Cedar parses it
 //! - [`annotation`], [`grammar`]: annotations to gates and obligations; [`problem`]: everything that can be wrong
 //! - [`schema`], [`shape`], [`service_schema`]: what queries must look like, and the service's own part of it
-//! - [`load`]: all of it to a [`PolicySnapshot`]; [`facts`]: the server's entity data; [`lint`]: what is hardly meant
+//! - [`candidate`]: a directory, read whole at one moment; [`load`]: all of it to a [`PolicySnapshot`]; [`lint`]: what is
+//!   hardly meant
+//! - [`facts`]: the server's entity data; [`put`]: more of it, put over the API
 //! - [`schema_size`], [`hierarchy`], [`json_text`]: bounds and places for what Cedar reads whole
 //! - [`question`], [`entities`], [`convert`]: a query to Cedar's request; [`index`]: the policies it concerns;
 //!   [`evaluate`]: its answer; [`guard`]: the service asking about itself
 //!
 //! - [`cedar_core`]: what of Cedar is not in its public interface
 //!
-//! No clock, no network; disk only in [`source`]. Evaluation never blocks and never changes a snapshot.
+//! No clock, no network; disk only in [`source`] and [`candidate`]. Evaluation never blocks and never changes a snapshot.
 
 mod annotation;
+mod candidate;
 mod cedar_core;
 mod convert;
 mod entities;
@@ -29,6 +32,7 @@ mod linked;
 mod lint;
 mod load;
 mod problem;
+mod put;
 mod question;
 mod scan;
 mod schema;
@@ -47,6 +51,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use candidate::{Candidate, fingerprint};
 pub use problem::{Annotation, Excerpt, Level, LoadError, Problem};
 pub use question::QueryError;
 pub use settings::{Limits, OnError, Reading, Settings};
@@ -70,7 +75,7 @@ impl Engine {
         self.current.load_full()
     }
 
-    /// Puts another snapshot in force, and returns the one that was.
+    /// Puts another snapshot in force, whole and at once, and returns the one that was.
     pub fn swap(&self, next: PolicySnapshot) -> Arc<PolicySnapshot> {
         self.current.swap(Arc::new(next))
     }
@@ -78,7 +83,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{ask, bot, example, load, query};
+    use super::testing::{ask, bot, example, ids, load, load_with, query};
     use super::*;
     use crate::domain::RuleVerdict;
 
@@ -93,6 +98,52 @@ mod tests {
         let query = query(&bot(), "read", ("Dataset", "weather"));
         assert_eq!(ask(&taken, &query, &bot()).unwrap().verdict, RuleVerdict::Permitted);
         assert_eq!(ask(&engine.current(), &query, &bot()).unwrap().verdict, RuleVerdict::Forbidden);
+    }
+
+    /// A set that permits and gates what is in its own folder, under its own names.
+    fn world(name: &str) -> PolicySnapshot {
+        let policies = format!(
+            "@id(\"rule-{name}\") permit (principal, action, resource is Dataset) when {{ resource in Folder::\"{name}\" }};
+             @id(\"gate-{name}\") @approval(\"a\") @reviewers(\"Group::\\\"a\\\"\")
+             forbid (principal, action == Action::\"read\", resource is Dataset) when {{ resource in Folder::\"{name}\" }};"
+        );
+        let data = format!(
+            r#"[{{"uid":{{"type":"Dataset","id":"d"}},"attrs":{{"pii":true}},"parents":[{{"type":"Folder","id":"{name}"}}]}}]"#
+        );
+        load_with(&policies, &data)
+    }
+
+    #[test]
+    fn a_hundred_thousand_answers_during_a_thousand_swaps_are_each_of_one_set() {
+        const ANSWERS: usize = 100_000;
+        const SWAPS: usize = 1_000;
+        const READERS: usize = 4;
+        let worlds = [world("a"), world("b")];
+        let expected = worlds.each_ref().map(PolicySnapshot::digest);
+        let engine = Engine::new(worlds[0].clone());
+        let query = query(&bot(), "read", ("Dataset", "d"));
+        let answered = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..READERS {
+                scope.spawn(|| {
+                    for _ in 0..ANSWERS / READERS {
+                        let answer = ask(&engine.current(), &query, &bot()).unwrap();
+                        let name = if answer.digest == expected[0] { "a" } else { "b" };
+                        let of_one = (vec![format!("rule-{name}")], vec![format!("gate-{name}")]);
+                        assert_eq!((answer.verdict, ids(&answer)), (RuleVerdict::Permitted, of_one));
+                        answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+            for swap in 1..=SWAPS {
+                // Spread over the answers.
+                while answered.load(std::sync::atomic::Ordering::Relaxed) < swap * (ANSWERS / SWAPS) - ANSWERS / SWAPS {
+                    std::thread::yield_now();
+                }
+                engine.swap(worlds[swap % 2].clone());
+            }
+        });
+        assert_eq!(answered.into_inner(), ANSWERS);
     }
 
     #[test]

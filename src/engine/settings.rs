@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How policies are loaded and evaluated.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The directory that holds `*.cedar`, `*.cedarschema`, `*.links.json` and at most one `entities.json`.
+    /// The directory that holds `*.cedar`, `*.cedarschema`, `*.links.json`, `entities.json` and `*.entities.json`.
     pub dir: PathBuf,
     pub on_error: OnError,
     pub reading: Reading,

@@ -1,6 +1,7 @@
 //! One set of policies, loaded and immutable: everything that an answer depends on, under one digest.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::convert::Types;
@@ -8,12 +9,27 @@ use super::facts::Facts;
 use super::index::Index;
 use super::problem::Problem;
 use super::schema::LoadedSchema;
-use super::settings::{OnError, Reading};
-use crate::domain::{EntityUid, Gate, Identity, Obligation, PolicyDigest};
+use super::settings::{OnError, Reading, Settings};
+use crate::domain::{EntityData, EntityUid, Gate, Identity, Obligation, PolicyDigest};
 
-/// A loaded set of policies.
-#[derive(Debug)]
+/// Everything in force at one moment: the files' part, and the entities that were put over the API. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct PolicySnapshot {
+    pub(super) loaded: Arc<Loaded>,
+    /// The server's own data: the files' and what was put.
+    pub(super) facts: Arc<Facts>,
+    /// What was put over the API, of all that is in `facts`.
+    pub(super) put: Arc<EntityData>,
+    /// The entities that policies name and that the server knows something of.
+    pub(super) literals: Arc<[EntityUid]>,
+    pub(super) revision: u64,
+}
+
+/// What the files of the policy directory came to; its fields read as the snapshot's own.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it was loaded under, and is loaded again under.
+    pub(super) settings: Settings,
     pub(super) digest: PolicyDigest,
     pub(super) on_error: OnError,
     pub(super) reading: Reading,
@@ -23,9 +39,8 @@ pub struct PolicySnapshot {
     pub(super) rules: Index,
     pub(super) gates: Index,
     pub(super) policies: HashMap<Arc<str>, Listed>,
-    pub(super) facts: Facts,
-    /// The entities that policies name and that the server knows something of.
-    pub(super) literals: Vec<EntityUid>,
+    /// The entities that policies name.
+    pub(super) named: Vec<EntityUid>,
     pub(super) warnings: Vec<Problem>,
 }
 
@@ -68,10 +83,42 @@ pub struct Summary {
     pub warnings: Vec<Problem>,
 }
 
+impl Deref for PolicySnapshot {
+    type Target = Loaded;
+
+    fn deref(&self) -> &Loaded {
+        &self.loaded
+    }
+}
+
 impl PolicySnapshot {
+    pub(super) fn new(loaded: Loaded, facts: Facts) -> Self {
+        let literals = known_of(&loaded.named, &facts);
+        Self { loaded: Arc::new(loaded), facts: Arc::new(facts), put: Arc::default(), literals, revision: 0 }
+    }
+
     #[must_use]
     pub fn digest(&self) -> PolicyDigest {
         self.digest
+    }
+
+    /// The place in the journal of the newest change (a start, policies loaded, entities put or deleted) that this
+    /// snapshot has; 0 before the first.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The same, known to be as of that place in the journal.
+    #[must_use]
+    pub fn at(&self, revision: u64) -> Self {
+        Self { revision, ..self.clone() }
+    }
+
+    /// What it was loaded under.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     #[must_use]
@@ -103,4 +150,9 @@ impl PolicySnapshot {
     pub(super) fn enforced_schema(&self) -> Option<&LoadedSchema> {
         self.schema.as_ref().filter(|_| self.reading == Reading::Countersign)
     }
+}
+
+/// Of the entities that policies name, those of which the server knows more than the name.
+pub(super) fn known_of(named: &[EntityUid], facts: &Facts) -> Arc<[EntityUid]> {
+    named.iter().filter(|uid| facts.get(uid).is_some_and(|fact| !fact.is_bare)).cloned().collect()
 }

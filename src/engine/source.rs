@@ -53,7 +53,7 @@ fn kind(path: &Path) -> Option<FileKind> {
     match path.extension()?.to_str()? {
         "cedar" => Some(FileKind::Policies),
         "cedarschema" => Some(FileKind::Schema),
-        "json" if name == "entities.json" => Some(FileKind::Entities),
+        "json" if name == "entities.json" || name.ends_with(".entities.json") => Some(FileKind::Entities),
         "json" if name == "links.json" || name.ends_with(".links.json") => Some(FileKind::Links),
         _ => None,
     }
@@ -107,8 +107,7 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, path: &Path, depth: usize) {
-        let name = path.file_name().and_then(|name| name.to_str());
-        if name.is_some_and(|name| name.starts_with('.')) {
+        if is_hidden(path) {
             return;
         }
         match fs::metadata(path) {
@@ -140,6 +139,11 @@ impl Walk<'_> {
         let name = path.strip_prefix(self.root).unwrap_or(path).to_string_lossy().into_owned();
         self.files.push(SourceFile { kind, path: shown(path), name, text: text.into() });
     }
+}
+
+/// Whether an entry is none of ours by its name.
+pub fn is_hidden(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.'))
 }
 
 fn shown(path: &Path) -> Arc<str> {

@@ -47,4 +47,8 @@ about_none!(
     pb::ListApprovalsRequest,
     pb::SubscribeRequest,
     pb::AuditRequest,
+    pb::ReloadPoliciesRequest,
+    pb::PutEntitiesRequest,
+    pb::DeleteEntitiesRequest,
+    pb::ListEntitiesRequest,
 );

@@ -27,6 +27,7 @@ pub fn response(answer: &Answer, now: Timestamp) -> pb::AuthorizeResponse {
         approval: answer.approval.as_deref().map(|approval| brief(approval, now)),
         binding: decided.binding.to_string(),
         repeated_answer: decided.repeats.is_some(),
+        policy_revision: decided.revision,
     }
 }
 

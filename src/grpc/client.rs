@@ -13,6 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt;
 
+use super::generated::administration_client::AdministrationClient;
 use super::generated::decision_point_client::DecisionPointClient;
 use crate::wire::pb;
 
@@ -93,10 +94,11 @@ impl Interceptor for Bearer {
 pub struct Client {
     channel: Channel,
     inner: DecisionPointClient<InterceptedService<Channel, Bearer>>,
+    administration: AdministrationClient<InterceptedService<Channel, Bearer>>,
 }
 
 macro_rules! unary {
-    ($($(#[$doc:meta])* $name:ident($request:ident) -> $answer:ident;)+) => {
+    ($service:ident: $($(#[$doc:meta])* $name:ident($request:ident) -> $answer:ident;)+) => {
         impl Client {
             $(
                 $(#[$doc])*
@@ -106,7 +108,7 @@ macro_rules! unary {
                 pub async fn $name(&self, message: pb::$request) -> Result<pb::$answer, CallError> {
                     let mut request = Request::new(message);
                     request.set_timeout(CALL_TIMEOUT);
-                    let answer = self.inner.clone().$name(request).await;
+                    let answer = self.$service.clone().$name(request).await;
                     answer.map(Response::into_inner).map_err(|status| CallError::from(&status))
                 }
             )+
@@ -115,6 +117,7 @@ macro_rules! unary {
 }
 
 unary! {
+    inner:
     /// May this be done?
     authorize(AuthorizeRequest) -> AuthorizeResponse;
     /// Votes.
@@ -124,6 +127,15 @@ unary! {
     cancel_approval(CancelApprovalRequest) -> Approval;
     revoke_approval(RevokeApprovalRequest) -> Approval;
     report_outcome(ReportOutcomeRequest) -> Approval;
+}
+
+unary! {
+    administration:
+    /// Reads the policies again.
+    reload_policies(ReloadPoliciesRequest) -> ReloadPoliciesResponse;
+    put_entities(PutEntitiesRequest) -> PutEntitiesResponse;
+    delete_entities(DeleteEntitiesRequest) -> DeleteEntitiesResponse;
+    list_entities(ListEntitiesRequest) -> ListEntitiesResponse;
 }
 
 impl Client {
@@ -151,8 +163,9 @@ impl Client {
     }
 
     fn over(channel: Channel, token: Option<BearerToken>) -> Self {
-        let inner = DecisionPointClient::with_interceptor(channel.clone(), Bearer(token));
-        Self { channel, inner: inner.max_decoding_message_size(ANSWER_BYTES_MAX) }
+        let inner = DecisionPointClient::with_interceptor(channel.clone(), Bearer(token.clone()));
+        let administration = AdministrationClient::with_interceptor(channel.clone(), Bearer(token));
+        Self { channel, inner: inner.max_decoding_message_size(ANSWER_BYTES_MAX), administration }
     }
 
     /// Everything that happens, from the request's place on.

@@ -14,7 +14,7 @@ use crate::service::{Caller, Refusal, Service};
 use crate::wire::approval::shown;
 use crate::wire::pb;
 
-/// `countersign.v1.DecisionPoint`, over the use cases.
+/// `countersign.v1.DecisionPoint` and `countersign.v1.Administration`, over the use cases.
 #[derive(Clone)]
 pub struct Edge {
     service: Service,
@@ -30,7 +30,7 @@ impl Edge {
     ///
     /// What waits for people is kept small: each step is on the heap for as long as it lasts, and no layer keeps room for
     /// what the one below it has taken over.
-    fn handle<T: About, A, F>(
+    pub(super) fn handle<T: About, A, F>(
         &self,
         method: &'static str,
         request: Request<T>,

@@ -17,10 +17,11 @@ const WHOLE: [&str; 2] = ["", "countersign.v1.DecisionPoint"];
 pub async fn report(reporter: HealthReporter, service: Service, mut stopping: watch::Receiver<bool>) {
     loop {
         let dependencies = service.health().await;
-        // Tokens of one issuer are verified without the others: one that is ready is enough to serve.
-        let issuers = || dependencies.iter().filter(|dependency| dependency.name.starts_with("issuer."));
-        let others = dependencies.iter().filter(|dependency| !dependency.name.starts_with("issuer."));
-        let whole = issuers().any(|issuer| issuer.serving) && others.into_iter().all(|other| other.serving);
+        // Tokens of one issuer are verified without the others: one that is ready is enough to serve. A broken set of
+        // policies in the directory shows under its own name; the last good one serves.
+        let mut issuers = dependencies.iter().filter(|dependency| dependency.name.starts_with("issuer."));
+        let mut needed = dependencies.iter().filter(|dependency| dependency.needed);
+        let whole = issuers.any(|issuer| issuer.serving) && needed.all(|needed| needed.serving);
         for dependency in &dependencies {
             reporter.set_service_status(&dependency.name, status(dependency.serving)).await;
         }

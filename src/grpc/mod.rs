@@ -1,10 +1,11 @@
 //! The gRPC edge: the only place that names `tonic`.
 //!
-//! [`decision_point`] has one short handler for each rpc: who calls ([`call`]), what is asked ([`request`]), the use case,
+//! [`decision_point`] and [`administration`] have one short handler for each rpc: who calls ([`call`]), what is asked ([`request`]), the use case,
 //! the answer ([`answer`]) or the one map of refusals to codes ([`status`]). [`transport`] has every limit of HTTP/2 in
 //! one place.
 
 mod about;
+mod administration;
 pub mod answer;
 mod call;
 pub mod client;
@@ -17,7 +18,7 @@ mod stream;
 pub mod transport;
 mod uniform;
 
-/// The generated client and server of `countersign.v1.DecisionPoint`.
+/// The generated clients and servers of `countersign.v1.DecisionPoint` and `countersign.v1.Administration`.
 #[allow(clippy::all, clippy::pedantic, clippy::too_many_lines, missing_docs)]
 pub mod generated {
     include!(concat!(env!("OUT_DIR"), "/service/countersign.v1.rs"));

@@ -35,6 +35,7 @@ pub fn ask(request: pb::AuthorizeRequest, limits: &Limits) -> Result<Ask, Refusa
             .transpose()?,
         wait: request.wait.map_or(Ok(Duration::ZERO), wait)?,
         idempotency_key: text(&request.idempotency_key),
+        at_least_revision: request.at_least_revision,
     })
 }
 

@@ -44,7 +44,9 @@ pub fn code(refusal: &Refusal) -> Code {
         | Refusal::NotSettled(_)
         | Refusal::TooLate
         | Refusal::KeyReused
-        | Refusal::CursorTrimmed => Code::FailedPrecondition,
+        | Refusal::CursorTrimmed
+        | Refusal::PoliciesStale { .. }
+        | Refusal::RequirementRaised => Code::FailedPrecondition,
         Refusal::BindingMismatch | Refusal::Contention => Code::Aborted,
         Refusal::Exhausted { .. } | Refusal::Overloaded => Code::ResourceExhausted,
         Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown => Code::Unavailable,
@@ -57,6 +59,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         Refusal::Settled(state) | Refusal::NotSettled(state) => [("state".into(), state.name().to_uppercase())].into(),
         Refusal::Exhausted { limit, .. } => [("limit".into(), (*limit).into())].into(),
         Refusal::StepUp { demand, .. } => step_up(demand),
+        Refusal::PoliciesStale { revision } => [("policy_revision".into(), revision.to_string())].into(),
         Refusal::Unauthenticated(_)
         | Refusal::KeysUnavailable(_)
         | Refusal::TokenExpired
@@ -64,6 +67,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         | Refusal::Invalid { .. }
         | Refusal::NotFound
         | Refusal::TooLate
+        | Refusal::RequirementRaised
         | Refusal::KeyReused
         | Refusal::CursorTrimmed
         | Refusal::BindingMismatch

@@ -298,7 +298,9 @@ fn class(fact: &Fact) -> Class {
         },
         // A start narrows nothing, but a server that cannot start on a full disk cannot deny either.
         Fact::Started(_) => Class::Essential,
-        Fact::Refused(_) => Class::Normal,
+        // Nor do policies, but a set that forbids more must not wait for somebody to make room.
+        Fact::PoliciesReloaded(_) => Class::Essential,
+        Fact::Refused(_) | Fact::EntitiesChanged(_) => Class::Normal,
     }
 }
 
@@ -309,7 +311,7 @@ fn durability(fact: &Fact) -> Durability {
             (Change::None, Outcome::Allow | Outcome::Deny) if decided.approval.is_none() => Durability::Relaxed,
             (Change::None | Change::Opened(_) | Change::Redeemed(_), _) => Durability::Synced,
         },
-        Fact::Moved(_) | Fact::Started(_) => Durability::Synced,
+        Fact::Moved(_) | Fact::Started(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => Durability::Synced,
         Fact::Refused(_) => Durability::Relaxed,
     }
 }
@@ -322,6 +324,8 @@ fn keys(fact: &Fact) -> Keys {
         }
         Fact::Moved(moved) => (Some(&moved.principal), Some(&moved.action), Some(&moved.resource)),
         Fact::Refused(refused) => (refused.caller.as_ref().map(|caller| &caller.uid), None, None),
+        Fact::PoliciesReloaded(reloaded) => (reloaded.by(), None, None),
+        Fact::EntitiesChanged(changed) => (changed.by.as_ref().map(|by| &by.uid), None, None),
         Fact::Started(_) => (None, None, None),
     };
     let named = [("principal", principal), ("action", action), ("resource", resource)];
@@ -344,7 +348,7 @@ fn changes(fact: &Fact) -> bool {
     match fact {
         Fact::Decided(decided) => decided.change != Change::None,
         Fact::Moved(_) => true,
-        Fact::Started(_) | Fact::Refused(_) => false,
+        Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => false,
     }
 }
 
@@ -376,6 +380,8 @@ impl Filter {
             }
             Fact::Moved(moved) => (Some(&moved.principal), Some(&moved.action), Some(&moved.resource), None),
             Fact::Refused(refused) => (refused.caller.as_ref().map(|caller| &caller.uid), None, None, None),
+            Fact::PoliciesReloaded(reloaded) => (reloaded.by(), None, None, None),
+            Fact::EntitiesChanged(changed) => (changed.by.as_ref().map(|by| &by.uid), None, None, None),
             Fact::Started(_) => (None, None, None, None),
         };
         let matches = |wanted: &Option<EntityUid>, is: Option<&EntityUid>| wanted.is_none() || wanted.as_ref() == is;

@@ -36,6 +36,8 @@ pub struct Ask {
     /// How long the answer may wait for people.
     pub wait: Duration,
     pub idempotency_key: Option<Arc<str>>,
+    /// Not by policies or entities older than this revision; 0: any.
+    pub at_least_revision: u64,
 }
 
 /// In whose name the caller asks.
@@ -143,8 +145,8 @@ impl Service {
         let earlier = self.earlier(asked).await?;
         let standing = self.standing(asked, earlier.as_deref()).await?;
         let now = self.shared.store.now();
-        let evaluation =
-            self.shared.engine.current().evaluate(&asked.query, &asked.principal, &asked.caller.identity, now)?;
+        let snapshot = self.judged_by(asked)?;
+        let evaluation = snapshot.evaluate(&asked.query, &asked.principal, &asked.caller.identity, now)?;
         let mut around =
             Circumstances { binding: asked.binding, standing, justified: asked.justification.is_some(), earlier, now };
         let mut decision = decide(&evaluation, &around);

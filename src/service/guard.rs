@@ -9,27 +9,37 @@ use crate::engine::PolicySnapshot;
 /// How many callers are remembered as such.
 pub(super) const ADMITTED_CALLERS_MAX: usize = 10_000;
 
-/// Who may ask at all, under which policies: the one guard that every query passes. A pure function of its key, so that
-/// remembering it changes no answer.
-pub(super) type Admitted = quick_cache::sync::Cache<(PolicyDigest, Arc<Identity>), bool>;
+/// Who may ask at all, under which policies and with which of the server's entities: the one guard that every query passes.
+/// A pure function of its key, so that remembering it changes no answer.
+pub(super) type Admitted = quick_cache::sync::Cache<(PolicyDigest, u64, Arc<Identity>), bool>;
 
 impl Service {
     /// Refuses a caller who may not ask for decisions.
-    pub(super) fn guard_asking(&self, caller: &Caller) -> Result<(), Refusal> {
-        // One snapshot for key and question: policies may be swapped in between.
-        let snapshot = self.shared.engine.current();
-        let key = (snapshot.digest(), caller.identity.clone());
+    pub(super) fn guard_asking(&self, snapshot: &PolicySnapshot, caller: &Caller) -> Result<(), Refusal> {
+        let key = (snapshot.digest(), snapshot.revision(), caller.identity.clone());
         if self.shared.admitted.get(&key) == Some(true) {
             return Ok(());
         }
-        guard_under(&snapshot, caller, GuardAction::Authorize, Guarded::Service)?;
+        self.guard_under(snapshot, caller, GuardAction::Authorize, Guarded::Service)?;
         self.shared.admitted.insert(key, true);
         Ok(())
     }
 
     /// Refuses a caller whom no policy lets do this.
     pub(super) fn guard(&self, caller: &Caller, action: GuardAction, on: Guarded<'_>) -> Result<(), Refusal> {
-        guard_under(&self.shared.engine.current(), caller, action, on)
+        self.guard_under(&self.shared.engine.current(), caller, action, on)
+    }
+
+    /// The same under the snapshot that the rest of the answer is made with.
+    #[expect(clippy::unused_self, reason = "a guard is asked of the service, like its neighbours")]
+    pub(super) fn guard_under(
+        &self,
+        snapshot: &PolicySnapshot,
+        caller: &Caller,
+        action: GuardAction,
+        on: Guarded<'_>,
+    ) -> Result<(), Refusal> {
+        if snapshot.permits(&caller.identity, action, on) { Ok(()) } else { Err(not_permitted(action)) }
     }
 
     /// The approval, if the caller may do this with it; one that he may not even see does not exist for him.
@@ -51,15 +61,6 @@ impl Service {
         }
         Err(not_permitted(action))
     }
-}
-
-fn guard_under(
-    snapshot: &PolicySnapshot,
-    caller: &Caller,
-    action: GuardAction,
-    on: Guarded<'_>,
-) -> Result<(), Refusal> {
-    if snapshot.permits(&caller.identity, action, on) { Ok(()) } else { Err(not_permitted(action)) }
 }
 
 fn not_permitted(action: GuardAction) -> Refusal {

@@ -6,9 +6,11 @@ use crate::service::Refusal;
 /// One dependency, by the name under which its health is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependency {
-    /// `journal`, `policies`, or `issuer.<name>`.
+    /// `journal`, `policies` (not serving: the set in the directory is broken, the last good one answers), or `issuer.<name>`.
     pub name: String,
     pub serving: bool,
+    /// Whether answers stop without it.
+    pub needed: bool,
 }
 
 /// A place that no record has; asked for to see whether the journal still answers.
@@ -19,11 +21,13 @@ impl Service {
     pub async fn health(&self) -> Vec<Dependency> {
         let issuers = self.shared.verifier.health().into_iter();
         let mut all: Vec<Dependency> = issuers
-            .map(|issuer| Dependency { name: format!("issuer.{}", issuer.name), serving: issuer.ready })
+            .map(|issuer| Dependency { name: format!("issuer.{}", issuer.name), serving: issuer.ready, needed: false })
             .collect();
-        all.push(Dependency { name: "journal".into(), serving: self.journal_answers().await.is_ok() });
-        // A snapshot is in force whenever a server runs: a broken set never replaces a good one.
-        all.push(Dependency { name: "policies".into(), serving: true });
+        let journal = self.journal_answers().await.is_ok();
+        all.push(Dependency { name: "journal".into(), serving: journal, needed: true });
+        // A snapshot is in force whenever a server runs: a broken set never replaces a good one, and only shows.
+        let policies = self.refused_policies().is_none();
+        all.push(Dependency { name: "policies".into(), serving: policies, needed: false });
         all
     }
 

@@ -33,6 +33,11 @@ pub struct Limits {
     /// Queries of one `AuthorizeStream` under way at the same time.
     pub stream_queries_max: usize,
     pub entities_max: usize,
+    /// Entities put over the API that the server keeps.
+    pub put_entities_max: usize,
+    /// In one call.
+    pub put_entities_per_call_max: usize,
+    pub put_entity_bytes_max: usize,
     pub justification_chars_max: usize,
     pub comment_chars_max: usize,
     pub idempotency_key_chars_max: usize,
@@ -59,6 +64,9 @@ impl Default for Limits {
             batch_bytes_max: 1 << 20,
             stream_queries_max: 256,
             entities_max: 100,
+            put_entities_max: 10_000,
+            put_entities_per_call_max: 1_000,
+            put_entity_bytes_max: 64 << 10,
             justification_chars_max: 2_000,
             comment_chars_max: 2_000,
             idempotency_key_chars_max: 128,

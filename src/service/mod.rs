@@ -1,17 +1,20 @@
 //! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`withdraw`] (cancel and revoke),
-//! [`report`], [`read`], [`follow`] (the stream and the audit), [`expire`] (what time makes due).
+//! [`report`], [`read`], [`follow`] (the stream and the audit), [`expire`] (what time makes due), [`policies`] (reload),
+//! [`entities`] (the server's own facts).
 //!
 //! Everything comes in parsed and goes out as domain values; there is no gRPC in here. Each use case is the same few
 //! steps: who calls, may he, what stands, what the domain says, one commit, the answer.
 
 pub mod authorize;
 pub mod caller;
+pub mod entities;
 pub mod expire;
 pub mod follow;
 mod guard;
 pub mod health;
 pub mod limits;
 mod places;
+pub mod policies;
 pub mod read;
 mod refusal;
 pub mod report;
@@ -68,6 +71,7 @@ struct Shared {
     stopping: watch::Receiver<bool>,
     admitted: guard::Admitted,
     strangers: strangers::Strangers,
+    changing: policies::Changing,
 }
 
 impl Service {
@@ -95,6 +99,7 @@ impl Service {
                 stopping,
                 admitted,
                 strangers: strangers::Strangers::default(),
+                changing: policies::Changing::default(),
             }),
         }
     }
@@ -113,7 +118,9 @@ impl Service {
     /// Puts the start of a server on record.
     pub async fn record_start(&self, version: &str) -> Result<Committed, Refusal> {
         let started = Started { version: version.into(), digest: self.digest() };
-        Ok(self.shared.store.commit(Fact::Started(started), Seen::Nothing).await?)
+        let committed = self.shared.store.commit(Fact::Started(started), Seen::Nothing).await?;
+        self.shared.engine.swap(self.shared.engine.current().at(committed.sequence()));
+        Ok(committed)
     }
 
     /// The digest of the policies in force.

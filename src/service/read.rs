@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::guard::may_review;
 use super::{Caller, Refusal, Service};
 use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Guarded, SelfReview};
+use crate::engine::PolicySnapshot;
 use crate::store::{Listed, Page};
 
 /// Pages of the store looked through for one page of the caller; then he gets what there is, and a token to go on.
@@ -26,6 +27,7 @@ impl Service {
 
     pub async fn approvals(&self, caller: &Caller, request: ListRequest) -> Result<Listed, Refusal> {
         let size = request.page.size;
+        let snapshot = self.shared.engine.current();
         let mut shown = Listed::default();
         let mut page = request.page.clone();
         for _ in 0..PAGES_MAX {
@@ -35,7 +37,7 @@ impl Service {
                     return Ok(shown);
                 }
                 shown.more = Some(approval.id());
-                if self.shows(caller, &approval, request.reviewable) {
+                if self.shows(&snapshot, caller, &approval, request.reviewable) {
                     shown.approvals.push(approval);
                 }
             }
@@ -48,15 +50,14 @@ impl Service {
         Ok(shown)
     }
 
-    fn shows(&self, caller: &Caller, approval: &Approval, reviewable: bool) -> bool {
+    fn shows(&self, snapshot: &PolicySnapshot, caller: &Caller, approval: &Approval, reviewable: bool) -> bool {
         let now = self.shared.store.now();
-        let snapshot = self.shared.engine.current();
         if reviewable {
             let pending = approval.state_at(now) == ApprovalState::Pending;
             let gates = approval.opening.requirement.gates();
             let own = approval.is_own_action_of(&caller.identity, &self.shared.limits.review.links);
             let mut others = gates.iter().filter(|gate| !own || gate.self_review == SelfReview::Allowed);
-            return pending && others.any(|gate| may_review(&snapshot, approval, &caller.identity, gate, now));
+            return pending && others.any(|gate| may_review(snapshot, approval, &caller.identity, gate, now));
         }
         let facts = approval.facts(None, now);
         snapshot.permits(&caller.identity, GuardAction::ReadApproval, Guarded::Approval(&facts))

@@ -44,6 +44,12 @@ pub enum Refusal {
     /// Settled so long ago that nothing is added to it.
     #[error("the approval was settled too long ago to be changed")]
     TooLate,
+    /// The caller knows of newer policies than this server.
+    #[error("the policies here are of revision {revision}, older than demanded; ask again in a moment")]
+    PoliciesStale { revision: u64 },
+    /// A vote that could make nothing happen.
+    #[error("policies changed: more is required today than this approval can give; the requester has to ask again")]
+    RequirementRaised,
     #[error("the idempotency key was used for another query")]
     KeyReused,
     /// The journal does not reach back that far any more.
@@ -94,6 +100,8 @@ impl Refusal {
             Self::Settled(_) => "already_settled",
             Self::NotSettled(_) => "wrong_state",
             Self::TooLate => "too_late",
+            Self::PoliciesStale { .. } => "policies_stale",
+            Self::RequirementRaised => "requirement_raised",
             Self::KeyReused => "idempotency_key_reused",
             Self::CursorTrimmed => "cursor_trimmed",
             Self::BindingMismatch => "binding_mismatch",
@@ -112,6 +120,7 @@ impl Refusal {
         match self {
             Self::Invalid { field, .. } => Some(field),
             Self::KeyReused => Some("idempotency_key"),
+            Self::PoliciesStale { .. } => Some("at_least_revision"),
             Self::BindingMismatch => Some("binding"),
             Self::CursorTrimmed => Some("cursor"),
             Self::Unauthenticated(_)
@@ -120,6 +129,7 @@ impl Refusal {
             | Self::StepUp { .. }
             | Self::PermissionDenied { .. }
             | Self::NotFound
+            | Self::RequirementRaised
             | Self::Settled(_)
             | Self::NotSettled(_)
             | Self::TooLate

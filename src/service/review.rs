@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::guard::may_review;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
-    Approval, ApprovalId, Ballot, Binding, Counted, Gate, GuardAction, Guarded, Identity, PolicyId, Poll,
-    PrincipalKind, ReviewRefusal, Transition, Verdict, review,
+    Approval, ApprovalId, Ballot, Binding, Counted, Gate, GuardAction, Guarded, Identity, Opening, PolicyId, Poll,
+    PrincipalKind, ReviewRefusal, Timestamp, Transition, Verdict, review,
 };
+use crate::engine::PolicySnapshot;
 
 /// A vote as it arrives at the edge.
 #[derive(Debug, Clone)]
@@ -51,17 +52,18 @@ impl Service {
         let snapshot = self.shared.engine.current();
         let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
         let poll = Poll { rules: &self.shared.limits.review, now, may: &may };
-        match review::count(approval, ballot, &poll) {
-            Ok(Counted::Already) => Ok(None),
-            Ok(Counted::Vote(vote)) => Ok(Some(approval.voted(vote, self.shared.limits.redeem_within, &poll))),
-            Err(ReviewRefusal::NotReviewer) if !self.may_read(caller, approval) => Err(Refusal::NotFound),
-            Err(refusal) => Err(refused(refusal)),
+        let vote = match review::count(approval, ballot, &poll) {
+            Ok(Counted::Already) => return Ok(None),
+            Ok(Counted::Vote(vote)) => vote,
+            Err(ReviewRefusal::NotReviewer) if !may_read(&snapshot, caller, approval, now) => {
+                return Err(Refusal::NotFound);
+            }
+            Err(refusal) => return Err(refused(refusal)),
+        };
+        if vote.verdict == Verdict::Approve && is_raised(&snapshot, approval, now) {
+            return Err(Refusal::RequirementRaised);
         }
-    }
-
-    fn may_read(&self, caller: &Caller, approval: &Approval) -> bool {
-        let facts = approval.facts(None, self.shared.store.now());
-        self.shared.engine.current().permits(&caller.identity, GuardAction::ReadApproval, Guarded::Approval(&facts))
+        Ok(Some(approval.voted(vote, self.shared.limits.redeem_within, &poll)))
     }
 
     pub(super) fn check_length(&self, field: &str, text: Option<&str>, most: usize) -> Result<(), Refusal> {
@@ -70,6 +72,19 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// Whether today's gates demand what this approval cannot give, however many approve it: the vote would be for nothing, and
+/// its author should know. A rejection always counts. What the rules say today is looked at when the grant is redeemed.
+fn is_raised(snapshot: &PolicySnapshot, approval: &Approval, now: Timestamp) -> bool {
+    let Opening { query, principal, caller, requirement, .. } = &*approval.opening;
+    let evaluation = snapshot.evaluate(query, principal, caller, now).ok();
+    evaluation.and_then(|today| today.requirement).is_some_and(|today| !today.is_covered_by(requirement))
+}
+
+fn may_read(snapshot: &PolicySnapshot, caller: &Caller, approval: &Approval, now: Timestamp) -> bool {
+    let facts = approval.facts(None, now);
+    snapshot.permits(&caller.identity, GuardAction::ReadApproval, Guarded::Approval(&facts))
 }
 
 fn refused(refusal: ReviewRefusal) -> Refusal {

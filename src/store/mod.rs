@@ -13,7 +13,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::domain::{
-    Approval, ApprovalId, ApprovalState, Binding, Decided, EntityUid, Fact, IdempotencyKey, Timestamp,
+    Approval, ApprovalId, ApprovalState, Binding, Decided, EntityData, EntityUid, Fact, IdempotencyKey, Timestamp,
 };
 use crate::journal::AppendError;
 
@@ -33,6 +33,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// What was answered under an idempotency key, while it is remembered.
     fn answered(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Arc<Decided>>, StoreError>>;
+
+    /// The entities that were put over the API, as of the newest change that is on its way to the disk.
+    fn entities(&self) -> BoxFuture<'_, Result<Arc<EntityData>, StoreError>>;
 
     /// Makes a fact true and durable, if `seen` still holds.
     fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>>;

@@ -26,7 +26,20 @@ macro_rules! named {
     };
 }
 
-named!(Approval, AuthorizeResponse, AuditResponse, Event, Identity, ListApprovalsResponse, Record, Value);
+named!(
+    Approval,
+    AuthorizeResponse,
+    AuditResponse,
+    DeleteEntitiesResponse,
+    Entity,
+    Event,
+    Identity,
+    ListApprovalsResponse,
+    PutEntitiesResponse,
+    Record,
+    ReloadPoliciesResponse,
+    Value
+);
 
 /// The message as JSON. Null if it does not fit the descriptors, which the tests rule out.
 #[must_use]

@@ -9,6 +9,7 @@ mod identity;
 pub mod json;
 mod malformed;
 mod names;
+mod policies;
 pub mod record;
 mod transition;
 pub mod value;

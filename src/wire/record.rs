@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::gate::parse_requirement;
 use super::transition::spoken;
-use super::{Malformed, identity, names, pb, transition, value};
+use super::{Malformed, identity, names, pb, policies, transition, value};
 use crate::domain::{
     Binding, Change, Decided, EvaluationError, Fact, Moved, Obligation, Opening, PolicyDigest, PolicyId, Record,
     Refused, Started, Timestamp,
@@ -43,6 +43,8 @@ impl From<&Fact> for pb::record::Fact {
             Fact::Decided(decided) => Self::Decided((&**decided).into()),
             Fact::Moved(moved) => Self::Moved(moved.into()),
             Fact::Refused(refused) => Self::Refused(refused.into()),
+            Fact::PoliciesReloaded(reloaded) => Self::PoliciesReloaded(reloaded.into()),
+            Fact::EntitiesChanged(changed) => Self::EntitiesChanged(changed.into()),
         }
     }
 }
@@ -76,6 +78,7 @@ impl From<&Decided> for pb::Decided {
             idempotency_key: decided.idempotency_key.as_deref().unwrap_or_default().into(),
             repeats_decision_id: decided.repeats.map(|id| id.to_string()).unwrap_or_default(),
             follows_decision_id: decided.follows.map(|id| id.to_string()).unwrap_or_default(),
+            policy_revision: decided.revision,
         }
     }
 }
@@ -146,6 +149,8 @@ fn parse(fact: pb::record::Fact) -> Result<Fact, Malformed> {
         Wire::Decided(decided) => Fact::Decided(Box::new(parse_decided(decided)?)),
         Wire::Moved(moved) => Fact::Moved(parse_moved(moved)?),
         Wire::Refused(refused) => Fact::Refused(parse_refused(refused)?),
+        Wire::PoliciesReloaded(reloaded) => Fact::PoliciesReloaded(policies::parse_reloaded(reloaded)?),
+        Wire::EntitiesChanged(changed) => Fact::EntitiesChanged(policies::parse_changed(changed)?),
     })
 }
 
@@ -168,6 +173,7 @@ fn parse_decided(mut decided: pb::Decided) -> Result<Decided, Malformed> {
         errors: decided.errors.into_iter().map(parse_error).collect(),
         obligations: decided.obligations.into_iter().map(parse_obligation).collect::<Result<_, _>>()?,
         digest: PolicyDigest(bytes("policy_digest", &decided.policy_digest)?),
+        revision: decided.policy_revision,
         justification: spoken(decided.justification),
         request_id: decided.request_id.into(),
         approval: optional_id("approval_id", &decided.approval_id)?,
@@ -237,7 +243,7 @@ fn parse_refused(refused: pb::Refused) -> Result<Refused, Malformed> {
     })
 }
 
-fn bytes(field: &str, bytes: &[u8]) -> Result<[u8; 32], Malformed> {
+pub(super) fn bytes(field: &str, bytes: &[u8]) -> Result<[u8; 32], Malformed> {
     bytes.try_into().map_err(|_| Malformed::new(field, "expected 32 bytes"))
 }
 

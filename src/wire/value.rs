@@ -100,7 +100,8 @@ impl ValueParser {
             .collect()
     }
 
-    fn entity(&mut self, entity: pb::Entity) -> Result<Entity, Malformed> {
+    /// One entity.
+    pub fn entity(&mut self, entity: pb::Entity) -> Result<Entity, Malformed> {
         let parents = entity.parents.into_iter().enumerate();
         Ok(Entity {
             uid: required_uid("uid", entity.uid)?,
@@ -166,6 +167,11 @@ impl ValueParser {
         self.left = self.left.checked_sub(more).ok_or_else(too_many)?;
         Ok(())
     }
+}
+
+/// Entities on record; they were counted when they came.
+pub(super) fn recorded_entities(field: &str, entities: Vec<pb::Entity>) -> Result<Vec<Entity>, Malformed> {
+    ValueParser { left: usize::MAX }.entities(field, entities)
 }
 
 /// The parts of a recorded query, as they lie in [`pb::Decided`].

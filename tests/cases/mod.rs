@@ -62,6 +62,8 @@ fn name(record: &pb::Record) -> String {
     };
     match record.fact.as_ref().unwrap() {
         Fact::Started(_) => "started".into(),
+        Fact::PoliciesReloaded(_) => "policies reloaded".into(),
+        Fact::EntitiesChanged(_) => "entities changed".into(),
         Fact::Moved(fact) => moved(fact.transition.as_ref().unwrap()).into(),
         Fact::Refused(refused) => format!("refused {} {}", refused.method, refused.reason),
         Fact::Decided(decided) => match &decided.change {

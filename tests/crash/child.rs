@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 /// Where the process finds everything, over all its lives.
 pub struct Site {
     dir: tempfile::TempDir,
+    policies: PathBuf,
     pub minter: DevMinter,
 }
 
@@ -37,7 +38,22 @@ impl Site {
              allow_insecure_http_loopback = true\nprincipals = [{rules}]\n"
         );
         std::fs::write(dir.path().join("countersign.toml"), config).unwrap();
-        Self { dir, minter }
+        let policies = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"));
+        Self { dir, policies, minter }
+    }
+
+    /// With other policies than the shipped ones.
+    pub fn under(mut self, policies: &std::path::Path) -> Self {
+        self.policies = policies.into();
+        self
+    }
+
+    /// Sets a key of the configuration for every life from now on.
+    pub fn set(&self, key: &str, value: &str) {
+        let (section, key) = key.split_once('.').unwrap();
+        let file = self.dir.path().join("countersign.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("[{section}]\n{key} = {value}\n{text}")).unwrap();
     }
 
     pub fn journal(&self) -> PathBuf {
@@ -57,7 +73,7 @@ impl Site {
         command.args(&line[1..]).arg("serve").args(["--listen", "127.0.0.1:0"]);
         command.arg("--config").arg(self.dir.path().join("countersign.toml"));
         command.arg("--journal-dir").arg(self.journal());
-        command.arg("--policy-dir").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"));
+        command.arg("--policy-dir").arg(&self.policies);
         // Small segments, so that deaths also meet the change from one to the next.
         command.env_clear().env("COUNTERSIGN__JOURNAL__SEGMENT_BYTES", (2 << 20).to_string());
         command.env("COUNTERSIGN__JOURNAL__RESERVE_BYTES", "1");

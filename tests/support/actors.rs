@@ -42,6 +42,15 @@ impl PolicyDir {
         self
     }
 
+    /// Writes or replaces a file of it, as an editor does that does not rename.
+    pub fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.0.path().join(file), text).unwrap();
+    }
+
+    pub fn remove(&self, file: &str) {
+        std::fs::remove_file(self.0.path().join(file)).unwrap();
+    }
+
     pub fn path(&self) -> &Path {
         self.0.path()
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use countersign::grpc::generated::administration_client::AdministrationClient;
 use countersign::grpc::generated::decision_point_client::DecisionPointClient;
 use countersign::wire::pb;
 use tonic::metadata::MetadataValue;
@@ -100,6 +101,53 @@ impl Client {
     pub async fn records_of(&self, approval: &str) -> Vec<pb::Record> {
         let filter = pb::Filter { approval_id: approval.into(), ..pb::Filter::default() };
         self.audit(pb::AuditRequest { filter: Some(filter), ..pb::AuditRequest::default() }).await.expect("records")
+    }
+}
+
+/// A client of the administration.
+#[derive(Clone)]
+pub struct Admin {
+    stub: AdministrationClient<InterceptedService<Channel, Bearer>>,
+}
+
+impl Admin {
+    pub async fn connect(url: &str, token: &str) -> Self {
+        Self::try_connect(url, token).await.expect("a connection")
+    }
+
+    pub async fn try_connect(url: &str, token: &str) -> Result<Self, tonic::transport::Error> {
+        let channel = Endpoint::new(url.to_owned())?.connect().await?;
+        let bearer = Bearer(format!("Bearer {token}").parse().unwrap());
+        Ok(Self { stub: AdministrationClient::with_interceptor(channel, bearer) })
+    }
+
+    pub async fn reload(&self) -> Result<pb::ReloadPoliciesResponse, Status> {
+        self.stub.clone().reload_policies(pb::ReloadPoliciesRequest {}).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn put(&self, entities: Vec<pb::Entity>) -> Result<pb::PutEntitiesResponse, Status> {
+        self.stub.clone().put_entities(pb::PutEntitiesRequest { entities }).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn delete(&self, uids: Vec<pb::EntityUid>) -> Result<pb::DeleteEntitiesResponse, Status> {
+        self.stub.clone().delete_entities(pb::DeleteEntitiesRequest { uids }).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn list(&self, request: pb::ListEntitiesRequest) -> Result<pb::ListEntitiesResponse, Status> {
+        self.stub.clone().list_entities(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// The ids of everything that was put.
+    pub async fn ids(&self) -> Vec<String> {
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.list(pb::ListEntitiesRequest { after, ..Default::default() }).await.expect("a page");
+            ids.extend(page.entities.into_iter().map(|entity| entity.uid.unwrap().id));
+            after = page.next_after;
+            if after.is_none() {
+                return ids;
+            }
+        }
     }
 }
 

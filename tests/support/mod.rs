@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use actors::PolicyDir;
-pub use client::Client;
+pub use client::{Admin, Client};
 
 /// A server under test. Dropping it stops it.
 pub struct TestServer {
@@ -40,6 +40,8 @@ pub struct Options {
     pub store: embedded::Limits,
     pub journal: fn(&mut journal::Settings),
     pub retention: Retention,
+    /// Off unless a test is about it: others take their policy directory away while the server runs.
+    pub watch: Option<Duration>,
 }
 
 impl Default for Options {
@@ -50,6 +52,7 @@ impl Default for Options {
             store: embedded::Limits::default(),
             journal: |_| {},
             retention: Retention::default(),
+            watch: None,
         }
     }
 }
@@ -83,6 +86,7 @@ impl TestServer {
             issuers: Vec::new(),
             limits: options.limits,
             retention: options.retention,
+            watch: options.watch,
             clock: Box::new(move |floor| Clock::manual(&manual, floor)),
         };
         let server = Server::prepare(setup, Listeners { grpc, dev_issuer: Some(dev_issuer) }).expect("a server");
@@ -137,6 +141,33 @@ impl TestServer {
     /// The same, with some claims of the token changed.
     pub async fn client_with(&self, who: &DevPrincipal, claims: &serde_json::Map<String, serde_json::Value>) -> Client {
         Client::connect(&self.url(), &self.minter.mint(who, self.clock.wall(), claims)).await
+    }
+
+    /// Whoever administers the extended policies.
+    pub async fn admin(&self) -> Admin {
+        Admin::connect(&self.url(), &self.token_of(&actors::person("root", &["admins"]))).await
+    }
+
+    /// A token of somebody whom only this test knows.
+    pub fn token_of(&self, who: &DevPrincipal) -> String {
+        self.minter.mint(who, self.clock.wall(), &serde_json::Map::new())
+    }
+
+    /// What health says of one dependency, or (by `""`) of the whole.
+    pub async fn health(&self, name: &str) -> tonic_health::pb::health_check_response::ServingStatus {
+        let channel = tonic::transport::Endpoint::from_shared(self.url()).unwrap().connect_lazy();
+        let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+        let request = tonic_health::pb::HealthCheckRequest { service: name.into() };
+        health.check(request).await.unwrap().into_inner().status()
+    }
+
+    /// Returns once health says so of a dependency.
+    pub async fn until_health(&self, name: &str, wanted: tonic_health::pb::health_check_response::ServingStatus) {
+        let channel = tonic::transport::Endpoint::from_shared(self.url()).unwrap().connect_lazy();
+        let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+        let request = tonic_health::pb::HealthCheckRequest { service: name.into() };
+        let mut states = health.watch(request).await.unwrap().into_inner();
+        while states.message().await.unwrap().expect("a server that lives").status() != wanted {}
     }
 
     /// A client with a token of the agent for the person.

@@ -14,6 +14,8 @@ pub fn record(record: &pb::Record) -> String {
         Some(Fact::Decided(decided)) => self::decided(decided),
         Some(Fact::Moved(moved)) => self::moved(moved),
         Some(Fact::Refused(refused)) => self::refused(refused),
+        Some(Fact::PoliciesReloaded(reloaded)) => self::reloaded(reloaded),
+        Some(Fact::EntitiesChanged(changed)) => self::changed(changed),
     };
     format!("{} {:>6}  {what}", micros(record.at_micros), record.sequence)
 }
@@ -74,6 +76,31 @@ fn refused(refused: &pb::Refused) -> String {
     let caller = identity(refused.caller.as_ref());
     let field = if refused.field.is_empty() { String::new() } else { format!(" ({})", escaped(&refused.field)) };
     format!("REFUSED   {} by {caller}: {}{field}", escaped(&refused.method), escaped(&refused.reason))
+}
+
+fn reloaded(reloaded: &pb::PoliciesReloaded) -> String {
+    let cause = match reloaded.cause() {
+        pb::ReloadCause::Watch => "the directory changed".to_owned(),
+        pb::ReloadCause::Signal => "by a signal".to_owned(),
+        pb::ReloadCause::Request => format!("for {}", identity(reloaded.by.as_ref())),
+        pb::ReloadCause::Unspecified => "UNKNOWN".to_owned(),
+    };
+    let digest: String = reloaded.policy_digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let problem = reloaded.problems.first().map(|problem| escaped(problem)).unwrap_or_default();
+    let what = if reloaded.refused { format!("refused {digest}..: {problem}") } else { format!("loaded {digest}..") };
+    format!("POLICIES  {what}, {cause}")
+}
+
+fn changed(changed: &pb::EntitiesChanged) -> String {
+    let by = changed.by.as_ref().map_or_else(|| "the service, again".to_owned(), |by| identity(Some(by)));
+    let put: Vec<_> = changed.put.iter().map(|entity| uid(entity.uid.as_ref())).collect();
+    let deleted: Vec<_> = changed.deleted.iter().map(|one| uid(Some(one))).collect();
+    let part = |word: &str, all: &[String]| match all {
+        [] => String::new(),
+        [one] => format!(", {word} {one}"),
+        [first, rest @ ..] => format!(", {word} {first} and {} more", rest.len()),
+    };
+    format!("ENTITIES  by {by}{}{}", part("put", &put), part("deleted", &deleted))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl House {
         let listeners = bind(&mut config).await?;
         let (server_url, issuer_url) = urls(&listeners)?;
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(start::serve(config, listeners, || {}, async move {
+        let running = tokio::spawn(start::serve(config, listeners, |_| {}, async move {
             // A sender that is gone means that the demo is over, too.
             let _ = stopped.await;
         }));

@@ -1,16 +1,22 @@
 //! From an ask to a query that may be asked: identities, guards, limits, binding.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::{Ask, AskedPrincipal};
-use crate::domain::{ApprovalId, Binding, EntityUid, GuardAction, Guarded, Identity, PrincipalKind, Query};
+use crate::domain::{
+    ApprovalId, Binding, Entity, EntityUid, GuardAction, Guarded, Identity, PrincipalKind, ProofMethod, Query,
+};
+use crate::engine::PolicySnapshot;
 use crate::service::{Caller, Refusal, Service};
 
 /// A query that the caller may ask.
 #[derive(Debug, Clone)]
 pub(super) struct Admitted {
     pub caller: Caller,
+    /// The policies that let the caller ask; not kept alive for it, a call may wait for long.
+    pub guarded_under: Weak<PolicySnapshot>,
+    pub at_least_revision: u64,
     pub principal: Arc<Identity>,
     pub query: Arc<Query>,
     pub binding: Binding,
@@ -21,10 +27,11 @@ pub(super) struct Admitted {
 
 impl Service {
     pub(super) async fn admit(&self, caller: &Caller, ask: Ask) -> Result<Admitted, Refusal> {
-        self.guard_asking(caller)?;
+        let snapshot = self.shared.engine.current();
+        self.guard_asking(&snapshot, caller)?;
         self.check_limits(&ask)?;
-        self.check_supplied(caller, &ask)?;
-        let principal = self.principal(caller, ask.principal).await?;
+        self.guard_supplied(&snapshot, caller, &ask.entities)?;
+        let principal = self.principal(&snapshot, caller, ask.principal).await?;
         let query = Query {
             principal: principal.uid.clone(),
             on_behalf_of: principal.on_behalf_of.as_ref().map(|human| human.uid.clone()),
@@ -38,6 +45,8 @@ impl Service {
         let expires_at = caller.expires_at.min(principal.proof.expires_at);
         Ok(Admitted {
             caller: Caller { expires_at, ..caller.clone() },
+            guarded_under: Arc::downgrade(&snapshot),
+            at_least_revision: ask.at_least_revision,
             principal,
             binding: Binding::of(&query),
             query: Arc::new(query),
@@ -57,20 +66,46 @@ impl Service {
         Ok(())
     }
 
-    /// Who may say what about entities is policy, type by type.
-    fn check_supplied(&self, caller: &Caller, ask: &Ask) -> Result<(), Refusal> {
-        let types: BTreeSet<&str> = ask.entities.iter().map(|entity| &*entity.uid.type_name).collect();
-        types
-            .into_iter()
-            .try_for_each(|name| self.guard(caller, GuardAction::SupplyEntities, Guarded::EntityType(name)))
+    /// The policies to answer by: the newest, under which the caller may ask this as well. Guards and evaluation of one
+    /// answer go by one snapshot; who was let in under an older one is asked for again.
+    ///
+    /// # Errors
+    /// The caller may not ask this any more, or demands newer policies.
+    pub(super) fn judged_by(&self, asked: &Admitted) -> Result<Arc<PolicySnapshot>, Refusal> {
+        let snapshot = self.shared.engine.current();
+        if snapshot.revision() < asked.at_least_revision {
+            return Err(Refusal::PoliciesStale { revision: snapshot.revision() });
+        }
+        if !asked.guarded_under.ptr_eq(&Arc::downgrade(&snapshot)) {
+            self.guard_asking(&snapshot, &asked.caller)?;
+            self.guard_supplied(&snapshot, &asked.caller, &asked.query.entities)?;
+            if asked.principal.proof.method == ProofMethod::Asserted {
+                let named = Guarded::Principal(&asked.principal.uid);
+                self.guard_under(&snapshot, &asked.caller, GuardAction::AuthorizeAs, named)?;
+            }
+        }
+        Ok(snapshot)
     }
 
-    async fn principal(&self, caller: &Caller, asked: AskedPrincipal) -> Result<Arc<Identity>, Refusal> {
+    /// Who may say what about entities is policy, type by type.
+    fn guard_supplied(&self, snapshot: &PolicySnapshot, caller: &Caller, entities: &[Entity]) -> Result<(), Refusal> {
+        let types: BTreeSet<&str> = entities.iter().map(|entity| &*entity.uid.type_name).collect();
+        types.into_iter().try_for_each(|name| {
+            self.guard_under(snapshot, caller, GuardAction::SupplyEntities, Guarded::EntityType(name))
+        })
+    }
+
+    async fn principal(
+        &self,
+        snapshot: &PolicySnapshot,
+        caller: &Caller,
+        asked: AskedPrincipal,
+    ) -> Result<Arc<Identity>, Refusal> {
         match asked {
             AskedPrincipal::Caller => Ok(caller.identity.clone()),
             AskedPrincipal::Named(uid) if uid == caller.identity.uid => Ok(caller.identity.clone()),
             AskedPrincipal::Named(uid) => {
-                self.guard(caller, GuardAction::AuthorizeAs, Guarded::Principal(&uid))?;
+                self.guard_under(snapshot, caller, GuardAction::AuthorizeAs, Guarded::Principal(&uid))?;
                 let kind = kind_of(&uid);
                 Ok(Arc::new(Identity::asserted(uid, kind, &caller.identity)))
             }

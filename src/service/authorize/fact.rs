@@ -125,6 +125,7 @@ fn record(asked: &Admitted, evaluation: Evaluation, decision: &Decision) -> Deci
         errors: evaluation.errors,
         obligations: if outcome == Outcome::Allow { evaluation.obligations } else { Vec::new() },
         digest: evaluation.digest,
+        revision: evaluation.revision,
         justification: asked.justification.clone(),
         request_id: asked.caller.request_id.0.clone(),
         approval: None,

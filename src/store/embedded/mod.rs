@@ -4,6 +4,7 @@
 //! one lock, so that both have the same order, and answers once the record is on disk. What a caller is told is always
 //! durable, because every answer waits for its own record, which comes after all that it depends on.
 
+mod entities;
 mod history;
 mod snapshot;
 mod state;
@@ -17,7 +18,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::{Changes, Clock, CommitError, Committed, Listed, Page, Seen, Store, StoreError};
-use crate::domain::{Approval, ApprovalId, Binding, Change, Decided, Fact, IdempotencyKey, Timestamp};
+use crate::domain::{
+    Approval, ApprovalId, Binding, Change, Decided, EntitiesChanged, EntityData, Fact, IdempotencyKey, Timestamp,
+};
 use crate::journal::{self, Log, LogError, Ticket};
 use crate::wire;
 
@@ -96,6 +99,26 @@ impl Embedded {
         self.shared.state().oldest_opening()
     }
 
+    /// The entities that were put over the API.
+    #[must_use]
+    pub fn entity_data(&self) -> Arc<EntityData> {
+        self.shared.state().entities.data()
+    }
+
+    /// The oldest record that says of an entity what still stands.
+    #[must_use]
+    pub fn oldest_entity(&self) -> Option<u64> {
+        self.shared.state().entities.oldest()
+    }
+
+    /// Says again of the entities last spoken of before `sequence` what stands; once that is durable, older records may go.
+    pub async fn restate_entities(&self, sequence: u64) -> Result<(), CommitError> {
+        while let Some(ticket) = self.shared.restate(sequence)? {
+            ticket.durable().await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
     /// What writes snapshots, on a thread of its own.
     #[must_use]
     pub fn compaction(&self) -> Compaction {
@@ -136,6 +159,21 @@ impl Shared {
         Ok(ticket)
     }
 
+    /// One record that says again what stands of entities last spoken of before `sequence`; `None` if there are none.
+    fn restate(&self, sequence: u64) -> Result<Option<Ticket>, CommitError> {
+        // One lock from look to record: what somebody puts meanwhile is not put back.
+        let mut state = self.state();
+        let put = state.entities.before(sequence);
+        if put.is_empty() {
+            return Ok(None);
+        }
+        let changed = EntitiesChanged { by: None, put, deleted: Vec::new(), request_id: "upkeep".into() };
+        let fact = Fact::EntitiesChanged(changed.clone());
+        let ticket = self.log.append(&fact, wire::record::encode(&fact), self.clock.now())?;
+        state.entities.apply(&changed, ticket.sequence);
+        Ok(Some(ticket))
+    }
+
     /// Waits until all that `sequence` shows is on disk.
     async fn durable(&self, sequence: u64) -> Result<(), StoreError> {
         if self.log.durable_through() >= sequence {
@@ -149,8 +187,8 @@ impl Shared {
 fn bears_on_state(fact: &Fact) -> bool {
     match fact {
         Fact::Decided(decided) => decided.change != Change::None || decided.idempotency_key.is_some(),
-        Fact::Moved(_) => true,
-        Fact::Started(_) | Fact::Refused(_) => false,
+        Fact::Moved(_) | Fact::EntitiesChanged(_) => true,
+        Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) => false,
     }
 }
 
@@ -184,6 +222,10 @@ impl Store for Embedded {
         let now = self.now();
         let answered = self.shared.state().answered(&key, now);
         std::future::ready(Ok(answered)).boxed()
+    }
+
+    fn entities(&self) -> BoxFuture<'_, Result<Arc<EntityData>, StoreError>> {
+        std::future::ready(Ok(self.entity_data())).boxed()
     }
 
     fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>> {

@@ -135,12 +135,15 @@ struct Known {
     approvals: HashSet<ApprovalId>,
     /// The records whose answers are remembered.
     answers: HashSet<u64>,
+    /// The records of what was last said of each entity.
+    entities: HashSet<u64>,
 }
 
 impl Known {
     fn to(shared: &Shared) -> Self {
         let now = shared.clock.now();
         let answers = shared.state().answer_sequences(now);
+        let entities = shared.state().entities.sequences();
         let mut approvals = HashSet::new();
         let mut last = None;
         loop {
@@ -148,7 +151,7 @@ impl Known {
             last = some.last().copied();
             approvals.extend(&some);
             if some.len() < KNOWN_PER_LOOK {
-                return Self { approvals, answers };
+                return Self { approvals, answers, entities };
             }
         }
     }
@@ -158,7 +161,8 @@ impl Known {
         let changes = match &record.fact {
             Fact::Decided(decided) => decided.change != Change::None,
             Fact::Moved(_) => true,
-            Fact::Started(_) | Fact::Refused(_) => false,
+            Fact::EntitiesChanged(_) => return self.entities.contains(&record.sequence),
+            Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) => false,
         };
         let of_known = record.fact.approval().is_some_and(|id| self.approvals.contains(&id));
         (changes && of_known) || self.answers.contains(&record.sequence)

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::answers::{Answers, key_of};
+use super::entities::Entities;
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Change, Decided, EntityUid, Fact, IdempotencyKey, IllegalTransition,
     Opening, Outcome, Timestamp, Transition,
@@ -65,6 +66,7 @@ pub struct State {
     settled: VecDeque<(Timestamp, ApprovalId, usize)>,
     settled_bytes: usize,
     answers: Answers,
+    pub entities: Entities,
 }
 
 /// How many old things one write cleans up: more than it can add, so that memory shrinks while work goes on.
@@ -89,6 +91,7 @@ impl State {
             settled: VecDeque::new(),
             settled_bytes: 0,
             answers: Answers::default(),
+            entities: Entities::default(),
         }
     }
 
@@ -233,6 +236,9 @@ impl State {
             if let Change::Opened(opening) = &decided.change {
                 self.open(opening.clone(), sequence);
             }
+        }
+        if let Fact::EntitiesChanged(changed) = fact {
+            self.entities.apply(changed, sequence);
         }
         if let Some((id, transition)) = fact.transition()
             && let Some(kept) = self.approvals.get(&id)

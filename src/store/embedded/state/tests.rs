@@ -73,6 +73,7 @@ fn allowed(caller: &str, key: &str) -> Decided {
         errors: Vec::new(),
         obligations: Vec::new(),
         digest: PolicyDigest([0; 32]),
+        revision: 1,
         justification: None,
         request_id: "request".into(),
         approval: None,

@@ -1,0 +1,160 @@
+//! A set of policies as it lies on disk, before anybody has judged it: read whole, at one moment.
+//!
+//! Whoever writes the files does not stop for us. A directory is read until two readings in a row are the same, so that
+//! what is loaded was there at one time, and never half of one set and half of another.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::load::{Tell, on_large_stack};
+use super::problem::{LoadError, Problem};
+use super::settings::Settings;
+use super::snapshot::PolicySnapshot;
+use super::source::{self, SourceFile};
+use crate::domain::PolicyDigest;
+
+/// How often a directory is read before it counts as never at rest.
+const READS_MAX: usize = 5;
+
+/// Files, read.
+#[derive(Debug)]
+pub struct Candidate {
+    settings: Settings,
+    files: Vec<SourceFile>,
+    problems: Vec<Problem>,
+    digest: PolicyDigest,
+}
+
+impl Candidate {
+    /// Reads the directory until it is at rest. What cannot be read becomes a problem of [`Candidate::load`].
+    #[must_use]
+    pub fn read(settings: &Settings) -> Self {
+        let mut last = Self::once(settings);
+        for _ in 1..READS_MAX {
+            let again = Self::once(settings);
+            if last.is_same_as(&again) {
+                return again;
+            }
+            last = again;
+        }
+        let dir = settings.dir.to_string_lossy().into();
+        last.problems.push(Problem::in_file(&dir, "kept changing while it was read"));
+        last
+    }
+
+    fn once(settings: &Settings) -> Self {
+        let (files, problems) = source::read(&settings.dir, &settings.limits);
+        Self { settings: settings.clone(), digest: source::digest(&files), files, problems }
+    }
+
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.problems == other.problems
+    }
+
+    /// The digest of what could be read.
+    #[must_use]
+    pub fn digest(&self) -> PolicyDigest {
+        self.digest
+    }
+
+    /// Whether this is the very set that is in force.
+    #[must_use]
+    pub fn is_in_force(&self, current: &PolicySnapshot) -> bool {
+        self.problems.is_empty() && self.digest == current.digest()
+    }
+
+    /// Parses and validates it, telling how far it is.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(self, tell: &Tell<'_>) -> Result<PolicySnapshot, LoadError> {
+        on_large_stack(&self.settings, &self.files, self.problems, tell)
+    }
+}
+
+/// A cheap fingerprint of a policy directory: it is another one when a file or link was added, removed, replaced or written.
+/// For noticing changes where the system does not tell of them; what is loaded goes by contents.
+#[must_use]
+pub fn fingerprint(settings: &Settings) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    each_entry(&settings.dir, settings.limits.directory_depth_max, &mut hasher);
+    hasher.finish()
+}
+
+fn each_entry(dir: &Path, depth_left: usize, into: &mut DefaultHasher) {
+    let Ok(entries) = fs::read_dir(dir) else { return "unreadable".hash(into) };
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    for path in paths.iter().filter(|path| !source::is_hidden(path)) {
+        path.hash(into);
+        let Ok(found) = fs::metadata(path) else { continue };
+        (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()).hash(into);
+        if let Some(depth_left) = depth_left.checked_sub(1).filter(|_| found.is_dir()) {
+            each_entry(path, depth_left, into);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::schemas;
+    use super::*;
+
+    const PERMIT: &str = "permit (principal, action, resource is Dataset);";
+
+    fn directory() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for schema in schemas() {
+            fs::write(dir.path().join(schema.name.trim_start_matches("policies/")), &*schema.text).unwrap();
+        }
+        fs::write(dir.path().join("p.cedar"), PERMIT).unwrap();
+        dir
+    }
+
+    #[test]
+    fn what_is_read_again_is_told_apart_by_its_contents() {
+        let dir = directory();
+        let settings = Settings::new(dir.path());
+        let snapshot = Candidate::read(&settings).load(&|_, _| {}).unwrap();
+        assert!(Candidate::read(snapshot.settings()).is_in_force(&snapshot));
+        fs::write(dir.path().join("p.cedar"), PERMIT).unwrap();
+        assert!(Candidate::read(&settings).is_in_force(&snapshot), "written anew, and the same");
+        fs::write(dir.path().join("q.cedar"), PERMIT).unwrap();
+        let more = Candidate::read(&settings);
+        assert!(!more.is_in_force(&snapshot));
+        assert_eq!(more.digest(), more.load(&|_, _| {}).unwrap().digest());
+        fs::remove_dir_all(dir.path()).unwrap();
+        assert!(Candidate::read(&settings).load(&|_, _| {}).unwrap_err().to_string().contains("cannot be read"));
+    }
+
+    #[test]
+    fn a_fingerprint_changes_with_a_file_a_rename_and_a_swapped_link() {
+        let dir = directory();
+        let settings = Settings::new(dir.path());
+        for set in ["..1", "..2"] {
+            fs::create_dir(dir.path().join(set)).unwrap();
+            fs::write(dir.path().join(set).join("mapped.cedar"), PERMIT).unwrap();
+        }
+        std::os::unix::fs::symlink("..1", dir.path().join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/mapped.cedar", dir.path().join("mapped.cedar")).unwrap();
+        let mut seen = vec![fingerprint(&settings)];
+        assert_eq!(seen, [fingerprint(&settings)]);
+        let mut changes = |what: &str| {
+            let now = fingerprint(&settings);
+            assert!(!seen.contains(&now), "{what}");
+            seen.push(now);
+        };
+        std::os::unix::fs::symlink("..2", dir.path().join("..new")).unwrap();
+        fs::rename(dir.path().join("..new"), dir.path().join("..data")).unwrap();
+        changes("a swapped link");
+        fs::write(dir.path().join("p.cedar"), format!("{PERMIT} ")).unwrap();
+        changes("a longer file");
+        fs::rename(dir.path().join("p.cedar"), dir.path().join("q.cedar")).unwrap();
+        changes("a rename");
+        fs::remove_file(dir.path().join("q.cedar")).unwrap();
+        changes("a removal");
+    }
+}

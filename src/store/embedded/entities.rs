@@ -1,0 +1,137 @@
+//! Entities put over the API, as the journal adds them up.
+//!
+//! What stands is the last that was said of each entity. A snapshot and a trimmed journal must say the same, so that for
+//! every entity the record of its last change is known, of deleted ones too: an older record may still put them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::domain::{EntitiesChanged, Entity, EntityData, EntityUid};
+
+/// Deletions that are remembered before anybody looks whether they still matter.
+const DELETED_MIN: usize = 1_000;
+/// Entities in one record that states them again.
+const RESTATED_PER_RECORD: usize = 100;
+
+#[derive(Debug, Default)]
+pub struct Entities {
+    data: Arc<EntityData>,
+    /// The record of the last change of each entity, deletions included.
+    changed_at: BTreeMap<EntityUid, u64>,
+    forget_at: usize,
+}
+
+impl Entities {
+    #[must_use]
+    pub fn data(&self) -> Arc<EntityData> {
+        self.data.clone()
+    }
+
+    pub fn apply(&mut self, changed: &EntitiesChanged, sequence: u64) {
+        let data = Arc::make_mut(&mut self.data);
+        for entity in &changed.put {
+            // What is only stated again stays the very same to those who compare.
+            if data.get(&entity.uid).is_none_or(|old| old != entity) {
+                data.insert(entity.uid.clone(), entity.clone());
+            }
+            self.changed_at.insert(entity.uid.clone(), sequence);
+        }
+        for uid in &changed.deleted {
+            data.remove(uid);
+            self.changed_at.insert(uid.clone(), sequence);
+        }
+        self.forget_deleted();
+    }
+
+    /// The records that a snapshot needs.
+    #[must_use]
+    pub fn sequences(&self) -> HashSet<u64> {
+        self.changed_at.values().copied().collect()
+    }
+
+    /// The oldest record that says of an entity what still stands: nothing from there on may be removed from the journal.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u64> {
+        let standing = self.changed_at.iter().filter(|(uid, _)| self.data.contains_key(*uid));
+        standing.map(|(_, sequence)| *sequence).min()
+    }
+
+    /// Entities last spoken of before `sequence`, the oldest first: enough for one record.
+    #[must_use]
+    pub fn before(&self, sequence: u64) -> Vec<Arc<Entity>> {
+        let old: BTreeSet<_> = self
+            .data
+            .keys()
+            .filter_map(|uid| Some((*self.changed_at.get(uid)?, uid)))
+            .filter(|(at, _)| *at < sequence)
+            .collect();
+        old.into_iter().take(RESTATED_PER_RECORD).filter_map(|(_, uid)| self.data.get(uid).cloned()).collect()
+    }
+
+    /// Lets go of deletions that are older than all that stands: no record that is still needed puts those entities.
+    fn forget_deleted(&mut self) {
+        if self.changed_at.len() < self.forget_at.max(DELETED_MIN) {
+            return;
+        }
+        let oldest = self.oldest().unwrap_or(u64::MAX);
+        let data = &self.data;
+        self.changed_at.retain(|uid, sequence| data.contains_key(uid) || *sequence >= oldest);
+        self.forget_at = self.changed_at.len().saturating_mul(2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(put: &[&str], deleted: &[&str]) -> EntitiesChanged {
+        let uid = |id: &&str| EntityUid::new("Group", id);
+        EntitiesChanged {
+            by: None,
+            put: put.iter().map(|id| Arc::new(Entity::bare(uid(id), vec![]))).collect(),
+            deleted: deleted.iter().map(uid).collect(),
+            request_id: "r".into(),
+        }
+    }
+
+    fn known(entities: &Entities) -> Vec<String> {
+        entities.data().keys().map(|uid| uid.id.to_string()).collect()
+    }
+
+    #[test]
+    fn the_records_that_are_needed_add_up_to_what_all_of_them_did() {
+        let changes = [
+            change(&["a", "b"], &[]),
+            change(&["c"], &["a"]),
+            change(&["d"], &[]),
+            change(&["c"], &["d"]),
+            change(&["a"], &[]),
+            change(&[], &["a"]),
+        ];
+        let mut whole = Entities::default();
+        for (sequence, change) in (1..).zip(&changes) {
+            whole.apply(change, sequence);
+            let needed = whole.sequences();
+            let mut again = Entities::default();
+            let kept = (1..=sequence).zip(&changes).filter(|(sequence, _)| needed.contains(sequence));
+            kept.for_each(|(sequence, change)| again.apply(change, sequence));
+            assert_eq!(again.data(), whole.data(), "after {sequence}");
+        }
+        assert_eq!((known(&whole), whole.oldest()), (vec!["b".to_owned(), "c".to_owned()], Some(1)));
+        let old = whole.before(4);
+        assert_eq!(old.iter().map(|entity| &*entity.uid.id).collect::<Vec<_>>(), ["b"]);
+        whole.apply(&EntitiesChanged { put: old, ..change(&[], &[]) }, 7);
+        assert_eq!((known(&whole).len(), whole.oldest()), (2, Some(4)));
+    }
+
+    #[test]
+    fn deletions_that_matter_to_no_record_are_forgotten() {
+        let mut entities = Entities::default();
+        for sequence in 1..=5_000 {
+            let (put, deleted) = (sequence.to_string(), (sequence - 1).to_string());
+            entities.apply(&change(&[&put], &[&deleted]), sequence);
+        }
+        assert_eq!(known(&entities), ["5000"]);
+        assert!(entities.changed_at.len() <= DELETED_MIN, "{}", entities.changed_at.len());
+    }
+}
