@@ -9,6 +9,8 @@ use crate::server::Retention;
 use crate::store::{Embedded, Store};
 
 const INTERVAL: Duration = Duration::from_secs(10);
+/// Deletions of entities in memory, past which older records are made to matter no more.
+const DELETED_ENTITIES_MAX: usize = 10_000;
 /// Rounds between two looks at what may be forgotten.
 const RETENTION_ROUNDS: u32 = 360;
 
@@ -29,6 +31,9 @@ pub async fn keep(store: Embedded, retention: Retention, mut stopping: watch::Re
                 Ok(back) => compaction = back,
                 Err(_) => return,
             }
+        }
+        if store.entities_deleted() > DELETED_ENTITIES_MAX {
+            restate_entities(&store, store.log().durable_through().saturating_add(1)).await;
         }
         if round.is_multiple_of(RETENTION_ROUNDS) && (retention.max_age.is_some() || retention.max_bytes.is_some()) {
             forget(store.clone(), retention).await;
@@ -60,13 +65,17 @@ fn tell_of_jumps(store: &Embedded, told: bool) -> bool {
     }
 }
 
+async fn restate_entities(store: &Embedded, before: u64) {
+    if let Err(error) = store.restate_entities(before).await {
+        tracing::warn!(%error, "entities could not be stated again; the records that put them are kept");
+    }
+}
+
 /// Removes whole old segments, never one that an open approval began in.
 async fn forget(store: Embedded, retention: Retention) {
     // Entities stand for as long as nobody changes them: those in the older half of the journal are stated again.
     let (first, last) = (store.log().first_sequence(), store.log().durable_through());
-    if let Err(error) = store.restate_entities(first + last.saturating_sub(first) / 2).await {
-        tracing::warn!(%error, "entities could not be stated again; the records that put them are kept");
-    }
+    restate_entities(&store, first + last.saturating_sub(first) / 2).await;
     let forgotten = tokio::task::spawn_blocking(move || {
         let log = store.log();
         let keep_from = match store.oldest_opening() {

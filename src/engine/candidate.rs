@@ -91,7 +91,8 @@ fn each_entry(dir: &Path, depth_left: usize, into: &mut DefaultHasher) {
     for path in paths.iter().filter(|path| !source::is_hidden(path)) {
         path.hash(into);
         let Ok(found) = fs::metadata(path) else { continue };
-        (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()).hash(into);
+        // The time of the last change of anything, contents or rights: unlike that of writing, nobody sets it back.
+        (found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()).hash(into);
         if let Some(depth_left) = depth_left.checked_sub(1).filter(|_| found.is_dir()) {
             each_entry(path, depth_left, into);
         }

@@ -40,7 +40,16 @@ impl Entities {
             data.remove(uid);
             self.changed_at.insert(uid.clone(), sequence);
         }
+        if changed.by.is_none() {
+            self.forget_at = 0;
+        }
         self.forget_deleted();
+    }
+
+    /// Deletions that are remembered because older records still put those entities.
+    #[must_use]
+    pub fn deleted(&self) -> usize {
+        self.changed_at.len().saturating_sub(self.data.len())
     }
 
     /// The records that a snapshot needs.
@@ -83,6 +92,7 @@ impl Entities {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Identity, PrincipalKind, Proof, ProofMethod, Timestamp};
 
     fn change(put: &[&str], deleted: &[&str]) -> EntitiesChanged {
         let uid = |id: &&str| EntityUid::new("Group", id);
@@ -92,6 +102,23 @@ mod tests {
             deleted: deleted.iter().map(uid).collect(),
             request_id: "r".into(),
         }
+    }
+
+    fn by_somebody(changed: EntitiesChanged) -> EntitiesChanged {
+        let proof =
+            Proof { method: ProofMethod::Token, expires_at: Timestamp::MAX, authenticated_at: None, credential: None };
+        let by = Identity {
+            uid: EntityUid::new("User", "root"),
+            kind: PrincipalKind::User,
+            groups: Vec::new(),
+            issuer: "https://issuer.test".into(),
+            subject: "root".into(),
+            display_name: None,
+            on_behalf_of: None,
+            earlier_actors: Vec::new(),
+            proof,
+        };
+        EntitiesChanged { by: Some(Arc::new(by)), ..changed }
     }
 
     fn known(entities: &Entities) -> Vec<String> {
@@ -132,6 +159,20 @@ mod tests {
             entities.apply(&change(&[&put], &[&deleted]), sequence);
         }
         assert_eq!(known(&entities), ["5000"]);
-        assert!(entities.changed_at.len() <= DELETED_MIN, "{}", entities.changed_at.len());
+        assert!(entities.deleted() <= DELETED_MIN, "{}", entities.deleted());
+    }
+
+    #[test]
+    fn what_is_stated_again_lets_go_of_the_deletions_before_it() {
+        let mut entities = Entities::default();
+        entities.apply(&by_somebody(change(&["old"], &[])), 1);
+        for sequence in 2..=3_000 {
+            let (put, deleted) = (sequence.to_string(), (sequence - 1).to_string());
+            entities.apply(&by_somebody(change(&[&put], &[&deleted])), sequence);
+        }
+        assert!(entities.deleted() > 2_900, "an old record may put any of them");
+        let again = entities.before(3_001);
+        entities.apply(&EntitiesChanged { put: again, ..change(&[], &[]) }, 3_001);
+        assert_eq!((known(&entities), entities.deleted()), (vec!["3000".to_owned(), "old".to_owned()], 0));
     }
 }

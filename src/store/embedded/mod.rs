@@ -111,10 +111,16 @@ impl Embedded {
         self.shared.state().entities.oldest()
     }
 
+    /// Deletions of entities that are remembered because older records still put them.
+    #[must_use]
+    pub fn entities_deleted(&self) -> usize {
+        self.shared.state().entities.deleted()
+    }
+
     /// Says again of the entities last spoken of before `sequence` what stands; once that is durable, older records may go.
     pub async fn restate_entities(&self, sequence: u64) -> Result<(), CommitError> {
         while let Some(ticket) = self.shared.restate(sequence)? {
-            ticket.durable().await.map_err(unavailable)?;
+            self.shared.durable(ticket.sequence).await?;
         }
         Ok(())
     }
