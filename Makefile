@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test tools check unit twins clients proof bench docs
+.PHONY: help demo test tools check unit policies twins clients proof bench docs
 
 help:
 	@echo "make demo          a server, an agent, and two people who countersign (AUTO=1: exit at the end)"
@@ -17,7 +17,7 @@ demo:
 	$(CARGO) run --quiet -- demo $(if $(AUTO),--auto)
 
 # Stops at the first failure: each is a line of its own. The demo is a test as well.
-test: tools check unit twins clients
+test: tools check unit policies twins clients
 	$(CARGO) run --quiet -- demo --auto
 
 # What the tests need beyond Rust: installed, or named.
@@ -31,6 +31,10 @@ check:
 # The library's tests and the one binary of integration tests (tests/main.rs).
 unit:
 	$(CARGO) test --locked
+
+# The example policies against their own tests, which see every policy and every condition; as their authors would write them.
+policies:
+	$(CARGO) run --locked --quiet -- policy test policies --min-coverage 100
 
 # Every safety test has a twin that fails with its protection off (tests/twins).
 twins:

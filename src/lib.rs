@@ -5,11 +5,12 @@
 //! - [`domain`]: the rules of approval as pure values and functions; start with [`domain::decide`]
 //! - [`wire`]: the protobuf words, shared by what is kept and what is sent
 //! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals): what the rules need from the world
-//! - [`service`]: the use cases, one file each
+//! - [`service`]: the use cases, one file each; [`authoring`]: those of the people who write policies
 //! - [`grpc`], [`web`]: the edges
 //! - [`server`]: the composition root; [`upkeep`]: housekeeping that nobody waits for; [`reload`]: when policies are read again
 //! - [`config`]: what the operator decides; [`cli`]: the command line, which is one more client
 
+pub mod authoring;
 pub mod cli;
 pub mod config;
 pub mod domain;

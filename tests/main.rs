@@ -4,6 +4,7 @@
 mod support;
 mod tidy;
 
+mod authoring;
 mod bad_input;
 mod binding;
 mod canary;
@@ -11,6 +12,7 @@ mod cases;
 mod cli;
 mod crash;
 mod entities;
+mod explain;
 mod full_disk;
 mod hostile_ids;
 mod invariants;

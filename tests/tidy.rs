@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom (DESIGN section 4, docs/adr/0001). `server`, `upkeep`, `reload`, `cli`, `config`, `telemetry` and `main` may
 /// use all.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("wire", &["domain"]),
     ("engine", &["domain"]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("notify", &["domain"]),
     ("masking", &["domain"]),
     ("service", &["domain", "wire", "engine", "identity", "journal", "store", "notify", "masking"]),
+    ("authoring", &["domain", "engine"]),
     ("grpc", &["domain", "wire", "service", "identity", "journal", "store"]),
     ("web", &["domain", "wire", "service", "identity"]),
 ];

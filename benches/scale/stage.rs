@@ -85,5 +85,6 @@ pub fn export(number: usize, wait: Duration) -> Ask {
         wait,
         idempotency_key: None,
         at_least_revision: 0,
+        explain: false,
     }
 }

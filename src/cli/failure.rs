@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::authoring::SuiteError;
 use crate::config::ConfigError;
 use crate::engine::LoadError;
 use crate::grpc::client::{CallError, Code};
@@ -16,6 +17,8 @@ pub enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Policies(#[from] LoadError),
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -51,6 +54,7 @@ impl Failure {
         match self {
             Self::OutputClosed => 0,
             Self::Policies(_)
+            | Self::Suite(_)
             | Self::Journal(_)
             | Self::Server(_)
             | Self::Listen { .. }
@@ -82,7 +86,8 @@ impl Failure {
             Self::Journal(JournalError::Damaged(_)) => {
                 Some("keep the directory as it is: what it holds is evidence. Restore from a backup into another one")
             }
-            Self::Usage(_) | Self::Config(_) | Self::Policies(_) | Self::Journal(_) | Self::Server(_) => None,
+            Self::Usage(_) | Self::Config(_) | Self::Policies(_) | Self::Suite(_) => None,
+            Self::Journal(_) | Self::Server(_) => None,
             Self::Refused(_) | Self::Failed(_) | Self::OutputClosed | Self::Io(_) => None,
         }
     }

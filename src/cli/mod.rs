@@ -60,7 +60,7 @@ enum Command {
     Serve(serve::Serve),
     /// Watch it work: a server, an agent, and the people who countersign
     Demo(demo::Demo),
-    /// Check policies; have the server load them again
+    /// Write policies: check, test, explain, compare and format them; have the server load them again
     #[command(subcommand)]
     Policy(policy::Policy),
     /// See and decide what waits for people
@@ -137,6 +137,11 @@ mod tests {
             "entities put people.json",
             r#"entities delete User::"a" Group::b"#,
             "entities list --type User -o json",
+            "policy test policies --filter export --junit out.xml --min-coverage 100 -o json",
+            "policy explain --principal Agent::bot --group agents --action read --resource Dataset::a --context {\"rows\":1}",
+            "policy explain --query a.test.yaml --filter export policies -o json",
+            "policy diff old new --journal data --tests --exit-code",
+            "policy fmt policies --check",
             "approvals list --state pending --state approved --reviewable --principal Agent::bot -o json",
             "approvals show apr_1 --server http://127.0.0.1:1 --no-color",
             "approvals approve apr_1 --comment fine --gate a --gate b --binding 00ff",
@@ -165,6 +170,8 @@ mod tests {
             "audit tail --from-beginning --cursor x",
             "approvals list --principal alice",
             "approvals list --state open",
+            "policy explain --principal Agent::bot",
+            "policy test --min-coverage 101",
             "token",
             "serve --token-file",
         ] {

@@ -21,11 +21,13 @@ pub enum GuardAction {
     Audit,
     Subscribe,
     Unmask,
+    /// Be told why: the policies' text.
+    Explain,
     Administer,
 }
 
 impl GuardAction {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Authorize,
         Self::AuthorizeAs,
         Self::SupplyEntities,
@@ -36,6 +38,7 @@ impl GuardAction {
         Self::Audit,
         Self::Subscribe,
         Self::Unmask,
+        Self::Explain,
         Self::Administer,
     ];
 
@@ -53,6 +56,7 @@ impl GuardAction {
             Self::Audit => "audit",
             Self::Subscribe => "subscribe",
             Self::Unmask => "unmask",
+            Self::Explain => "explain",
             Self::Administer => "administer",
         }
     }

@@ -17,6 +17,18 @@ pub enum PrincipalKind {
     Workload,
 }
 
+impl PrincipalKind {
+    /// What a principal is said to be by the name of its type, where nothing else is known; never enough to review.
+    #[must_use]
+    pub fn said_by(uid: &EntityUid) -> Self {
+        match uid.type_name.rsplit("::").next() {
+            Some("User") => Self::User,
+            Some("Agent") => Self::Agent,
+            Some(_) | None => Self::Workload,
+        }
+    }
+}
+
 /// A principal with the proof of who it is. `(issuer, subject)` is the identity; `uid` is its name in policies.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`value`] and [`entity`] say what a query is made of, [`query`] what is asked, [`binding`] what an
 //! approval is *for*, [`identity`] who asks, [`requirement`] what a gate demands, [`approval`] the life of a pending
-//! action, [`review`] and [`poll`] which votes count, [`decide`] the one place that can answer ALLOW, and [`record`] what is written down of it all.
+//! action, [`review`] and [`poll`] which votes count, [`decide`] the one place that can answer ALLOW, [`explanation`] why,
+//! and [`record`] what is written down of it all.
 //!
 //! Nothing in here knows a clock, a random number, a file, a socket, Cedar or protobuf: every input is a parameter.
 
@@ -11,6 +12,7 @@ pub mod binding;
 pub mod decide;
 pub mod entity;
 pub mod evaluation;
+pub mod explanation;
 pub mod grant;
 pub mod guard;
 mod hex;
@@ -30,6 +32,7 @@ pub use binding::Binding;
 pub use decide::{Circumstances, Decision, Effect, Outcome, Reason, Standing, decide};
 pub use entity::{Entity, EntityData, EntityUid};
 pub use evaluation::{Evaluation, EvaluationError, Obligation, PolicyDigest, PolicyId, RuleVerdict};
+pub use explanation::{Cited, ClauseKind, Explanation, Lack, NearMiss, UnmetClause};
 pub use grant::Grant;
 pub use guard::{ApprovalFacts, GuardAction, Guarded};
 pub use id::{ApprovalId, DecisionId};

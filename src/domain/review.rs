@@ -60,6 +60,23 @@ pub enum ReviewRefusal {
     Settled(Box<ApprovalState>),
 }
 
+impl ReviewRefusal {
+    /// The stable machine code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotHuman => "not_human",
+            Self::OwnAction => "own_action",
+            Self::NotReviewer => "not_reviewer",
+            Self::UnknownGate(_) => "invalid_argument",
+            Self::StepUp(Shortfall::TooOld, _) => "authentication_too_old",
+            Self::StepUp(Shortfall::TooWeak, _) => "stronger_authentication_required",
+            Self::BindingMismatch => "binding_mismatch",
+            Self::Settled(_) => "already_settled",
+        }
+    }
+}
+
 /// What a vote does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Counted {

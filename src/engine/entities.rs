@@ -108,12 +108,12 @@ impl PolicySnapshot {
             .iter()
             .zip(&converted)
             .position(|(entity, converted)| !is_own_parent(entity) && !fits(std::slice::from_ref(converted)));
-        let explained = wrong.and_then(|position| Some(self.explain(position, supplied.get(position)?)));
+        let explained = wrong.and_then(|position| Some(self.blame(position, supplied.get(position)?)));
         Err(explained.unwrap_or_else(|| cycle(supplied)))
     }
 
     /// Which part of a supplied entity departs from the schema.
-    fn explain(&self, position: usize, entity: &Entity) -> QueryError {
+    fn blame(&self, position: usize, entity: &Entity) -> QueryError {
         let at = |part: &str| format!("entities[{position}]{part}");
         let shape = self.schema.as_ref().and_then(|schema| schema.shapes.entities.get(&entity.uid.type_name));
         let attribute = shape.and_then(|shape| shape::mismatch(&shape.attributes, &entity.attributes));

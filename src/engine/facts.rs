@@ -122,6 +122,21 @@ impl Facts {
         Ok(Self { known })
     }
 
+    /// Whether an entity is one of these or in one of these, by this data alone.
+    pub fn is_within(&self, uid: &EntityUid, groups: &[EntityUid]) -> bool {
+        let mut found = HashSet::new();
+        let mut open = vec![uid];
+        while let Some(uid) = open.pop() {
+            if groups.contains(uid) {
+                return true;
+            }
+            if found.insert(uid) {
+                open.extend(self.get(uid).into_iter().flat_map(|fact| &fact.parents));
+            }
+        }
+        false
+    }
+
     /// The entities from which an identity's rights derive: itself, its token's groups, and all that these are in.
     pub fn standing<'a>(&'a self, identity: &'a Identity) -> HashSet<&'a EntityUid> {
         self.above(std::iter::once(&identity.uid).chain(&identity.groups))

@@ -14,7 +14,7 @@ use super::index::Question;
 use super::service_schema::{ACTION, APPROVAL, ENTITY_TYPE, SERVICE};
 use super::settings::OnError;
 use super::snapshot::PolicySnapshot;
-use crate::domain::{ApprovalFacts, EntityUid, GuardAction, Guarded, Identity, Severity};
+use crate::domain::{Approval, ApprovalFacts, EntityUid, Gate, GuardAction, Guarded, Identity, Severity, Timestamp};
 
 impl PolicySnapshot {
     /// Whether the rules let `caller` do this. They can only narrow: what no policy may ever allow (reviewing one's own,
@@ -25,6 +25,14 @@ impl PolicySnapshot {
             .is_some_and(|(request, entities)| self.says_yes(&Question::new(&request, &entities)))
     }
 
+    /// Whether a person may review a gate: named by it (escalations included) and let by policy. What stands above both is
+    /// in [`crate::domain::review`].
+    #[must_use]
+    pub fn may_review(&self, approval: &Approval, person: &Identity, gate: &Gate, now: Timestamp) -> bool {
+        let facts = approval.facts(Some(gate), now);
+        self.names(person, &facts.reviewers) && self.permits(person, GuardAction::Review, Guarded::Approval(&facts))
+    }
+
     fn says_yes(&self, question: &Question<'_>) -> bool {
         let answer = self.rules.ask(question);
         let has_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(&answer);
@@ -32,7 +40,7 @@ impl PolicySnapshot {
     }
 
     /// `None` where Cedar refuses the question itself.
-    fn guard_question(
+    pub(super) fn guard_question(
         &self,
         caller: &Identity,
         action: GuardAction,
@@ -166,15 +174,15 @@ mod tests {
             (
                 "alice",
                 identity("User", "alice", &["privacy"]),
-                vec![G::Authorize],
+                vec![G::Authorize, G::Explain],
                 vec![G::Review, G::Revoke, G::ReadApproval],
             ),
-            ("frank", identity("User", "frank", &[]), vec![G::Authorize], vec![G::ReadApproval, G::Cancel]),
-            ("dave", identity("User", "dave", &["sre"]), vec![G::Authorize], vec![]),
+            ("frank", identity("User", "frank", &[]), vec![G::Authorize, G::Explain], vec![G::ReadApproval, G::Cancel]),
+            ("dave", identity("User", "dave", &["sre"]), vec![G::Authorize, G::Explain], vec![]),
             (
                 "erin",
                 identity("User", "erin", &["auditors"]),
-                vec![G::Authorize, G::Audit, G::Subscribe],
+                vec![G::Authorize, G::Explain, G::Audit, G::Subscribe],
                 vec![G::ReadApproval],
             ),
             ("stranger", identity("Agent", "x", &[]), vec![], vec![]),

@@ -19,7 +19,8 @@ use cedar_policy as cedar;
 
 use self::place::Place;
 use self::statements::Template;
-use self::workers::{Failed, STACK_BYTES};
+use self::workers::Failed;
+pub(super) use self::workers::STACK_BYTES;
 use super::annotation::Role;
 use super::candidate::Candidate;
 use super::convert::{Types, domain_uid};
@@ -54,6 +55,15 @@ impl PolicySnapshot {
     /// Everything that is wrong with them.
     pub fn load_telling(settings: &Settings, tell: &Tell<'_>) -> Result<Self, LoadError> {
         Candidate::read(settings).load(tell)
+    }
+
+    /// The files of [`Settings::dir`], unparsed.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn sources(settings: &Settings) -> Result<Vec<SourceFile>, LoadError> {
+        let (files, problems) = source::read(&settings.dir, &settings.limits);
+        if problems.is_empty() { Ok(files) } else { Err(LoadError { problems }) }
     }
 
     /// The same for files that are already in memory, as tests and `policy check -` have them.
@@ -164,12 +174,12 @@ impl<'f> Loader<'f> {
         }
     }
 
-    fn list(&mut self, entry: PolicyEntry, role: Role) {
+    fn list(&mut self, entry: PolicyEntry, role: Role, text: Arc<str>) {
         let (gate, obligations) = match role {
             Role::Rule(obligations) => (None, obligations),
             Role::Gate(gate) => (Some(gate), Vec::new()),
         };
-        self.policies.insert(entry.id.clone(), Listed { entry, gate, obligations });
+        self.policies.insert(entry.id.clone(), Listed { entry, gate, obligations, text });
     }
 
     fn facts(&mut self, files: &[&SourceFile], schema: Option<&LoadedSchema>) -> Facts {

@@ -9,18 +9,22 @@
 //! - [`schema_size`], [`hierarchy`], [`json_text`]: bounds and places for what Cedar reads whole
 //! - [`question`], [`entities`], [`convert`]: a query to Cedar's request; [`index`]: the policies it concerns;
 //!   [`evaluate`]: its answer; [`guard`]: the service asking about itself
-//!
+//! - [`clauses`], [`trace`], [`explain`]: which clause of which policy held, for people; nothing is decided by them
 //! - [`cedar_core`]: what of Cedar is not in its public interface
+//! - [`format`]: one layout for the text
 //!
 //! No clock, no network; disk only in [`source`] and [`candidate`]. Evaluation never blocks and never changes a snapshot.
 
 mod annotation;
 mod candidate;
 mod cedar_core;
+mod clauses;
 mod convert;
 mod entities;
 mod evaluate;
+mod explain;
 mod facts;
+mod format;
 mod grammar;
 mod guard;
 mod hierarchy;
@@ -42,8 +46,10 @@ mod settings;
 mod shape;
 mod snapshot;
 mod source;
+mod stack;
 #[cfg(test)]
 mod testing;
+mod trace;
 #[cfg(test)]
 mod vectors;
 
@@ -52,11 +58,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use candidate::{Candidate, fingerprint};
+pub use format::{FormatError, format};
+pub use grammar::duration;
 pub use problem::{Annotation, Excerpt, Level, LoadError, Problem};
 pub use question::QueryError;
 pub use settings::{Limits, OnError, Reading, Settings};
 pub use snapshot::{PolicyEntry, PolicyKind, PolicySnapshot, Summary};
 pub use source::{FileKind, SourceFile};
+pub use trace::{ClauseSite, GuardTrace, Reached, Traced};
 
 /// The policies in force. A reader takes the current snapshot once per call and sees no other until it is done.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ fn resource_type(action: GuardAction) -> Option<&'static str> {
         | GuardAction::Audit
         | GuardAction::Subscribe
         | GuardAction::Unmask
+        | GuardAction::Explain
         | GuardAction::Administer => Some(SERVICE),
         GuardAction::AuthorizeAs => None,
         GuardAction::SupplyEntities => Some(ENTITY_TYPE),

@@ -50,6 +50,8 @@ pub(super) struct Listed {
     pub entry: PolicyEntry,
     pub gate: Option<Gate>,
     pub obligations: Vec<Obligation>,
+    /// As it is written: for explanations, which read it again.
+    pub text: Arc<str>,
 }
 
 /// One policy in a listing.
@@ -81,6 +83,13 @@ pub struct Summary {
     pub policies: Vec<PolicyEntry>,
     /// What is odd but does no harm.
     pub warnings: Vec<Problem>,
+}
+
+impl PolicyEntry {
+    /// So many lines below the policy's first, as far as that is in this file: a link's text is its template's.
+    pub(super) fn line_below(&self, offset: u32) -> u32 {
+        if self.template.is_some() { self.line } else { self.line.saturating_add(offset) }
+    }
 }
 
 impl Deref for PolicySnapshot {

@@ -28,6 +28,7 @@ pub fn response(answer: &Answer, now: Timestamp) -> pb::AuthorizeResponse {
         binding: decided.binding.to_string(),
         repeated_answer: decided.repeats.is_some(),
         policy_revision: decided.revision,
+        explanation: answer.explanation.as_deref().map(Into::into),
     }
 }
 

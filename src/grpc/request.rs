@@ -36,6 +36,7 @@ pub fn ask(request: pb::AuthorizeRequest, limits: &Limits) -> Result<Ask, Refusa
         wait: request.wait.map_or(Ok(Duration::ZERO), wait)?,
         idempotency_key: text(&request.idempotency_key),
         at_least_revision: request.at_least_revision,
+        explain: request.explain,
     })
 }
 
@@ -50,10 +51,14 @@ pub fn check_batch(batch: &pb::AuthorizeBatchRequest, limits: &Limits) -> Result
     Ok(())
 }
 
-/// A query of a batch: one that waited would hold up its neighbours.
+/// A query of a batch: one that waited would hold up its neighbours, and explanations would not fit into one message.
 pub fn ask_at_once(request: pb::AuthorizeRequest, limits: &Limits) -> Result<Ask, Refusal> {
     let ask = ask(request, limits)?;
-    if ask.wait.is_zero() { Ok(ask) } else { Err(Refusal::invalid("wait", "not taken in a batch")) }
+    match (ask.wait.is_zero(), ask.explain) {
+        (true, false) => Ok(ask),
+        (false, _) => Err(Refusal::invalid("wait", "not taken in a batch")),
+        (true, true) => Err(Refusal::invalid("explain", "not taken in a batch")),
+    }
 }
 
 /// Names the largest part of the query.

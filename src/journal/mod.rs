@@ -59,7 +59,7 @@ pub use retain::{Removed, Retention};
 pub use settings::{Settings, SyncPolicy};
 pub use shared::Head;
 pub use ticket::Ticket;
-pub use verify::{Anchor, Report, verify};
+pub use verify::{Anchor, Report, replay, verify};
 
 #[cfg(test)]
 mod tests;

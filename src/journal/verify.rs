@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use super::directory::Directory;
 use super::error::{Finding, IoFault, JournalError, Problem, io_fault};
-use super::format::{Chain, Header};
+use super::format::{Chain, Header, View};
+use super::log::RawRecord;
 use super::mark::{self, ACKNOWLEDGED, RETAINED};
 use super::scan::{last_nonzero, read_header};
 use super::walk::{Walk, Walked};
+use crate::domain::Timestamp;
 
 /// Records between two calls of the progress callback.
 const PROGRESS_RECORDS: u64 = 65_536;
@@ -48,18 +50,49 @@ const ATTEMPTS_MAX: usize = 16;
 /// # Errors
 /// [`JournalError::Damaged`] with the first finding; [`JournalError::Newer`]; or the operating system's refusal.
 pub fn verify(dir: &Path, anchor: Option<Anchor>, progress: &mut dyn FnMut(u64)) -> Result<Report, JournalError> {
+    let report = prove(dir, anchor, &mut |view| {
+        if view.sequence % PROGRESS_RECORDS == 0 {
+            progress(view.sequence);
+        }
+    })?;
+    progress(report.last);
+    Ok(report)
+}
+
+/// Reads every record of the journal in `dir`, oldest first, proving it on the way: each is shown once. Beside a running
+/// server it ends with what had been acknowledged when it began.
+///
+/// # Errors
+/// As for [`verify`].
+pub fn replay(dir: &Path, show: &mut dyn FnMut(RawRecord)) -> Result<Report, JournalError> {
+    let mut shown = 0;
+    prove(dir, None, &mut |view| {
+        // Retention may have moved on under the walk, which then begins again.
+        if view.sequence > shown {
+            shown = view.sequence;
+            show(RawRecord {
+                sequence: view.sequence,
+                at: Timestamp::from_micros(view.at_micros),
+                chain: view.chain,
+                payload: view.payload.to_vec(),
+            });
+        }
+    })
+}
+
+fn prove(dir: &Path, anchor: Option<Anchor>, witness: &mut dyn FnMut(&View<'_>)) -> Result<Report, JournalError> {
     let first = |mark: Option<(_, u64)>| mark.map(|(_, first)| first);
     for _ in 1..ATTEMPTS_MAX {
         let before = first(mark::read(dir, RETAINED)?);
-        let proved = attempt(dir, anchor, progress);
+        let proved = attempt(dir, anchor, witness);
         if proved.is_ok() || first(mark::read(dir, RETAINED)?) == before {
             return proved;
         }
     }
-    attempt(dir, anchor, progress)
+    attempt(dir, anchor, witness)
 }
 
-fn attempt(dir: &Path, anchor: Option<Anchor>, progress: &mut dyn FnMut(u64)) -> Result<Report, JournalError> {
+fn attempt(dir: &Path, anchor: Option<Anchor>, witness: &mut dyn FnMut(&View<'_>)) -> Result<Report, JournalError> {
     let directory = Directory::new(dir);
     let marks = (mark::read(dir, ACKNOWLEDGED)?, mark::read(dir, RETAINED)?);
     let ((journal, acknowledged), (same, first)) = match marks {
@@ -72,7 +105,7 @@ fn attempt(dir: &Path, anchor: Option<Anchor>, progress: &mut dyn FnMut(u64)) ->
     }
     let mut names = directory.list()?.segments;
     names.retain(|&name| name >= first);
-    let mut proof = Proof { directory, acknowledged, anchor, anchored: false, next: first, chain: None, progress };
+    let mut proof = Proof { directory, acknowledged, anchor, anchored: false, next: first, chain: None, witness };
     let mut segments = 0;
     for name in names {
         if proof.next > acknowledged && segments > 0 {
@@ -98,7 +131,8 @@ struct Proof<'a> {
     next: u64,
     /// The chain before it; unknown before the first segment.
     chain: Option<Chain>,
-    progress: &'a mut dyn FnMut(u64),
+    /// Told of every record once it is proved.
+    witness: &'a mut dyn FnMut(&View<'_>),
 }
 
 impl Proof<'_> {
@@ -125,15 +159,15 @@ impl Proof<'_> {
         let mut walk = Walk::open(&path, header)?;
         while self.next <= self.acknowledged {
             let (offset, sequence, chain) = match walk.next()? {
-                Walked::Record(offset, view) => (offset, view.sequence, view.chain),
+                Walked::Record(offset, view) => {
+                    (self.witness)(&view);
+                    (offset, view.sequence, view.chain)
+                }
                 Walked::End => break,
                 Walked::Bad(finding) => return Err(JournalError::Damaged(finding)),
             };
             self.meet_anchor(&path, offset, sequence, &chain)?;
             (self.next, self.chain) = (sequence + 1, Some(chain));
-            if sequence % PROGRESS_RECORDS == 0 {
-                (self.progress)(sequence);
-            }
         }
         Ok(())
     }
@@ -164,7 +198,6 @@ impl Proof<'_> {
         if self.anchor.is_some_and(|anchor| anchor.sequence + 1 < first) {
             return Err(damaged(self.directory.segment(first), 0, first, Problem::AnchorTrimmed));
         }
-        (self.progress)(self.next - 1);
         Ok(chain)
     }
 

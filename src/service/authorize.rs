@@ -18,7 +18,7 @@ use self::admit::Admitted;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Attributes, Binding, Circumstances, Decided, Decision, Effect, Entity,
-    EntityUid, IdempotencyKey, Outcome, Reason, Standing, decide,
+    EntityUid, Explanation, IdempotencyKey, Outcome, Reason, Standing, decide,
 };
 use crate::store::Committed;
 
@@ -38,6 +38,8 @@ pub struct Ask {
     pub idempotency_key: Option<Arc<str>>,
     /// Not by policies or entities older than this revision; 0: any.
     pub at_least_revision: u64,
+    /// Say why; takes `explain`.
+    pub explain: bool,
 }
 
 /// In whose name the caller asks.
@@ -67,6 +69,8 @@ pub struct Answer {
     pub decided: Arc<Decided>,
     /// The approval after it. Absent where the caller named one that is not for this query.
     pub approval: Option<Arc<Approval>>,
+    /// Why the policies say what they say, for whoever asked and may know.
+    pub explanation: Option<Box<Explanation>>,
     /// The proof that the record is durable.
     pub committed: Committed,
 }
@@ -90,7 +94,7 @@ impl Service {
                 return Ok(first);
             }
             // The approval is looked at again when the wait ends.
-            let Answer { decided, approval: _, committed } = first;
+            let Answer { decided, approval: _, explanation, committed } = first;
             match self.settled(&asked, id, Instant::now() + wait).await? {
                 Waited::Settled => {
                     asked.approval = Some(id);
@@ -99,7 +103,7 @@ impl Service {
                 Waited::TimedOut => {
                     // Votes may have come in meanwhile: the approval as it is now, under the answer that is on record.
                     let approval = self.shared.store.approval(id).await?;
-                    Ok(Answer { decided, approval, committed })
+                    Ok(Answer { decided, approval, explanation, committed })
                 }
             }
         }
@@ -147,6 +151,7 @@ impl Service {
         let now = self.shared.store.now();
         let snapshot = self.judged_by(asked)?;
         let evaluation = snapshot.evaluate(&asked.query, &asked.principal, &asked.caller.identity, now)?;
+        let explanation = asked.explained(&snapshot, &evaluation, now)?;
         let mut around =
             Circumstances { binding: asked.binding, standing, justified: asked.justification.is_some(), earlier, now };
         let mut decision = decide(&evaluation, &around);
@@ -157,7 +162,7 @@ impl Service {
         }
         let planned = self.plan(asked, evaluation, &decision, &around);
         let committed = self.shared.store.commit(planned.fact, planned.seen).await?;
-        Ok(Answer { decided: planned.decided, approval: planned.approval, committed })
+        Ok(Answer { decided: planned.decided, approval: planned.approval, explanation, committed })
     }
 
     /// What was answered under the call's idempotency key.

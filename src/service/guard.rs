@@ -68,8 +68,7 @@ fn not_permitted(action: GuardAction) -> Refusal {
     Refusal::denied("not_permitted", message)
 }
 
-/// Whether a person may review a gate: named by it (escalations included) and let by policy. What stands above both is in
-/// [`crate::domain::review`].
+/// See [`PolicySnapshot::may_review`].
 pub(super) fn may_review(
     snapshot: &PolicySnapshot,
     approval: &Approval,
@@ -77,6 +76,5 @@ pub(super) fn may_review(
     gate: &Gate,
     now: Timestamp,
 ) -> bool {
-    let facts = approval.facts(Some(gate), now);
-    snapshot.names(person, &facts.reviewers) && snapshot.permits(person, GuardAction::Review, Guarded::Approval(&facts))
+    snapshot.may_review(approval, person, gate, now)
 }

@@ -88,11 +88,11 @@ fn may_read(snapshot: &PolicySnapshot, caller: &Caller, approval: &Approval, now
 }
 
 fn refused(refusal: ReviewRefusal) -> Refusal {
-    let message = refusal.to_string();
+    let (code, message) = (refusal.code(), refusal.to_string());
     match refusal {
-        ReviewRefusal::NotHuman => Refusal::denied("not_human", message),
-        ReviewRefusal::OwnAction => Refusal::denied("own_action", message),
-        ReviewRefusal::NotReviewer => Refusal::denied("not_reviewer", message),
+        ReviewRefusal::NotHuman | ReviewRefusal::OwnAction | ReviewRefusal::NotReviewer => {
+            Refusal::denied(code, message)
+        }
         ReviewRefusal::UnknownGate(_) => Refusal::invalid("gates", message),
         ReviewRefusal::StepUp(shortfall, demand) => Refusal::StepUp { shortfall, demand: Box::new(demand) },
         ReviewRefusal::BindingMismatch => Refusal::BindingMismatch,

@@ -4,6 +4,7 @@
 //! Towards the wire nothing can fail. From the wire everything can: each `parse` names the field that is wrong.
 
 pub mod approval;
+mod explanation;
 mod gate;
 mod identity;
 pub mod json;

@@ -125,6 +125,7 @@ pub fn ask(asked: Asked, key: Option<u8>, justified: bool) -> Ask {
         wait: Duration::ZERO,
         idempotency_key: key.map(|key| format!("key-{key}").into()),
         at_least_revision: 0,
+        explain: false,
     }
 }
 

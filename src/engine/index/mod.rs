@@ -56,6 +56,15 @@ pub struct Answer<'i> {
     pub errors: Vec<(&'i cedar::PolicyId, Box<cedar::EvaluationError>)>,
 }
 
+/// A policy for the query's action, and which parts of its scope hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Scoped<'i> {
+    pub id: &'i cedar::PolicyId,
+    pub effect: cedar::Effect,
+    pub principal: bool,
+    pub resource: bool,
+}
+
 impl<'e> Question<'e> {
     #[must_use]
     pub fn new(request: &'e cedar::Request, entities: &'e cedar::Entities) -> Self {
@@ -110,6 +119,22 @@ impl Index {
             }
         }
         answer
+    }
+
+    /// The policies whose scope names the query's action, in the order in which they were loaded: whether it names its
+    /// principal and its resource as well. For explanations: this looks at every policy.
+    pub fn scopes<'i>(&'i self, question: &Question<'_>) -> impl Iterator<Item = Scoped<'i>> + use<'i> {
+        let asked = self.asked(question);
+        let scoped = move |policy: &'i Compiled| {
+            let asked = asked.as_ref().filter(|asked| policy.scope.action.hold(&asked.action))?;
+            Some(Scoped {
+                id: &policy.id,
+                effect: policy.effect,
+                principal: policy.scope.principal.holds(&asked.principal),
+                resource: policy.scope.resource.holds(&asked.resource),
+            })
+        };
+        self.policies.iter().filter_map(scoped)
     }
 
     /// `None` where there is nothing to ask.

@@ -72,7 +72,7 @@ impl Scope {
 }
 
 impl Constraint {
-    fn holds(self, place: &Place) -> bool {
+    pub fn holds(self, place: &Place) -> bool {
         match self {
             Self::Any => true,
             Self::Is(name) => place.is_of(name),
@@ -84,7 +84,7 @@ impl Constraint {
 }
 
 impl Actions {
-    fn hold(&self, place: &Place) -> bool {
+    pub fn hold(&self, place: &Place) -> bool {
         match self {
             Self::Any => true,
             Self::Eq(action) => place.itself == Some(*action),

@@ -97,12 +97,12 @@ impl<'f> Loader<'f> {
             Err(problem) => return self.problems.push(*problem),
         };
         let Some(template) = self.templates.get(&link.template) else { return };
-        let (kind, role) = (template.kind, template.role.of_link(&link.id));
+        let (kind, role, text) = (template.kind, template.role.of_link(&link.id), template.text.clone());
         let place = written.place.clone();
         let (file, line, span) = (place.file.path.clone(), place.line, place.span.clone());
         if self.takes_name(&link.id, place, span) {
             let template = Some(link.template.clone());
-            self.list(PolicyEntry { id: link.id.clone(), kind, file, line, template }, role);
+            self.list(PolicyEntry { id: link.id.clone(), kind, file, line, template }, role, text);
             self.parsed.push(policy);
         }
     }

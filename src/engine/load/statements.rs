@@ -30,6 +30,8 @@ pub struct Template {
     pub cedar: cedar::Template,
     pub kind: PolicyKind,
     pub role: Role,
+    /// As it is written; shared by its links.
+    pub text: Arc<str>,
 }
 
 enum Parsed {
@@ -159,12 +161,16 @@ impl<'f> Loader<'f> {
         match parsed {
             Parsed::Template(template) => {
                 let cedar = if **id == *pending.position { template } else { template.new_id(cedar_id) };
-                self.templates.insert(id.clone(), Template { cedar, kind, role });
+                self.templates.insert(id.clone(), Template { cedar, kind, role, text: statement.text.into() });
             }
             Parsed::Policy(policy) => {
                 let policy = if **id == *pending.position { policy } else { policy.new_id(cedar_id) };
                 let file = pending.file.path.clone();
-                self.list(PolicyEntry { id: id.clone(), kind, file, line: statement.line, template: None }, role);
+                self.list(
+                    PolicyEntry { id: id.clone(), kind, file, line: statement.line, template: None },
+                    role,
+                    statement.text.into(),
+                );
                 self.parsed.push(policy);
             }
         }

@@ -13,6 +13,7 @@ use std::ops::Range;
 use self::depth::Depth;
 use self::lexer::{Lexer, Spot, Token};
 use super::settings::Limits;
+use crate::domain::ClauseKind;
 
 /// One policy's text.
 #[derive(Debug)]
@@ -76,6 +77,39 @@ pub fn check_depth(text: &str, limits: &Limits) -> Result<(), ScanError> {
     let mut depth = Depth::new(limits);
     Lexer::new(text).try_for_each(|spot| depth.see(&spot?))?;
     depth.end()
+}
+
+/// The `when` and `unless` of one policy's text, in order.
+pub fn clauses(text: &str) -> Vec<ClauseKind> {
+    let (mut found, mut depth, mut after_at) = (Vec::new(), 0_usize, false);
+    // The text was scanned when it was loaded: a place that is none ends it.
+    for spot in Lexer::new(text).map_while(Result::ok) {
+        match spot.token {
+            Token::Open(_) => depth += 1,
+            Token::Close(_) => depth = depth.saturating_sub(1),
+            Token::Word("when") if depth == 0 && !after_at => found.push(ClauseKind::When),
+            Token::Word("unless") if depth == 0 && !after_at => found.push(ClauseKind::Unless),
+            _ => {}
+        }
+        after_at = spot.token == Token::At;
+    }
+    found
+}
+
+/// The comments of a text, in order, each without the white space at its end.
+pub fn comments(text: &str) -> Vec<&str> {
+    let (mut found, mut end) = (Vec::new(), 0);
+    for spot in Lexer::new(text).map_while(Result::ok) {
+        found.extend(comments_in(text.get(end..spot.start).unwrap_or_default()));
+        end = spot.end;
+    }
+    found.extend(comments_in(text.get(end..).unwrap_or_default()));
+    found
+}
+
+/// Between two tokens there is nothing but white space and comments.
+fn comments_in(gap: &str) -> impl Iterator<Item = &str> {
+    gap.split(['\n', '\r']).map(str::trim).filter(|line| line.starts_with("//"))
 }
 
 /// How far into an annotation we are.

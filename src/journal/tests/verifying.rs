@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::support::{change, copy, fill, offsets, open, segments, small, written};
-use crate::journal::{Anchor, Finding, Journal, JournalError, Problem, Report, Retention, verify};
+use crate::journal::{Anchor, Finding, Journal, JournalError, Problem, Report, Retention, replay, verify};
 
 fn verified(dir: &Path, anchor: Option<Anchor>) -> Result<Report, Finding> {
     verify(&dir.join("j"), anchor, &mut |_| {}).map_err(|error| match error {
@@ -41,6 +41,17 @@ fn a_sound_journal_is_proved_to_its_head() {
         assert_eq!(report.segments, segments(dir.path()).len());
         journal.close();
     }
+}
+
+#[test]
+fn a_replay_shows_every_record_once_beside_the_running_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    fill(&journal, 1, 301);
+    let mut shown = Vec::new();
+    let report = replay(&dir.path().join("j"), &mut |raw| shown.push((raw.sequence, raw.payload))).unwrap();
+    let read = journal.read(1, 1_000, 1 << 20).unwrap().into_iter().map(|frame| (frame.sequence, frame.payload));
+    assert_eq!((report.last, shown), (300, read.collect()));
 }
 
 /// Spoils a copy of the journal and compares what is found.

@@ -5,9 +5,10 @@ use std::sync::{Arc, Weak};
 
 use super::{Ask, AskedPrincipal};
 use crate::domain::{
-    ApprovalId, Binding, Entity, EntityUid, GuardAction, Guarded, Identity, PrincipalKind, ProofMethod, Query,
+    ApprovalId, Binding, Entity, Evaluation, Explanation, GuardAction, Guarded, Identity, PrincipalKind, ProofMethod,
+    Query, Timestamp,
 };
-use crate::engine::PolicySnapshot;
+use crate::engine::{PolicySnapshot, QueryError};
 use crate::service::{Caller, Refusal, Service};
 
 /// A query that the caller may ask.
@@ -23,6 +24,20 @@ pub(super) struct Admitted {
     pub justification: Option<Arc<str>>,
     pub approval: Option<ApprovalId>,
     pub idempotency_key: Option<Arc<str>>,
+    pub explain: bool,
+}
+
+impl Admitted {
+    /// Why the policies answer as they do, if the caller asked.
+    pub fn explained(
+        &self,
+        snapshot: &PolicySnapshot,
+        evaluation: &Evaluation,
+        now: Timestamp,
+    ) -> Result<Option<Box<Explanation>>, QueryError> {
+        let explain = || snapshot.explain(evaluation, &self.query, &self.principal, &self.caller.identity, now);
+        Ok(self.explain.then(explain).transpose()?.map(Box::new))
+    }
 }
 
 impl Service {
@@ -31,6 +46,7 @@ impl Service {
         self.guard_asking(&snapshot, caller)?;
         self.check_limits(&ask)?;
         self.guard_supplied(&snapshot, caller, &ask.entities)?;
+        self.guard_explain(&snapshot, caller, ask.explain)?;
         let principal = self.principal(&snapshot, caller, ask.principal).await?;
         let query = Query {
             principal: principal.uid.clone(),
@@ -53,6 +69,7 @@ impl Service {
             justification: ask.justification,
             approval: ask.approval,
             idempotency_key: ask.idempotency_key,
+            explain: ask.explain,
         })
     }
 
@@ -79,6 +96,7 @@ impl Service {
         if !asked.guarded_under.ptr_eq(&Arc::downgrade(&snapshot)) {
             self.guard_asking(&snapshot, &asked.caller)?;
             self.guard_supplied(&snapshot, &asked.caller, &asked.query.entities)?;
+            self.guard_explain(&snapshot, &asked.caller, asked.explain)?;
             if asked.principal.proof.method == ProofMethod::Asserted {
                 let named = Guarded::Principal(&asked.principal.uid);
                 self.guard_under(&snapshot, &asked.caller, GuardAction::AuthorizeAs, named)?;
@@ -95,6 +113,13 @@ impl Service {
         })
     }
 
+    fn guard_explain(&self, snapshot: &PolicySnapshot, caller: &Caller, explain: bool) -> Result<(), Refusal> {
+        match explain {
+            true => self.guard_under(snapshot, caller, GuardAction::Explain, Guarded::Service),
+            false => Ok(()),
+        }
+    }
+
     async fn principal(
         &self,
         snapshot: &PolicySnapshot,
@@ -106,7 +131,7 @@ impl Service {
             AskedPrincipal::Named(uid) if uid == caller.identity.uid => Ok(caller.identity.clone()),
             AskedPrincipal::Named(uid) => {
                 self.guard_under(snapshot, caller, GuardAction::AuthorizeAs, Guarded::Principal(&uid))?;
-                let kind = kind_of(&uid);
+                let kind = PrincipalKind::said_by(&uid);
                 Ok(Arc::new(Identity::asserted(uid, kind, &caller.identity)))
             }
             AskedPrincipal::Token(token) => {
@@ -114,14 +139,5 @@ impl Service {
                 Ok(subject.identity)
             }
         }
-    }
-}
-
-/// What an asserted principal is said to be; recorded, and never enough to review.
-fn kind_of(uid: &EntityUid) -> PrincipalKind {
-    match uid.type_name.rsplit("::").next() {
-        Some("User") => PrincipalKind::User,
-        Some("Agent") => PrincipalKind::Agent,
-        Some(_) | None => PrincipalKind::Workload,
     }
 }
