@@ -1,6 +1,9 @@
 # What a newcomer and CI run. Needs Rust, git and make; what a target needs beyond them it installs or says how.
 
 CARGO ?= cargo
+# The program as `make unit` built it. `cargo run` would compile the libraries once more, without what only tests need.
+BUILT = $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/countersign
+EXAMPLES = policy test policies --min-coverage 100
 
 .PHONY: help demo test tools check unit policies twins clients proof bench docs
 
@@ -8,6 +11,7 @@ help:
 	@echo "make demo          a server, an agent, and two people who countersign (AUTO=1: exit at the end)"
 	@echo "make test          everything that CI runs"
 	@echo "make check         formatting and lints"
+	@echo "make policies      the example policies against their own tests"
 	@echo "make twins         take each protection away in turn and see its test fail"
 	@echo "make proof         the policy index beside Cedar's authorizer on a million random queries (nightly)"
 	@echo "make bench         the benchmarks (benches/README.md)"
@@ -17,8 +21,10 @@ demo:
 	$(CARGO) run --quiet -- demo $(if $(AUTO),--auto)
 
 # Stops at the first failure: each is a line of its own. The demo is a test as well.
-test: tools check unit policies twins clients
-	$(CARGO) run --quiet -- demo --auto
+test: tools check unit twins
+	COUNTERSIGN_BIN=$(BUILT) $(MAKE) clients
+	$(BUILT) $(EXAMPLES)
+	$(BUILT) demo --auto
 
 # What the tests need beyond Rust: installed, or named.
 tools:
@@ -34,7 +40,7 @@ unit:
 
 # The example policies against their own tests, which see every policy and every condition; as their authors would write them.
 policies:
-	$(CARGO) run --locked --quiet -- policy test policies --min-coverage 100
+	$(CARGO) run --locked --quiet -- $(EXAMPLES)
 
 # Every safety test has a twin that fails with its protection off (tests/twins).
 twins:
