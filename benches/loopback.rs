@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use countersign::domain::Timestamp;
 use countersign::grpc::generated::decision_point_client::DecisionPointClient;
-use countersign::server::{Listeners, Retention, Server, Setup};
+use countersign::server::{Encryption, Listeners, Retention, Server, Setup};
 use countersign::store::{Clock, embedded};
 use countersign::web::dev_issuer::find;
 use countersign::wire::pb;
@@ -68,6 +68,7 @@ fn serve(role: &str) -> Result<(), Failure> {
             store: embedded::Limits::default(),
             policies: engine::Settings::new("policies"),
             issuers: Vec::new(),
+            encryption: Encryption::Loopback,
             limits: service::Limits::default(),
             watch: None,
             retention: Retention::default(),

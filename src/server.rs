@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
-use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::engine::{self, Engine, PolicySnapshot};
-use crate::identity::{IssuerSettings, SettingsError, Verifier};
+use crate::grpc::connection::{self, InClear, Protection};
+use crate::grpc::tls::{self, Now, Tls, TlsError};
+use crate::identity::certificate::RuleError;
+use crate::identity::san::CertificateRule;
+use crate::identity::{Certificates, IssuerSettings, SettingsError, Verifier};
 use crate::reload::ReloadSettings;
 use crate::service::{Limits, Refusal, Service};
 use crate::store::embedded::{self, OpenError};
@@ -23,6 +26,7 @@ pub struct Setup {
     pub store: embedded::Limits,
     pub policies: engine::Settings,
     pub issuers: Vec<IssuerSettings>,
+    pub encryption: Encryption,
     pub limits: Limits,
     /// How often the policy directory is looked at where the system does not tell of changes; `None`: it is not watched.
     pub watch: Option<Duration>,
@@ -30,6 +34,18 @@ pub struct Setup {
     pub retention: Retention,
     /// The clock, given the time of the last record.
     pub clock: Box<dyn FnOnce(Timestamp) -> Clock + Send>,
+}
+
+/// Who encrypts what travels.
+#[derive(Debug, Clone, Default)]
+pub enum Encryption {
+    /// Nobody: the port is for this machine only, and others are refused.
+    #[default]
+    Loopback,
+    /// Somebody else (a mesh, a tunnel).
+    Elsewhere,
+    /// The server, which also recognises callers by their certificates.
+    Tls { settings: tls::Settings, certificates: Vec<CertificateRule> },
 }
 
 /// Whole old segments go when they are too old, or when all is too large. `None`: never for that reason.
@@ -56,6 +72,12 @@ pub enum ServerError {
     Store(#[from] OpenError),
     #[error("identity: {0}")]
     Identity(#[from] SettingsError),
+    #[error("identity.certificates: {0}")]
+    Certificates(#[from] RuleError),
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    InClear(#[from] InClear),
     #[error("the development issuer: {0}")]
     DevIssuer(#[from] DevIssuerError),
     #[error("reflection: {0}")]
@@ -82,6 +104,7 @@ pub struct Server {
     listeners: Listeners,
     dev_issuer: Option<DevIssuer>,
     verifier: Arc<Verifier>,
+    protection: Protection,
     stopping: watch::Sender<bool>,
 }
 
@@ -89,6 +112,11 @@ impl Server {
     /// Loads, opens and checks everything; a server that would not be safe is refused here. Blocking.
     pub fn prepare(setup: Setup, mut listeners: Listeners) -> Result<Self, ServerError> {
         let mut issuers = setup.issuers;
+        // Beside the development issuer anybody can be anybody, whatever ids its tokens have.
+        let recognised = match &setup.encryption {
+            Encryption::Tls { certificates, .. } => Certificates::new(certificates, &issuers)?,
+            Encryption::Loopback | Encryption::Elsewhere => Certificates::default(),
+        };
         let dev_issuer = listeners.dev_issuer.take().map(DevIssuer::bind).transpose()?;
         issuers.extend(dev_issuer.iter().map(DevIssuer::settings));
         if issuers.is_empty() {
@@ -102,7 +130,19 @@ impl Server {
         let service =
             Service::new(Arc::new(store.clone()), store.log().clone(), engine, verifier.clone(), setup.limits, stopped);
         let reload = ReloadSettings { watch: setup.watch, policies: setup.policies, hangups: Arc::default() };
-        Ok(Self { service, store, retention: setup.retention, reload, listeners, dev_issuer, verifier, stopping })
+        let protection = protection(setup.encryption, recognised, &service)?;
+        protection.check(listeners.grpc.local_addr().map_err(ServerError::Address)?.ip())?;
+        Ok(Self {
+            service,
+            store,
+            retention: setup.retention,
+            reload,
+            listeners,
+            dev_issuer,
+            verifier,
+            protection,
+            stopping,
+        })
     }
 
     /// Where gRPC is served.
@@ -124,7 +164,7 @@ impl Server {
 
     /// Serves until `shutdown`, then ends waits and streams, finishes calls, and closes the journal.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let Self { service, store, retention, reload, listeners, dev_issuer, verifier, stopping } = self;
+        let Self { service, store, retention, reload, listeners, dev_issuer, verifier, protection, stopping } = self;
         service.record_start(env!("CARGO_PKG_VERSION")).await.map_err(ServerError::Start)?;
         let stopped = || {
             let mut stopping = stopping.subscribe();
@@ -138,14 +178,17 @@ impl Server {
         }
         let _refresh = verifier.start();
         let (router, reporter) = grpc::transport::router(service.clone()).await?;
-        let health = tokio::spawn(grpc::health::report(reporter, service.clone(), stopping.subscribe()));
+        let certificates =
+            protection.tls().map(|tls| tokio::spawn(tls.clone().keep(reporter.clone(), stopping.subscribe())));
+        let ways_in = protection.ways_in();
+        let health = tokio::spawn(grpc::health::report(reporter, service.clone(), ways_in, stopping.subscribe()));
         let timer = tokio::spawn({
             let service = service.clone();
             async move { service.keep_time().await }
         });
         let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
         let upkeep = tokio::spawn(crate::upkeep::keep(store.clone(), retention, stopping.subscribe()));
-        let serving = router.serve_with_incoming_shutdown(TcpListenerStream::new(listeners.grpc), stopped());
+        let serving = router.serve_with_incoming_shutdown(connection::incoming(listeners.grpc, protection), stopped());
         tokio::pin!(serving);
         let ended = tokio::select! {
             served = &mut serving => served.map_err(ServerError::from),
@@ -157,7 +200,7 @@ impl Server {
             }
         };
         stopping.send_replace(true);
-        for task in [health, timer, upkeep, reload] {
+        for task in [health, timer, upkeep, reload].into_iter().chain(certificates) {
             task.abort();
         }
         let log = store.log().clone();
@@ -165,4 +208,17 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
         ended
     }
+}
+
+/// What a port is protected by; certificates are judged by the service's clock.
+fn protection(encryption: Encryption, certificates: Certificates, service: &Service) -> Result<Protection, TlsError> {
+    Ok(match encryption {
+        Encryption::Loopback => Protection::Loopback,
+        Encryption::Elsewhere => Protection::Elsewhere,
+        Encryption::Tls { settings, .. } => {
+            let service = service.clone();
+            let now = Now(Arc::new(move || service.now()));
+            Protection::Tls(Arc::new(Tls::load(settings, certificates, now)?))
+        }
+    })
 }

@@ -18,6 +18,8 @@ mod hostile_ids;
 mod invariants;
 mod life;
 mod model;
+mod mtls;
 mod reload;
 mod reports;
 mod streams;
+mod tls;

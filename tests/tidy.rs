@@ -22,11 +22,14 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Libraries that only these modules may name.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("prost", &["wire"]),
     ("prost_types", &["wire", "grpc"]),
     ("tonic", &["grpc"]),
     ("tonic_types", &["grpc"]),
+    ("rustls", &["grpc"]),
+    ("tokio_rustls", &["grpc"]),
+    ("x509_parser", &["identity"]),
     ("cedar_policy", &["engine"]),
     ("axum", &["web"]),
     ("redis", &["store"]),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use countersign::domain::Timestamp;
 use countersign::grpc::generated::decision_point_client::DecisionPointClient;
-use countersign::server::{Listeners, Retention, Server, Setup};
+use countersign::server::{Encryption, Listeners, Retention, Server, Setup};
 use countersign::store::Clock;
 use countersign::web::dev_issuer::find;
 use countersign::wire::pb;
@@ -34,6 +34,7 @@ pub async fn serve() -> Result<(), Failure> {
         store: limits(),
         policies: policies(),
         issuers: Vec::new(),
+        encryption: Encryption::Loopback,
         limits: service::Limits { wait_max: WAIT, ..service::Limits::default() },
         watch: None,
         retention: Retention::default(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::failure::Failure;
-use crate::grpc::client::{BearerToken, Client};
+use crate::grpc::client::{BearerToken, Client, Tls};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
@@ -26,34 +26,67 @@ pub struct Remote {
     /// A file that holds your access token; wins over --token
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The CAs (PEM) that the server's certificate may be from; without it, those of this system
+    #[arg(long, global = true, env = "COUNTERSIGN_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Your client certificate (PEM), with the intermediate ones; needs --key
+    #[arg(long, global = true, env = "COUNTERSIGN_CERT", value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// The private key of your client certificate (PEM)
+    #[arg(long, global = true, env = "COUNTERSIGN_KEY", hide_env_values = true, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Send the token unencrypted to another machine, where a mesh or tunnel encrypts it
     #[arg(long, global = true, env = "COUNTERSIGN_ALLOW_PLAINTEXT")]
     allow_plaintext: bool,
 }
 
+enum Scheme {
+    Clear,
+    Tls,
+}
+
 impl Remote {
     /// Connects as whoever the token names.
     pub async fn connect(&self) -> Result<Client, Failure> {
-        self.check_address()?;
-        Ok(Client::connect(&self.server, self.bearer()?).await?)
+        Ok(match self.check_address()? {
+            Scheme::Clear => Client::connect(&self.server, self.bearer()?).await?,
+            Scheme::Tls => Client::connect_tls(&self.server, self.bearer()?, self.tls()?).await?,
+        })
+    }
+
+    fn tls(&self) -> Result<Tls, Failure> {
+        let read = |file: &PathBuf| {
+            let unreadable = |error| Failure::Usage(format!("cannot read `{}`: {error}", file.display()));
+            std::fs::read(file).map_err(unreadable)
+        };
+        let identity = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(Failure::Usage("--cert and --key go together".into()));
+            }
+        };
+        Ok(Tls { ca: self.ca.as_ref().map(read).transpose()?, identity })
     }
 
     /// A token must not cross a network in clear without somebody saying so.
-    fn check_address(&self) -> Result<(), Failure> {
+    fn check_address(&self) -> Result<Scheme, Failure> {
         let no_address =
             || Failure::Usage(format!("`{}` is not an address such as `http://127.0.0.1:7443`", self.server));
         let uri: http::Uri = self.server.parse().map_err(|_| no_address())?;
         let host = uri.host().ok_or_else(no_address)?;
         match uri.scheme_str() {
-            Some("http") if is_loopback(host) || self.allow_plaintext => Ok(()),
+            // Whoever names a CA or a certificate does not expect to talk in clear.
+            Some("http") if self.ca.is_some() || self.cert.is_some() || self.key.is_some() => Err(Failure::Usage(
+                format!("`{}` is not encrypted, and --ca, --cert and --key are for `https://..`", self.server),
+            )),
+            Some("http") if is_loopback(host) || self.allow_plaintext => Ok(Scheme::Clear),
             Some("http") => Err(Failure::Usage(format!(
-                "`{}` is another machine: your token would cross the network unencrypted; pass --allow-plaintext \
+                "`{}` is another machine: your token would cross the network unencrypted; use `https://..`, or pass --allow-plaintext \
                  if a mesh or tunnel encrypts it",
                 self.server
             ))),
-            Some("https") => {
-                Err(Failure::Usage("this build cannot speak TLS: reach the server through a local tunnel".into()))
-            }
+            Some("https") => Ok(Scheme::Tls),
             Some(_) | None => Err(no_address()),
         }
     }
@@ -81,17 +114,28 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn remote(server: &str) -> Remote {
+        let server = server.to_owned();
+        Remote { server, token: None, token_file: None, ca: None, cert: None, key: None, allow_plaintext: false }
+    }
+
+    #[test]
+    fn certificates_are_shown_over_tls_only_and_with_their_key() {
+        let ca = Remote { ca: Some("ca.crt".into()), ..remote("http://127.0.0.1:1") };
+        assert!(ca.check_address().is_err());
+        let keyless = Remote { cert: Some("a.crt".into()), ..remote("https://127.0.0.1:1") };
+        assert!(keyless.check_address().is_ok() && keyless.tls().is_err());
+    }
+
     #[test]
     fn a_token_does_not_leave_the_machine_unencrypted_unless_told() {
-        let check = |server: &str, allow_plaintext| {
-            let remote = Remote { server: server.into(), token: None, token_file: None, allow_plaintext };
-            remote.check_address().is_ok()
-        };
-        for good in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"] {
+        let check =
+            |server: &str, allow_plaintext| Remote { allow_plaintext, ..remote(server) }.check_address().is_ok();
+        for good in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://pdp.internal"] {
             assert!(check(good, false), "{good}");
         }
         assert!(!check("http://pdp.internal:7443", false) && check("http://pdp.internal:7443", true));
-        for bad in ["pdp", "ftp://127.0.0.1", "https://pdp.internal", "http://localhost.evil.example:1"] {
+        for bad in ["pdp", "ftp://127.0.0.1", "http://localhost.evil.example:1"] {
             assert!(!check(bad, false), "{bad}");
         }
     }

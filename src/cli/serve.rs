@@ -36,7 +36,8 @@ impl Serve {
         let config = self.config()?;
         let issuers = if self.dev { Issuers::Development } else { Issuers::Configured };
         let listeners = start::bind(&config, issuers).await?;
-        let announced = announcement(&listeners)?;
+        let scheme = if config.grpc.tls.is_some() { "https" } else { "http" };
+        let announced = announcement(&listeners, scheme)?;
         let mut hangup = signal(SignalKind::hangup())?;
         let announce = |server: &Server| {
             announced.iter().for_each(|line| screen.note(line));
@@ -60,9 +61,9 @@ impl Serve {
     }
 }
 
-fn announcement(listeners: &Listeners) -> Result<Vec<String>, Failure> {
+fn announcement(listeners: &Listeners, scheme: &str) -> Result<Vec<String>, Failure> {
     let version = env!("CARGO_PKG_VERSION");
-    let mut lines = vec![format!("countersign {version} listens on http://{}", listeners.grpc.local_addr()?)];
+    let mut lines = vec![format!("countersign {version} listens on {scheme}://{}", listeners.grpc.local_addr()?)];
     if let Some(issuer) = &listeners.dev_issuer {
         let issuer = issuer.local_addr()?;
         lines.push(format!("DEVELOPMENT issuer on http://{issuer}: anybody on this machine can be anybody"));

@@ -65,6 +65,7 @@ pub fn identity(identity: Option<&pb::Identity>) -> String {
 pub fn proof(identity: &pb::Identity) -> String {
     match pb::ProofMethod::try_from(identity.proof_method) {
         Ok(pb::ProofMethod::Token) => format!("by a token of {}", escaped(&identity.issuer)),
+        Ok(pb::ProofMethod::Certificate) => format!("by a certificate for {}", escaped(&identity.subject)),
         Ok(pb::ProofMethod::Asserted) => "named by the caller, not proved".to_owned(),
         Ok(pb::ProofMethod::Service) => "the service itself".to_owned(),
         Ok(pb::ProofMethod::Unspecified) | Err(_) => "not proved".to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::sections::Config;
 use super::values::Sync;
-use crate::identity::Verifier;
+use crate::identity::{Certificates, Verifier};
 
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 const RECORD_BYTES_MAX: u64 = 16 << 20;
@@ -84,9 +84,10 @@ impl Config {
                 "must be a loopback address: whoever reaches it can be anybody",
             ),
         ];
-        let broken = rules.into_iter().filter(|(is_broken, ..)| *is_broken);
+        let broken = rules.into_iter().chain(self.transport_rules()).filter(|(is_broken, ..)| *is_broken);
         let broken = broken.map(|(_, key, message)| Problem::Together { key, message: message.to_owned() });
-        broken.chain(self.review_problem()).chain(self.issuer_problem()).collect()
+        let alone = self.review_problem().into_iter().chain(self.issuer_problem()).chain(self.certificate_problem());
+        broken.chain(alone).collect()
     }
 
     fn review_problem(&self) -> Option<Problem> {
@@ -94,10 +95,40 @@ impl Config {
         self.review.membership_max_age.get().is_zero().then_some(Problem::Together { key, message })
     }
 
+    /// What tokens and certificates travel by.
+    fn transport_rules(&self) -> [(bool, &'static str, &'static str); 4] {
+        let tls = self.grpc.tls.as_ref();
+        let asks_for_certificates = tls.is_some_and(|files| files.client_ca.is_some());
+        [
+            (
+                tls.is_none() && !self.grpc.allow_plaintext && !self.grpc.listen.ip().is_loopback(),
+                "grpc.listen",
+                "other machines can reach it, and tokens would cross the network in clear: set `grpc.tls`, or \
+                 `grpc.allow_plaintext = true` if a mesh or tunnel encrypts",
+            ),
+            (tls.is_some() && self.grpc.allow_plaintext, "grpc.allow_plaintext", "not together with `grpc.tls`"),
+            (
+                tls.is_some_and(|files| files.client_ca.is_none() && files.client_auth.is_some()),
+                "grpc.tls",
+                "`client_auth` needs `client_ca`",
+            ),
+            (
+                !self.identity.certificates.is_empty() && !asks_for_certificates,
+                "identity.certificates",
+                "needs `client_ca` in `grpc.tls`: no client would be asked for a certificate",
+            ),
+        ]
+    }
+
     /// Makes what the server would make of them: what is called good here does not keep it from starting.
     fn issuer_problem(&self) -> Option<Problem> {
         let error = Verifier::new(self.identity.issuers.clone()).err()?;
         Some(Problem::Together { key: "identity.issuers", message: error.to_string() })
+    }
+
+    fn certificate_problem(&self) -> Option<Problem> {
+        let error = Certificates::new(&self.identity.certificates, &self.identity.issuers).err()?;
+        Some(Problem::Together { key: "identity.certificates", message: error.to_string() })
     }
 }
 
@@ -105,13 +136,37 @@ impl Config {
 mod tests {
     use super::*;
     use crate::config::{Count, Span};
+    use crate::grpc::tls::{ClientAuth, Files};
     use crate::identity::condition::ClaimCondition;
+    use crate::identity::san::CertificateRule;
     use crate::identity::settings::Kind;
     use crate::identity::{IssuerSettings, PrincipalRule};
 
     #[test]
     fn the_defaults_work_together() {
         assert_eq!(Config::default().check(), []);
+    }
+
+    fn files(client_ca: Option<&str>, client_auth: Option<ClientAuth>) -> Files {
+        Files { certificate: "a".into(), key: "b".into(), client_ca: client_ca.map(Into::into), client_auth }
+    }
+
+    fn certificate_rule() -> CertificateRule {
+        let rule = r#"{"san":"spiffe://prod/**","namespace":"prod","kind":"workload","entity_type":"Workload"}"#;
+        serde_json::from_str(rule).unwrap()
+    }
+
+    #[test]
+    fn other_machines_are_listened_to_only_encrypted_or_when_told() {
+        let mut config = Config::default();
+        config.grpc.listen = ([0, 0, 0, 0], 7443).into();
+        assert_eq!(config.check().len(), 1);
+        config.grpc.allow_plaintext = true;
+        assert_eq!(config.check(), []);
+        config.grpc.allow_plaintext = false;
+        config.grpc.tls = Some(files(Some("c"), None));
+        config.identity.certificates = vec![certificate_rule()];
+        assert_eq!(config.check(), []);
     }
 
     fn rule(entity_type: &str, when: Vec<ClaimCondition>) -> PrincipalRule {
@@ -153,6 +208,14 @@ mod tests {
         check(|config| config.limits.batch_bytes_max = Count::of(4 << 20), "limits.batch_bytes_max");
         check(|config| config.approvals.redeem_within = Span(Duration::ZERO), "approvals.redeem_within");
         check(|config| config.review.membership_max_age = Span(Duration::ZERO), "review.membership_max_age");
+        check(|config| config.grpc.listen = ([0, 0, 0, 0], 7443).into(), "grpc.listen");
+        check(|config| config.grpc.tls = Some(files(None, Some(ClientAuth::Optional))), "grpc.tls");
+        check(|config| config.identity.certificates = vec![certificate_rule()], "identity.certificates");
+        let told = |config: &mut Config| {
+            config.grpc.allow_plaintext = true;
+            config.grpc.tls = Some(files(None, None));
+        };
+        check(told, "grpc.allow_plaintext");
         check(|config| config.dev.issuer_listen = ([0, 0, 0, 0], 7444).into(), "dev.issuer_listen");
     }
 }

@@ -7,6 +7,7 @@
 //! Reading order: [`sections`] (the table), [`values`] (what a value may be), [`load`] (the layers), [`check`] (what
 //! several values mean together), [`print`].
 
+pub mod certificate;
 pub mod check;
 pub mod issuer;
 pub mod load;

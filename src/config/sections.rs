@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::section::{Section, section};
 use super::values::{Count, LogFilter, LogFormat, OnError, Span, Sync};
 use crate::domain::{Links, StepUp};
+use crate::grpc::tls::Files;
 use crate::identity::IssuerSettings;
+use crate::identity::san::CertificateRule;
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
@@ -19,6 +21,13 @@ section! {
     Grpc "grpc" {
         /// Address and port to listen on. Port 0 takes any free one.
         listen: SocketAddr = loopback(7443);
+        /// TLS 1.3: `certificate` and `key` of the server; `client_ca`, whose certificates clients may show, and `client_auth`
+        /// (`required`, the default, or `optional`). All but the last are PEM files, read again every 30 s and on SIGHUP.
+        /// Not set: in clear, on a loopback address.
+        tls: Option<Files> = None;
+        /// Listen in clear where other machines can reach it: a mesh or tunnel encrypts. Bearer tokens are as good as
+        /// passwords.
+        allow_plaintext: bool = false;
     }
 }
 
@@ -135,6 +144,9 @@ section! {
         /// Accounts that are one human (or an agent and who answers for it), a list each: `[["User::\"alice\"",
         /// "User::\"ci/alice\""]]`. They never countersign each other's actions, and their votes count once.
         links: Links = Links::default();
+        /// Whom client certificates stand for, one `[[identity.certificates]]` table each: at least `san`, `namespace`, `kind`
+        /// and `entity_type`. Needs `client_ca` in `grpc.tls`.
+        certificates: Vec<CertificateRule> = Vec::new();
     }
 }
 

@@ -3,7 +3,8 @@
 use super::sections::Config;
 use super::values::{OnError, Sync};
 use crate::domain::ReviewRules;
-use crate::server::{Retention, Setup};
+use crate::grpc::tls;
+use crate::server::{Encryption, Retention, Setup};
 use crate::store::{Clock, embedded};
 use crate::{engine, journal, service};
 
@@ -16,6 +17,7 @@ impl Config {
             store: self.store_limits(),
             policies: self.policy_settings(),
             issuers: self.identity.issuers.clone(),
+            encryption: self.encryption(),
             limits: self.service_limits(),
             retention: Retention {
                 max_age: self.journal.retention_age.map(super::Span::get),
@@ -38,6 +40,17 @@ impl Config {
             allow_empty: self.policy.allow_empty,
             default_timeout: self.approvals.default_timeout.get(),
             ..engine::Settings::new(&self.policy.dir)
+        }
+    }
+
+    fn encryption(&self) -> Encryption {
+        match &self.grpc.tls {
+            Some(files) => Encryption::Tls {
+                settings: tls::Settings::new(files.clone()),
+                certificates: self.identity.certificates.clone(),
+            },
+            None if self.grpc.allow_plaintext => Encryption::Elsewhere,
+            None => Encryption::Loopback,
         }
     }
 

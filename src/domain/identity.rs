@@ -1,6 +1,7 @@
-//! Who asks: a proven identity, as the token's issuer states it. Made only by the `identity` module from a verified
+//! Who asks: a proven identity, as the token's issuer or a certificate states it. Made only by the `identity` module from a verified
 //! credential, or re-read from the journal; display names never decide anything.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::entity::EntityUid;
@@ -88,6 +89,8 @@ pub struct Credential {
 pub enum ProofMethod {
     /// A signed token that we verified.
     Token,
+    /// The client certificate of the connection.
+    Certificate(Fingerprint),
     /// Named by a caller whom policy lets name it (`authorize_as`).
     Asserted,
     /// The service itself (timers, start-up).
@@ -99,6 +102,22 @@ impl Proof {
     #[must_use]
     pub const fn asserted(expires_at: Timestamp) -> Self {
         Self { method: ProofMethod::Asserted, expires_at, authenticated_at: None, credential: None }
+    }
+}
+
+/// SHA-256 of a certificate, as tools show it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::hex::write(f, &self.0)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

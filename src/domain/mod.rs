@@ -36,7 +36,7 @@ pub use explanation::{Cited, ClauseKind, Explanation, Lack, NearMiss, UnmetClaus
 pub use grant::Grant;
 pub use guard::{ApprovalFacts, GuardAction, Guarded};
 pub use id::{ApprovalId, DecisionId};
-pub use identity::{Credential, Identity, PrincipalKind, Proof, ProofMethod};
+pub use identity::{Credential, Fingerprint, Identity, PrincipalKind, Proof, ProofMethod};
 pub use links::{LinkError, Links};
 pub use poll::{Poll, ReviewRules, Shortfall, StepUp};
 pub use query::Query;

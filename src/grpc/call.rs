@@ -1,13 +1,16 @@
-//! What every call brings in its metadata: a bearer token, a request id.
+//! What every call brings: a bearer token and a request id in its metadata, and the certificate of its connection.
+
+use std::sync::Arc;
 
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::about::About;
+use super::connection::Peer;
 use super::status::status;
 use crate::domain::{ApprovalId, Refused};
-use crate::identity;
+use crate::identity::{self, ClientCertificate};
 use crate::service::{Caller, Refusal, RequestId, Service};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -21,7 +24,16 @@ pub struct Call {
     approval: Option<ApprovalId>,
     request_id: RequestId,
     trace_parent: Option<MetadataValue<Ascii>>,
-    token: Option<String>,
+    credential: Credential,
+    certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// What the metadata say of who calls.
+enum Credential {
+    Absent,
+    Token(String),
+    /// Something, but not one bearer token.
+    Unusable,
 }
 
 impl Call {
@@ -32,19 +44,33 @@ impl Call {
             approval: request.get_ref().approval(),
             request_id: request_id(metadata),
             trace_parent: metadata.get(TRACE_PARENT).cloned(),
-            token: bearer(metadata),
+            credential: credential(metadata),
+            certificate: request.extensions().get::<Peer>().and_then(|peer| peer.certificate.clone()),
         }
     }
 
     /// Authenticates the caller. The token is not kept for the rest of the call, which may wait for long.
     pub async fn caller(&mut self, service: &Service) -> Result<Caller, Status> {
-        let token = self.token.take().unwrap_or_default();
+        let credential = std::mem::replace(&mut self.credential, Credential::Absent);
+        self.proven(credential, service).await.map_err(|refusal| self.refuse(service, None, &refusal))
+    }
+
+    /// A token is the caller's word on who it is; the certificate then only lets the connection in. INVARIANT: a word that
+    /// is no good is never replaced by the certificate's.
+    async fn proven(&self, credential: Credential, service: &Service) -> Result<Caller, Refusal> {
         let missing = || Refusal::Unauthenticated(identity::Reason::MissingToken.into());
-        let caller = match &*token {
-            "" => Err(missing()),
-            token => service.authenticate(token, self.request_id.clone()).await,
-        };
-        caller.map_err(|refusal| self.refuse(service, None, &refusal))
+        let request_id = self.request_id.clone();
+        match (credential, &self.certificate) {
+            (Credential::Token(token), certificate) => {
+                let caller = service.authenticate(&token, request_id).await?;
+                match certificate {
+                    Some(certificate) => service.let_in(caller, certificate),
+                    None => Ok(caller),
+                }
+            }
+            (Credential::Absent, Some(certificate)) => service.recognise(certificate, request_id),
+            (Credential::Absent, None) | (Credential::Unusable, _) => Err(missing()),
+        }
     }
 
     /// Puts a refusal on record and says it in gRPC.
@@ -98,12 +124,15 @@ fn request_id(metadata: &MetadataMap) -> RequestId {
 }
 
 /// The token of `authorization: Bearer <token>` (RFC 6750); the scheme in any case, one header only.
-fn bearer(metadata: &MetadataMap) -> Option<String> {
-    let mut headers = metadata.get_all("authorization").iter();
-    let header = headers.next()?.to_str().ok()?;
-    if headers.next().is_some() {
-        return None;
+fn credential(metadata: &MetadataMap) -> Credential {
+    let headers: Vec<_> = metadata.get_all("authorization").iter().collect();
+    let bearer = |header: &MetadataValue<Ascii>| {
+        let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+    };
+    match &*headers {
+        [] => Credential::Absent,
+        [header] => bearer(header).map_or(Credential::Unusable, Credential::Token),
+        [..] => Credential::Unusable,
     }
-    let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.to_owned())
 }

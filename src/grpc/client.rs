@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt;
 
@@ -74,6 +74,29 @@ impl BearerToken {
         let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().ok().filter(|_| is_token)?;
         value.set_sensitive(true);
         Some(Self(value))
+    }
+}
+
+/// What a client believes, and shows. PEM, all of it.
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// Whose certificates a server may have; `None`: what this system trusts.
+    pub ca: Option<Vec<u8>>,
+    /// The client's certificate and its key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Tls {
+    fn config(self) -> ClientTlsConfig {
+        let config = ClientTlsConfig::new();
+        let config = match self.ca {
+            Some(ca) => config.ca_certificate(Certificate::from_pem(ca)),
+            None => config.with_native_roots(),
+        };
+        match self.identity {
+            Some((certificate, key)) => config.identity(tonic::transport::Identity::from_pem(certificate, key)),
+            None => config,
+        }
     }
 }
 
@@ -144,16 +167,17 @@ impl Client {
     /// # Errors
     /// [`Code::InvalidArgument`] if it is no address, [`Code::Unreachable`] if nobody answers.
     pub async fn connect(server: &str, token: Option<BearerToken>) -> Result<Self, CallError> {
-        let no_address = || CallError::local(Code::InvalidArgument, format!("`{server}` is not a server address"));
-        let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|_| no_address())?;
-        let endpoint = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true);
-        let unreachable = |_| CallError::local(Code::Unreachable, format!("cannot reach {server}"));
-        let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(Self::over(channel, token))
+        Ok(Self::over(reach(server, endpoint(server)?).await?, token))
+    }
+
+    /// The same, encrypted: `https://pdp.example:7443`.
+    ///
+    /// # Errors
+    /// Also [`Code::InvalidArgument`] if a PEM file is none, [`Code::Unreachable`] if one side does not believe the other.
+    pub async fn connect_tls(server: &str, token: Option<BearerToken>, tls: Tls) -> Result<Self, CallError> {
+        let bad = |_| CallError::local(Code::InvalidArgument, "the CA, certificate or key is not good".to_owned());
+        let endpoint = endpoint(server)?.tls_config(tls.config()).map_err(bad)?;
+        Ok(Self::over(reach(server, endpoint).await?, token))
     }
 
     /// The same connection for another caller.
@@ -191,6 +215,29 @@ impl Client {
         let stream = self.inner.clone().audit(request).await.map_err(|status| CallError::from(&status))?;
         Ok(stream.into_inner().map(|answer| answer.map_err(|status| CallError::from(&status))))
     }
+}
+
+fn endpoint(server: &str) -> Result<Endpoint, CallError> {
+    let no_address = |_| CallError::local(Code::InvalidArgument, format!("`{server}` is not a server address"));
+    let endpoint = Endpoint::from_shared(server.to_owned()).map_err(no_address)?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true))
+}
+
+async fn reach(server: &str, endpoint: Endpoint) -> Result<Channel, CallError> {
+    let unreachable = |error: tonic::transport::Error| {
+        let cause = innermost(&error);
+        CallError::local(Code::Unreachable, format!("cannot reach {server}: {cause}"))
+    };
+    endpoint.connect().await.map_err(unreachable)
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
 impl CallError {

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::connection::WaysIn;
 use crate::service::Service;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -14,14 +15,15 @@ const UNWELL_INTERVAL: Duration = Duration::from_millis(50);
 const WHOLE: [&str; 2] = ["", "countersign.v1.DecisionPoint"];
 
 /// Keeps the reported health true until the server stops; then everything is NOT_SERVING at once.
-pub async fn report(reporter: HealthReporter, service: Service, mut stopping: watch::Receiver<bool>) {
+pub async fn report(reporter: HealthReporter, service: Service, ways_in: WaysIn, mut stopping: watch::Receiver<bool>) {
     loop {
         let dependencies = service.health().await;
-        // Tokens of one issuer are verified without the others: one that is ready is enough to serve. A broken set of
+        // Tokens of one issuer are verified without the others, and certificates without any: one way in is enough. A broken set of
         // policies in the directory shows under its own name; the last good one serves.
         let mut issuers = dependencies.iter().filter(|dependency| dependency.name.starts_with("issuer."));
         let mut needed = dependencies.iter().filter(|dependency| dependency.needed);
-        let whole = issuers.any(|issuer| issuer.serving) && needed.all(|needed| needed.serving);
+        let can_enter = ways_in == WaysIn::TokensAndCertificates || issuers.any(|issuer| issuer.serving);
+        let whole = can_enter && needed.all(|needed| needed.serving);
         for dependency in &dependencies {
             reporter.set_service_status(&dependency.name, status(dependency.serving)).await;
         }
@@ -38,6 +40,6 @@ pub async fn report(reporter: HealthReporter, service: Service, mut stopping: wa
     }
 }
 
-fn status(serving: bool) -> ServingStatus {
+pub(super) fn status(serving: bool) -> ServingStatus {
     if serving { ServingStatus::Serving } else { ServingStatus::NotServing }
 }

@@ -2,19 +2,21 @@
 //!
 //! [`decision_point`] and [`administration`] have one short handler for each rpc: who calls ([`call`]), what is asked ([`request`]), the use case,
 //! the answer ([`answer`]) or the one map of refusals to codes ([`status`]). [`transport`] has every limit of HTTP/2 in
-//! one place.
+//! one place; [`connection`] takes connections, in clear or by [`tls`].
 
 mod about;
 mod administration;
 pub mod answer;
 mod call;
 pub mod client;
+pub mod connection;
 mod decision_point;
 mod filter;
 pub mod health;
 mod request;
 mod status;
 mod stream;
+pub mod tls;
 pub mod transport;
 mod uniform;
 

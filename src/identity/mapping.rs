@@ -213,15 +213,19 @@ impl Names {
 }
 
 fn checked_type(settings: &IssuerSettings, name: &str) -> Result<Arc<str>, SettingsError> {
+    if is_entity_type(name) {
+        return Ok(name.into());
+    }
+    Err(settings.problem(&format!("`{name}` is not an entity type such as `User` or `Acme::User`")))
+}
+
+/// Whether principals can be of this Cedar type. The service's own types (approvals and the like) are nobody's to claim.
+pub(super) fn is_entity_type(name: &str) -> bool {
     let is_identifier = |part: &str| {
         part.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
             && part.chars().all(|one| one.is_ascii_alphanumeric() || one == '_')
     };
-    // The service's own types (approvals and the like) are not for tokens to claim.
-    if name.split("::").all(is_identifier) && name.split("::").next() != Some("Countersign") {
-        return Ok(name.into());
-    }
-    Err(settings.problem(&format!("`{name}` is not an entity type such as `User` or `Acme::User`")))
+    name.split("::").all(is_identifier) && name.split("::").next() != Some("Countersign")
 }
 
 fn display_name(claims: &Members) -> Option<Arc<str>> {

@@ -1,13 +1,15 @@
-//! Who is asking: from a bearer token to a [`domain::Identity`](crate::domain::identity::Identity), or a refusal.
+//! Who is asking: from a bearer token or a client certificate to a [`domain::Identity`](crate::domain::identity::Identity), or a refusal.
 //!
 //! Read in this order: [`settings`] says whom we trust, [`preset`] what is usual with whom, [`check`] what would be unsafe;
 //! [`source`] fetches keys from the outside world, `ring` keeps them fresh, `keys` makes verifying keys of them; `compact`
 //! and `json` take a token apart without trusting it, `claims` and [`profile`] check what it says, `mapping` turns it into
-//! an identity (with `template`, [`groups`] and [`delegation`]), and [`verifier`] does all that in order.
+//! an identity (with `template`, [`groups`] and [`delegation`]), and [`verifier`] does all that in order. [`san`]
+//! and [`certificate`] do for client certificates what `mapping` does for tokens.
 //!
 //! Absent on purpose: no token, claim or signature is ever logged or kept (a cache key is a hash); no key named by a
 //! token is ever fetched; no display claim decides anything; nothing here knows gRPC or Cedar.
 
+pub mod certificate;
 pub mod check;
 pub mod condition;
 pub mod delegation;
@@ -15,6 +17,7 @@ pub mod groups;
 pub mod preset;
 pub mod profile;
 pub mod refusal;
+pub mod san;
 pub mod settings;
 pub mod source;
 pub mod verifier;
@@ -39,6 +42,7 @@ mod preset_tests;
 #[cfg(test)]
 mod testing;
 
+pub use certificate::{Certificates, ClientCertificate};
 pub use check::SettingsError;
 pub use refusal::{Reason, Refusal};
 pub use settings::{IssuerSettings, KeyLocation, PrincipalRule};

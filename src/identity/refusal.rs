@@ -81,6 +81,11 @@ reasons! {
     GroupsOverage = "groups_overage", "the token leaves out its groups because there are too many of them";
     BadAct = "bad_act", "the token's actor is malformed, not accepted from this issuer, or its chain is too long";
     MissingRequiredClaim = "missing_required_claim", "the token lacks a claim that this issuer's tokens must have here";
+    CertificateExpired = "certificate_expired", "the certificate of the connection has expired";
+    CertificateNotYetValid = "certificate_not_yet_valid", "the certificate of the connection is not valid yet";
+    CertificateMalformed = "certificate_malformed", "the certificate of the connection is not one for clients, or malformed";
+    CertificateAmbiguous = "certificate_ambiguous", "the certificate of the connection has several names that could be the caller";
+    UnknownCertificate = "unknown_certificate", "no rule says who the certificate of the connection stands for";
     UnknownPrincipal = "unknown_principal", "no rule says whether this token is a user's, an agent's or a workload's";
 }
 

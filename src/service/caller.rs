@@ -1,15 +1,16 @@
-//! Who calls: a verified token, turned into an identity for the length of one call.
+//! Who calls: a verified token or client certificate, turned into an identity for the length of one call.
 
 use std::sync::Arc;
 
 use super::{Refusal, Service};
 use crate::domain::{Identity, Timestamp};
+use crate::identity::ClientCertificate;
 
 /// Correlates a call with its records and logs; the client's own, or made by the edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub Arc<str>);
 
-/// An authenticated caller. INVARIANT: made only from a verified token.
+/// An authenticated caller. INVARIANT: made only from a verified credential.
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub(super) identity: Arc<Identity>,
@@ -26,6 +27,18 @@ impl Service {
             None => self.shared.verifier.verify(token, now).await?,
         };
         Ok(Caller { identity: verified.identity().clone(), expires_at: verified.expires_at(), request_id })
+    }
+
+    /// Recognises a caller that sent no token by the certificate of its connection.
+    pub fn recognise(&self, certificate: &ClientCertificate, request_id: RequestId) -> Result<Caller, Refusal> {
+        let identity = certificate.identity(self.shared.store.now())?.clone();
+        Ok(Caller { identity, expires_at: certificate.expires_at(), request_id })
+    }
+
+    /// A caller with a token is let in by the certificate of its connection for as long as that is good.
+    pub fn let_in(&self, caller: Caller, certificate: &ClientCertificate) -> Result<Caller, Refusal> {
+        certificate.check_time(self.shared.store.now())?;
+        Ok(Caller { expires_at: caller.expires_at.min(certificate.expires_at()), ..caller })
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Refusal {
     #[error("{0}")]
     KeysUnavailable(identity::Refusal),
     /// The credential was good and has expired during the call.
-    #[error("the token has expired")]
+    #[error("the caller's credential has expired")]
     TokenExpired,
     /// The caller is known, and must log in again to do this (RFC 9470).
     #[error("{}", .shortfall.message())]

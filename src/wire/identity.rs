@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::transition::spoken;
 use super::value::{parse_uid, required_uid};
 use super::{Malformed, pb};
-use crate::domain::{Credential, Identity, Proof, Timestamp};
+use crate::domain::{Credential, Fingerprint, Identity, Proof, ProofMethod, Timestamp};
 
 /// How long a chain of delegation may be on record; the edge refuses much shorter ones already.
 const CHAIN_MAX: usize = 8;
@@ -21,10 +21,11 @@ impl From<&Identity> for pb::Identity {
             display_name: identity.display_name.as_deref().unwrap_or_default().into(),
             on_behalf_of: identity.on_behalf_of.as_deref().map(|human| Box::new(human.into())),
             earlier_actors: identity.earlier_actors.iter().map(ToString::to_string).collect(),
-            proof_method: pb::ProofMethod::from(identity.proof.method).into(),
+            proof_method: method(identity.proof.method).into(),
             proof_expires_at_micros: identity.proof.expires_at.as_micros(),
             authenticated_at_micros: identity.proof.authenticated_at.map_or(0, Timestamp::as_micros),
             credential: identity.proof.credential.as_deref().map(Into::into),
+            certificate_sha256: fingerprint(identity.proof.method),
         }
     }
 }
@@ -69,7 +70,8 @@ fn parse(identity: pb::Identity, chain: usize) -> Result<Identity, Malformed> {
         on_behalf_of,
         earlier_actors: identity.earlier_actors.into_iter().map(Into::into).collect(),
         proof: Proof {
-            method: pb::ProofMethod::parse(identity.proof_method).ok_or_else(missing("proof_method"))?,
+            method: parse_method(identity.proof_method, &identity.certificate_sha256)
+                .ok_or_else(missing("proof_method"))?,
             expires_at: Timestamp::from_micros(identity.proof_expires_at_micros),
             authenticated_at: moment(identity.authenticated_at_micros),
             credential: identity.credential.map(parse_credential).map(Arc::new),
@@ -94,4 +96,60 @@ fn parse_credential(credential: pb::Credential) -> Credential {
 
 fn moment(micros: i64) -> Option<Timestamp> {
     (micros != 0).then(|| Timestamp::from_micros(micros))
+}
+
+fn method(method: ProofMethod) -> pb::ProofMethod {
+    match method {
+        ProofMethod::Token => pb::ProofMethod::Token,
+        ProofMethod::Certificate(_) => pb::ProofMethod::Certificate,
+        ProofMethod::Asserted => pb::ProofMethod::Asserted,
+        ProofMethod::Service => pb::ProofMethod::Service,
+    }
+}
+
+fn fingerprint(method: ProofMethod) -> Vec<u8> {
+    match method {
+        ProofMethod::Certificate(Fingerprint(bytes)) => bytes.into(),
+        ProofMethod::Token | ProofMethod::Asserted | ProofMethod::Service => Vec::new(),
+    }
+}
+
+/// A fingerprint belongs to a certificate, and to nothing else.
+fn parse_method(number: i32, fingerprint: &[u8]) -> Option<ProofMethod> {
+    // An unknown number is `None`, and whoever reads the record is told so.
+    match (pb::ProofMethod::try_from(number).ok()?, fingerprint) {
+        (pb::ProofMethod::Certificate, bytes) => bytes.try_into().ok().map(Fingerprint).map(ProofMethod::Certificate),
+        (pb::ProofMethod::Token, []) => Some(ProofMethod::Token),
+        (pb::ProofMethod::Asserted, []) => Some(ProofMethod::Asserted),
+        (pb::ProofMethod::Service, []) => Some(ProofMethod::Service),
+        (
+            pb::ProofMethod::Unspecified
+            | pb::ProofMethod::Token
+            | pb::ProofMethod::Asserted
+            | pb::ProofMethod::Service,
+            _,
+        ) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_an_identity_was_proved_survives_the_record() {
+        let all = [
+            ProofMethod::Token,
+            ProofMethod::Certificate(Fingerprint([7; 32])),
+            ProofMethod::Asserted,
+            ProofMethod::Service,
+        ];
+        for proved in all {
+            assert_eq!(parse_method(method(proved).into(), &fingerprint(proved)), Some(proved));
+        }
+        assert_eq!(parse_method(pb::ProofMethod::Certificate.into(), &[]), None);
+        assert_eq!(parse_method(pb::ProofMethod::Certificate.into(), &[7; 31]), None);
+        assert_eq!(parse_method(pb::ProofMethod::Token.into(), &[7; 32]), None);
+        assert_eq!(parse_method(99, &[]), None);
+    }
 }

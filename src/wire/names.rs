@@ -1,7 +1,7 @@
 //! Enumerations, one table each.
 
 use super::pb;
-use crate::domain::{Outcome, PrincipalKind, ProofMethod, Reason, Report, Severity, Verdict};
+use crate::domain::{Outcome, PrincipalKind, Reason, Report, Severity, Verdict};
 
 /// Both directions of a closed enumeration; zero (unspecified) and unknown numbers are `None`.
 macro_rules! enumeration {
@@ -30,7 +30,6 @@ enumeration!(Severity { Low = Low, Medium = Medium, High = High, Critical = Crit
 enumeration!(Verdict { Approve = Approve, Reject = Reject });
 enumeration!(Report { Succeeded = Succeeded, Failed = Failed, Unknown = Unknown });
 enumeration!(PrincipalKind { User = User, Agent = Agent, Workload = Workload });
-enumeration!(ProofMethod { Token = Token, Asserted = Asserted, Service = Service });
 
 /// The reason with that code.
 pub(super) fn reason(code: &str) -> Option<Reason> {

@@ -16,11 +16,13 @@ use tonic_types::StatusExt;
 pub type Stub = DecisionPointClient<InterceptedService<Channel, Bearer>>;
 
 #[derive(Clone)]
-pub struct Bearer(MetadataValue<tonic::metadata::Ascii>);
+pub struct Bearer(Option<MetadataValue<tonic::metadata::Ascii>>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
         Ok(request)
     }
 }
@@ -38,8 +40,17 @@ impl Client {
     /// For servers that may be gone.
     pub async fn try_connect(url: &str, token: &str) -> Result<Self, tonic::transport::Error> {
         let channel = Endpoint::new(url.to_owned())?.connect().await?;
-        let bearer = Bearer(format!("Bearer {token}").parse().unwrap());
-        Ok(Self { stub: DecisionPointClient::with_interceptor(channel, bearer) })
+        Ok(Self::over(channel, Some(token)))
+    }
+
+    /// Over a connection of the test's own, with a token or none.
+    pub fn over(channel: Channel, token: Option<&str>) -> Self {
+        Self::with_header(channel, token.map(|token| format!("Bearer {token}")))
+    }
+
+    pub fn with_header(channel: Channel, authorization: Option<String>) -> Self {
+        let bearer = Bearer(authorization.map(|value| value.parse().unwrap()));
+        Self { stub: DecisionPointClient::with_interceptor(channel, bearer) }
     }
 
     pub async fn authorize(&self, query: pb::AuthorizeRequest) -> Result<pb::AuthorizeResponse, Status> {
@@ -117,7 +128,7 @@ impl Admin {
 
     pub async fn try_connect(url: &str, token: &str) -> Result<Self, tonic::transport::Error> {
         let channel = Endpoint::new(url.to_owned())?.connect().await?;
-        let bearer = Bearer(format!("Bearer {token}").parse().unwrap());
+        let bearer = Bearer(Some(format!("Bearer {token}").parse().unwrap()));
         Ok(Self { stub: AdministrationClient::with_interceptor(channel, bearer) })
     }
 
@@ -192,7 +203,8 @@ pub fn wait(span: Duration) -> Option<prost_types::Duration> {
 
 /// The stable reason of an error.
 pub fn reason(status: &Status) -> String {
-    status.get_details_error_info().expect("every error carries ErrorInfo").reason
+    let info = status.get_details_error_info();
+    info.unwrap_or_else(|| panic!("every error carries ErrorInfo: {status:?}")).reason
 }
 
 /// The field that an error names.

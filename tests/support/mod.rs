@@ -3,6 +3,7 @@
 
 pub mod actors;
 pub mod client;
+pub mod pki;
 pub mod random;
 
 use std::net::SocketAddr;
@@ -10,13 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use countersign::domain::Timestamp;
-use countersign::server::{Listeners, Retention, Server, ServerError, Setup};
+use countersign::server::{Encryption, Listeners, Retention, Server, ServerError, Setup};
 use countersign::store::{Clock, ManualClock, embedded};
 use countersign::web::dev_issuer::{DevMinter, DevPrincipal, find};
 use countersign::{engine, journal, service};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tonic::transport::{ClientTlsConfig, Endpoint};
 
 pub use actors::PolicyDir;
 pub use client::{Admin, Client};
@@ -42,6 +44,9 @@ pub struct Options {
     pub retention: Retention,
     /// Off unless a test is about it: others take their policy directory away while the server runs.
     pub watch: Option<Duration>,
+    pub encryption: Encryption,
+    /// Where it speaks TLS: what the test itself believes and shows.
+    pub trust: Option<ClientTlsConfig>,
 }
 
 impl Default for Options {
@@ -53,6 +58,8 @@ impl Default for Options {
             journal: |_| {},
             retention: Retention::default(),
             watch: None,
+            encryption: Encryption::Loopback,
+            trust: None,
         }
     }
 }
@@ -72,23 +79,8 @@ impl TestServer {
     pub async fn on(dir: tempfile::TempDir, clock: ManualClock, options: Options) -> Self {
         let grpc = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let dev_issuer = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let mut settings = journal::Settings::new(dir.path().join("journal"));
-        settings.segment_bytes = 1 << 20;
-        settings.record_bytes_max = 512 << 10;
-        settings.reserve_bytes = 0;
-        (options.journal)(&mut settings);
         let kept = options.clone();
-        let manual = clock.clone();
-        let setup = Setup {
-            journal: settings,
-            store: options.store,
-            policies: engine::Settings::new(options.policies),
-            issuers: Vec::new(),
-            limits: options.limits,
-            retention: options.retention,
-            watch: options.watch,
-            clock: Box::new(move |floor| Clock::manual(&manual, floor)),
-        };
+        let setup = setup(&dir, &clock, options);
         let server = Server::prepare(setup, Listeners { grpc, dev_issuer: Some(dev_issuer) }).expect("a server");
         let address = server.address().expect("an address");
         let minter = server.dev_issuer().expect("a dev issuer").minter();
@@ -103,7 +95,7 @@ impl TestServer {
 
     /// Returns once the server has its issuer's keys.
     async fn ready(&self) {
-        let channel = tonic::transport::Endpoint::from_shared(self.url()).unwrap().connect_lazy();
+        let channel = self.endpoint(self.options.trust.as_ref()).connect_lazy();
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
         let mut watch = health.watch(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();
         while let Some(state) = watch.message().await.unwrap() {
@@ -115,7 +107,23 @@ impl TestServer {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.options.trust.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The way to it of a client that believes and shows this.
+    pub fn endpoint(&self, tls: Option<&ClientTlsConfig>) -> Endpoint {
+        let endpoint = Endpoint::from_shared(self.url()).unwrap();
+        tls.map_or(endpoint.clone(), |tls| endpoint.tls_config(tls.clone()).unwrap())
+    }
+
+    /// A client over TLS, with a token or none.
+    pub async fn over(&self, tls: &ClientTlsConfig, token: Option<&str>) -> Client {
+        Client::over(self.endpoint(Some(tls)).connect().await.expect("a connection"), token)
     }
 
     pub fn minter(&self) -> &DevMinter {
@@ -204,6 +212,27 @@ impl TestServer {
     pub async fn restart_under(self, policies: &PolicyDir) -> Self {
         let options = Options { policies: policies.path().into(), ..self.options.clone() };
         self.restart_with(options).await
+    }
+}
+
+/// What a server under test is made from, but for its sockets.
+pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> Setup {
+    let mut settings = journal::Settings::new(dir.path().join("journal"));
+    settings.segment_bytes = 1 << 20;
+    settings.record_bytes_max = 512 << 10;
+    settings.reserve_bytes = 0;
+    (options.journal)(&mut settings);
+    let manual = clock.clone();
+    Setup {
+        journal: settings,
+        store: options.store,
+        policies: engine::Settings::new(options.policies),
+        issuers: Vec::new(),
+        encryption: options.encryption,
+        watch: options.watch,
+        limits: options.limits,
+        retention: options.retention,
+        clock: Box::new(move |floor| Clock::manual(&manual, floor)),
     }
 }
 

@@ -1,0 +1,258 @@
+//! Connections, in clear or encrypted, each with what its client has shown. A handshake is somebody else's pace: it runs
+//! beside all others, for a limited time, and where there are too many the oldest gives way.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use super::tls::Tls;
+use crate::identity::ClientCertificate;
+
+/// Connections whose handshake is done and that are not served yet.
+const READY_MAX: usize = 64;
+/// How long the answers of an expired connection have to leave; then it is closed, so that its client makes a new one.
+const FAREWELL: Duration = Duration::from_secs(30);
+/// A certificate that lives longer needs no alarm clock.
+const ALARM_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// After a connection could not be taken (too many open files), so that the next attempt finds something changed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How what travels is protected.
+#[derive(Clone, Default)]
+pub enum Protection {
+    /// Not: the port is for this machine only.
+    #[default]
+    Loopback,
+    /// By somebody else (a mesh, a tunnel); the operator says so.
+    Elsewhere,
+    Tls(Arc<Tls>),
+}
+
+/// A port that others can reach, and no word on how tokens are protected on their way there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} is reachable from other machines and tokens would cross the network in clear: set `grpc.tls`, listen on \
+     127.0.0.1, or say `grpc.allow_plaintext = true` if a mesh or tunnel encrypts"
+)]
+pub struct InClear(pub IpAddr);
+
+impl Protection {
+    /// Whether it is enough for this address.
+    ///
+    /// # Errors
+    /// [`InClear`].
+    pub fn check(&self, address: IpAddr) -> Result<(), InClear> {
+        match self {
+            Self::Loopback if !address.to_canonical().is_loopback() => Err(InClear(address)),
+            Self::Loopback | Self::Elsewhere | Self::Tls(_) => Ok(()),
+        }
+    }
+
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        match self {
+            Self::Tls(tls) => Some(tls),
+            Self::Loopback | Self::Elsewhere => None,
+        }
+    }
+
+    /// How callers can prove who they are.
+    #[must_use]
+    pub fn ways_in(&self) -> WaysIn {
+        match self.tls() {
+            Some(tls) if tls.recognises_callers() => WaysIn::TokensAndCertificates,
+            Some(_) | None => WaysIn::Tokens,
+        }
+    }
+}
+
+/// How callers can prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaysIn {
+    Tokens,
+    TokensAndCertificates,
+}
+
+/// What is known of who is at the other end; an extension of every request.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// Shown in the handshake, and verified.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// One connection that may be served.
+pub struct Connection {
+    stream: Box<dyn Duplex>,
+    peer: Peer,
+    /// When its certificate has been no good for a while.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// The connections of a port, as they are ready to be served. Must be called within a runtime.
+pub fn incoming(listener: TcpListener, protection: Protection) -> BoxStream<'static, io::Result<Connection>> {
+    match protection {
+        Protection::Loopback | Protection::Elsewhere => stream::unfold(listener, |listener| async move {
+            let accepted = listener.accept().await;
+            Some((accepted.and_then(|(stream, _)| in_clear(stream)), listener))
+        })
+        .boxed(),
+        Protection::Tls(tls) => {
+            let (ready, connections) = mpsc::channel(READY_MAX);
+            let mut handshakes = JoinSet::new();
+            handshakes.spawn(accept(listener, tls, ready));
+            // The handshakes end with the stream, which holds them.
+            stream::unfold((connections, handshakes), |(mut connections, handshakes)| async move {
+                let connection = connections.recv().await?;
+                Some((Ok(connection), (connections, handshakes)))
+            })
+            .boxed()
+        }
+    }
+}
+
+fn in_clear(stream: TcpStream) -> io::Result<Connection> {
+    stream.set_nodelay(true)?;
+    Ok(Connection { stream: Box::new(stream), peer: Peer::default(), end: None })
+}
+
+/// Takes connections and starts their handshakes, without end.
+async fn accept(listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
+    let mut handshakes = Handshakes { running: JoinSet::new(), oldest_first: VecDeque::new() };
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => handshakes.start(stream, tls.clone(), ready.clone()),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = handshakes.running.join_next() => {}
+        }
+    }
+}
+
+/// What is under way. INVARIANT: never more than `handshakes_max`.
+struct Handshakes {
+    running: JoinSet<()>,
+    oldest_first: VecDeque<AbortHandle>,
+}
+
+impl Handshakes {
+    fn start(&mut self, stream: TcpStream, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
+        let most = tls.settings().handshakes_max;
+        self.oldest_first.retain(|handshake| !handshake.is_finished());
+        while self.oldest_first.len() >= most.max(1) {
+            // Who is in earnest needs milliseconds: the oldest is the least likely to be.
+            if let Some(oldest) = self.oldest_first.pop_front() {
+                oldest.abort();
+            }
+        }
+        let handshake = self.running.spawn(async move {
+            let limit = tls.settings().handshake_timeout;
+            let Ok(Some(connection)) = timeout(limit, encrypted(stream, &tls)).await else { return };
+            // Nobody serves any more: the connection ends here.
+            let _ = ready.send(connection).await;
+        });
+        self.oldest_first.push_back(handshake);
+    }
+}
+
+/// `None` where client and server do not come together. The client is told by the protocol; who it was, is not known.
+async fn encrypted(stream: TcpStream, tls: &Tls) -> Option<Connection> {
+    let accepted = match stream.set_nodelay(true) {
+        Ok(()) => TlsAcceptor::from(tls.config()).accept(stream).await,
+        Err(error) => Err(error),
+    };
+    let stream = match accepted {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            return None;
+        }
+    };
+    let certificate = match leaf(&stream).map(|leaf| tls.certificates().read(leaf)).transpose() {
+        Ok(certificate) => certificate.map(Arc::new),
+        Err(reason) => {
+            tracing::debug!(%reason, "a client certificate was refused");
+            return None;
+        }
+    };
+    let left = certificate.as_ref().map(|certificate| tls.now().until(certificate.expires_at()));
+    let end = left.filter(|left| *left < ALARM_MAX).map(|left| Box::pin(sleep(left + FAREWELL)));
+    Some(Connection { stream: Box::new(stream), peer: Peer { certificate }, end })
+}
+
+fn leaf(stream: &TlsStream<TcpStream>) -> Option<&[u8]> {
+    let (_, session) = stream.get_ref();
+    session.peer_certificates()?.first().map(AsRef::as_ref)
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(context).is_ready()
+        {
+            // As if the client had hung up.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
