@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::value::Attributes;
+use super::value::{Attributes, fields_size};
 
 /// The name of one entity, such as `User::"alice"`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +120,12 @@ impl Entity {
     #[must_use]
     pub fn bare(uid: EntityUid, parents: Vec<EntityUid>) -> Self {
         Self { uid, attributes: Attributes::new(), parents, tags: Attributes::new() }
+    }
+
+    /// About how many bytes of memory it takes: for budgets, not for accounts.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + fields_size(&self.attributes) + fields_size(&self.tags) + self.parents.len() * 64
     }
 }
 

@@ -23,12 +23,7 @@ impl Query {
     /// About how many bytes of memory it takes: for budgets, not for accounts.
     #[must_use]
     pub fn size(&self) -> usize {
-        let entities = self.entities.iter().map(|entity| {
-            size_of::<Entity>()
-                + fields_size(&entity.attributes)
-                + fields_size(&entity.tags)
-                + entity.parents.len() * 64
-        });
+        let entities = self.entities.iter().map(Entity::size);
         size_of::<Self>() + fields_size(&self.context) + fields_size(&self.environment) + entities.sum::<usize>()
     }
 }

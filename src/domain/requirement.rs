@@ -112,14 +112,16 @@ impl Gate {
         self.reviewers.iter().chain(escalated.flat_map(|step| &step.reviewers))
     }
 
-    /// Whether what satisfied `approved` satisfies `self` as well: no more people, no other people, no new bar.
+    /// Whether what satisfied `approved` satisfies `self` as well: no more people, nobody else and nobody earlier, no new
+    /// bar. The severity is one: it decides how a reviewer must have logged in.
     #[must_use]
     pub fn is_covered_by(&self, approved: &Self) -> bool {
-        let same_people =
-            approved.every_reviewer().all(|reviewer| self.every_reviewer().any(|other| other == reviewer));
+        let escalated = approved.escalations.iter().flat_map(|step| step.reviewers.iter().map(|one| (one, step.after)));
+        let mut voters = approved.reviewers.iter().map(|one| (one, Duration::ZERO)).chain(escalated);
         self.id == approved.id
             && self.quorum <= approved.quorum
-            && same_people
+            && self.severity <= approved.severity
+            && voters.all(|(reviewer, from)| self.is_reviewer_from(reviewer, from))
             && self.text == approved.text
             && self.grant.is_within(approved.grant)
             && (self.justification == approved.justification || self.justification == Justification::Optional)
@@ -145,8 +147,10 @@ impl Gate {
         }
     }
 
-    fn every_reviewer(&self) -> impl Iterator<Item = &EntityUid> {
-        self.reviewers.iter().chain(self.escalations.iter().flat_map(|step| &step.reviewers))
+    /// Whether somebody may review so long after the opening, if not before.
+    fn is_reviewer_from(&self, reviewer: &EntityUid, after: Duration) -> bool {
+        let escalated = self.escalations.iter().filter(|step| step.after <= after);
+        self.reviewers.contains(reviewer) || escalated.into_iter().any(|step| step.reviewers.contains(reviewer))
     }
 }
 

@@ -90,7 +90,13 @@ fn each_entry(dir: &Path, depth_left: usize, into: &mut DefaultHasher) {
     paths.sort();
     for path in paths.iter().filter(|path| !source::is_hidden(path)) {
         path.hash(into);
-        let Ok(found) = fs::metadata(path) else { continue };
+        let found = match fs::metadata(path) {
+            Ok(found) => found,
+            Err(error) => {
+                error.kind().hash(into);
+                continue;
+            }
+        };
         // The time of the last change of anything, contents or rights: unlike that of writing, nobody sets it back.
         (found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()).hash(into);
         if let Some(depth_left) = depth_left.checked_sub(1).filter(|_| found.is_dir()) {

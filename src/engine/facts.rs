@@ -95,6 +95,25 @@ impl Facts {
         self.changed(more.collect(), &[])
     }
 
+    /// Whether the hierarchy stays within its limits with some put and some gone; asked before anything is closed over it.
+    ///
+    /// # Errors
+    /// Says which limit it exceeds.
+    pub fn check_size_with(
+        &self,
+        put: &[(EntityUid, Fact)],
+        gone: &[EntityUid],
+        limits: &Limits,
+    ) -> Result<(), String> {
+        let replaced: HashSet<_> = put.iter().map(|(uid, _)| uid).chain(gone).collect();
+        let kept = self.known.iter().filter(|(uid, _)| !replaced.contains(uid)).map(|(uid, fact)| (uid, &**fact));
+        let mut hierarchy = hierarchy::Hierarchy::default();
+        for (uid, fact) in kept.chain(put.iter().map(|(uid, fact)| (uid, fact))) {
+            hierarchy.add(uid.to_string(), fact.parents.iter().map(ToString::to_string));
+        }
+        hierarchy.check(limits)
+    }
+
     /// These facts with some put in the place of what was known, and some gone. Only what that touches is closed over its
     /// ancestors again.
     ///

@@ -30,7 +30,7 @@ use super::lint;
 use super::problem::{Level, LoadError, Problem};
 use super::schema::LoadedSchema;
 use super::settings::{Reading, Settings};
-use super::snapshot::{Listed, Loaded, PolicyEntry, PolicySnapshot};
+use super::snapshot::{Listed, Loaded, PolicyEntry, PolicyKind, PolicySnapshot};
 use super::source::{self, FileKind, SourceFile};
 use crate::domain::EntityUid;
 
@@ -215,10 +215,14 @@ impl<'f> Loader<'f> {
             if finding.is_error { self.problems.push(problem) } else { warnings.push(problem.as_warning()) }
         }
         let linked: HashSet<_> = self.policies.values().filter_map(|listed| listed.entry.template.as_ref()).collect();
-        for id in self.templates.keys().filter(|id| !linked.contains(id)) {
+        for (id, template) in self.templates.iter().filter(|(id, _)| !linked.contains(id)) {
             let Some(place) = self.places.get(id) else { continue };
             let problem = place.annotated(None, "the template has no links; it does nothing").in_policy(id);
-            warnings.push(problem.as_warning());
+            // Links in a file that is missing, or that has another name, would leave a door open.
+            match template.kind {
+                PolicyKind::Permit => warnings.push(problem.as_warning()),
+                PolicyKind::Forbid | PolicyKind::Gate => self.problems.push(problem),
+            }
         }
     }
 

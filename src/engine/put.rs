@@ -38,6 +38,9 @@ impl PolicySnapshot {
             .enumerate()
             .map(|(position, entity)| Ok((entity.uid.clone(), Fact::of(&self.convert(position, entity)?))));
         let facts = facts.collect::<Result<Vec<_>, QueryError>>()?;
+        self.facts
+            .check_size_with(&facts, gone, &self.settings.limits)
+            .map_err(|message| QueryError::new("entities", message))?;
         let facts = self.facts.changed(facts, gone).map_err(|uid| {
             let position = put.iter().position(|entity| entity.uid == uid);
             let field = position.map_or_else(|| "entities".to_owned(), |at| format!("entities[{at}].parents"));
@@ -146,6 +149,21 @@ mod tests {
         assert_eq!(verdict(&gone), RuleVerdict::Permitted);
         let again = gone.with_data(put.put_entities()).unwrap();
         assert_eq!(verdict(&again), RuleVerdict::Forbidden);
+    }
+
+    #[test]
+    fn a_hierarchy_without_end_cannot_be_put_in_small_steps() {
+        let step = |n: usize| group(&n.to_string(), &[&(n + 1).to_string()]);
+        let mut snapshot = load(PERMIT);
+        let refused = (0..1_000).find_map(|n| match snapshot.with_entities(&[step(n)], &[]) {
+            Ok(next) => {
+                snapshot = next;
+                None
+            }
+            Err(error) => Some((n, error.to_string())),
+        });
+        let (n, message) = refused.unwrap();
+        assert!(n < 100 && message.starts_with("entities: the hierarchy is deeper than"), "{n}: {message}");
     }
 
     #[test]

@@ -113,10 +113,11 @@ impl Walk<'_> {
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => self.directory(path, depth + 1),
             Ok(found) if found.is_file() => self.file(path),
-            // A dangling link or a device: refused where it claims to be a policy, else none of ours.
+            // A device: refused where it claims to be a policy, else none of ours.
             Ok(_) if kind(path).is_some() => self.problem(path, "is not a regular file"),
-            Err(error) if kind(path).is_some() => self.problem(path, format!("cannot be read: {error}")),
-            Ok(_) | Err(_) => {}
+            Ok(_) => {}
+            // Whatever it is: it may be a directory full of forbids.
+            Err(error) => self.problem(path, format!("cannot be read: {error}")),
         }
     }
 

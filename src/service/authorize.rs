@@ -151,7 +151,7 @@ impl Service {
         let now = self.shared.store.now();
         let snapshot = self.judged_by(asked)?;
         let evaluation = snapshot.evaluate(&asked.query, &asked.principal, &asked.caller.identity, now)?;
-        let explanation = asked.explained(&snapshot, &evaluation, now)?;
+        let explanation = self.explained(asked, &snapshot, &evaluation, now).await?;
         let mut around =
             Circumstances { binding: asked.binding, standing, justified: asked.justification.is_some(), earlier, now };
         let mut decision = decide(&evaluation, &around);

@@ -83,7 +83,11 @@ impl Service {
         self.guard_under(&current, caller, GuardAction::Administer, Guarded::Service)?;
         let (put, deleted) = changes(change, &data);
         if put.is_empty() && deleted.is_empty() {
-            return Ok(Changed { revision: current.revision(), count: 0 });
+            let revision = current.revision();
+            if *self.shared.engine.current().put_entities() != data {
+                self.shared.engine.swap(current);
+            }
+            return Ok(Changed { revision, count: 0 });
         }
         let next = self.with_entities(current, put.clone(), deleted.clone()).await?;
         let count = put.len() + deleted.len();

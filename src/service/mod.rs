@@ -39,6 +39,8 @@ pub use refusal::Refusal;
 /// How often a decision is made anew when others keep changing what it rests on. Each loss means that somebody else
 /// won, so that this many losses mean this many changes to one approval during one call.
 const ATTEMPTS_MAX: usize = 64;
+/// Explanations under way at the same time.
+const EXPLAINS_MAX: usize = 4;
 
 /// Tries until nobody else was faster.
 async fn retried<T, F>(attempt: impl Fn() -> F) -> Result<T, Refusal>
@@ -67,6 +69,7 @@ struct Shared {
     verifier: Arc<Verifier>,
     limits: Limits,
     waits: places::Places,
+    explains: Semaphore,
     followers: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
     admitted: guard::Admitted,
@@ -95,6 +98,7 @@ impl Service {
                 verifier,
                 limits,
                 waits: places::Places::default(),
+                explains: Semaphore::new(EXPLAINS_MAX),
                 followers,
                 stopping,
                 admitted,

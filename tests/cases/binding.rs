@@ -245,9 +245,14 @@ async fn case_28_policies_tightened_after_the_approval_deny() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn case_28_a_higher_quorum_or_fewer_reviewers_need_a_new_approval() {
-    for (text, instead) in
-        [("@quorum(\"2\")", "@quorum(\"3\")"), ("Group::\\\"privacy\\\", Group::\\\"dpo\\\"", "Group::\\\"dpo\\\"")]
-    {
+    for (text, instead) in [
+        ("@quorum(\"2\")", "@quorum(\"3\")"),
+        ("Group::\\\"privacy\\\", Group::\\\"dpo\\\"", "Group::\\\"dpo\\\""),
+        // Takes a better login to review.
+        ("@severity(\"high\")", "@severity(\"critical\")"),
+        // Some come later now than they did then.
+        ("@escalate(\"after 5m:", "@escalate(\"after 10m:"),
+    ] {
         let server = TestServer::start().await;
         let (_, approval) = countersigned(&server).await;
         let stricter = PolicyDir::shipped().but("warehouse.cedar", text, instead);

@@ -366,3 +366,17 @@ fn no_text_brings_the_loader_down() {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_looked_at_refuses_the_set_whatever_its_name() {
+    let root = tempfile::tempdir().unwrap();
+    for schema in schemas() {
+        std::fs::write(root.path().join(schema.name.trim_start_matches("policies/")), &*schema.text).unwrap();
+    }
+    std::fs::write(root.path().join("p.cedar"), PERMIT).unwrap();
+    let load = || PolicySnapshot::load(&Settings::new(root.path())).err().map(|error| error.to_string());
+    assert_eq!(load(), None);
+    // A directory of forbids that a link leads to, and leads to no more.
+    std::os::unix::fs::symlink(root.path().join("gone"), root.path().join("forbids")).unwrap();
+    assert!(load().is_some_and(|refused| refused.contains("forbids: cannot be read")));
+}

@@ -8,8 +8,8 @@ use crate::domain::{
     ApprovalId, Binding, Entity, Evaluation, Explanation, GuardAction, Guarded, Identity, PrincipalKind, ProofMethod,
     Query, Timestamp,
 };
-use crate::engine::{PolicySnapshot, QueryError};
-use crate::service::{Caller, Refusal, Service};
+use crate::engine::PolicySnapshot;
+use crate::service::{Caller, EXPLAINS_MAX, Refusal, Service};
 
 /// A query that the caller may ask.
 #[derive(Debug, Clone)]
@@ -25,19 +25,6 @@ pub(super) struct Admitted {
     pub approval: Option<ApprovalId>,
     pub idempotency_key: Option<Arc<str>>,
     pub explain: bool,
-}
-
-impl Admitted {
-    /// Why the policies answer as they do, if the caller asked.
-    pub fn explained(
-        &self,
-        snapshot: &PolicySnapshot,
-        evaluation: &Evaluation,
-        now: Timestamp,
-    ) -> Result<Option<Box<Explanation>>, QueryError> {
-        let explain = || snapshot.explain(evaluation, &self.query, &self.principal, &self.caller.identity, now);
-        Ok(self.explain.then(explain).transpose()?.map(Box::new))
-    }
 }
 
 impl Service {
@@ -111,6 +98,28 @@ impl Service {
         types.into_iter().try_for_each(|name| {
             self.guard_under(snapshot, caller, GuardAction::SupplyEntities, Guarded::EntityType(name))
         })
+    }
+
+    /// Why the policies answer as they do, if the caller asked. It reads policies again, for people: off the workers, and
+    /// few at a time.
+    pub(super) async fn explained(
+        &self,
+        asked: &Admitted,
+        snapshot: &Arc<PolicySnapshot>,
+        evaluation: &Evaluation,
+        now: Timestamp,
+    ) -> Result<Option<Box<Explanation>>, Refusal> {
+        if !asked.explain {
+            return Ok(None);
+        }
+        let full = |_| Refusal::Exhausted { limit: "explains_max", most: EXPLAINS_MAX };
+        let _place = self.shared.explains.try_acquire().map_err(full)?;
+        let (snapshot, evaluation) = (snapshot.clone(), evaluation.clone());
+        let (query, principal, caller) = (asked.query.clone(), asked.principal.clone(), asked.caller.identity.clone());
+        let explain = move || snapshot.explain(&evaluation, &query, &principal, &caller, now);
+        let explained = tokio::task::spawn_blocking(explain).await;
+        let explained = explained.map_err(|panicked| Refusal::Internal(Box::new(panicked)))?;
+        Ok(Some(Box::new(explained?)))
     }
 
     fn guard_explain(&self, snapshot: &PolicySnapshot, caller: &Caller, explain: bool) -> Result<(), Refusal> {

@@ -12,6 +12,8 @@ use crate::domain::{EntitiesChanged, Entity, EntityData, EntityUid};
 const DELETED_MIN: usize = 1_000;
 /// Entities in one record that states them again.
 const RESTATED_PER_RECORD: usize = 100;
+/// What these take of memory, about: far below what a record may hold ([`crate::journal::Settings::record_bytes_max`]).
+const RESTATED_BYTES_PER_RECORD: usize = 256 << 10;
 
 #[derive(Debug, Default)]
 pub struct Entities {
@@ -52,6 +54,12 @@ impl Entities {
         self.changed_at.len().saturating_sub(self.data.len())
     }
 
+    /// The newest record that says something of an entity; 0 without any.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.changed_at.values().copied().max().unwrap_or(0)
+    }
+
     /// The records that a snapshot needs.
     #[must_use]
     pub fn sequences(&self) -> HashSet<u64> {
@@ -74,7 +82,14 @@ impl Entities {
             .filter_map(|uid| Some((*self.changed_at.get(uid)?, uid)))
             .filter(|(at, _)| *at < sequence)
             .collect();
-        old.into_iter().take(RESTATED_PER_RECORD).filter_map(|(_, uid)| self.data.get(uid).cloned()).collect()
+        let mut bytes = 0;
+        let mut fits = |entity: &Arc<Entity>| {
+            let is_first = bytes == 0;
+            bytes += entity.size();
+            is_first || bytes <= RESTATED_BYTES_PER_RECORD
+        };
+        let oldest = old.into_iter().filter_map(|(_, uid)| self.data.get(uid));
+        oldest.take(RESTATED_PER_RECORD).take_while(|entity| fits(entity)).cloned().collect()
     }
 
     /// Lets go of deletions that are older than all that stands: no record that is still needed puts those entities.
@@ -149,6 +164,28 @@ mod tests {
         assert_eq!(old.iter().map(|entity| &*entity.uid.id).collect::<Vec<_>>(), ["b"]);
         whole.apply(&EntitiesChanged { put: old, ..change(&[], &[]) }, 7);
         assert_eq!((known(&whole).len(), whole.oldest()), (2, Some(4)));
+    }
+
+    #[test]
+    fn what_is_stated_again_fits_into_a_record() {
+        let large = |n: u64| {
+            let text = crate::domain::Value::string(&"x".repeat(60 << 10));
+            let mut entity = Entity::bare(EntityUid::new("Group", &n.to_string()), vec![]);
+            entity.attributes.insert("text".into(), text);
+            Arc::new(entity)
+        };
+        let mut entities = Entities::default();
+        for sequence in 1..=20 {
+            entities.apply(&EntitiesChanged { put: vec![large(sequence)], ..change(&[], &[]) }, sequence);
+        }
+        let mut next = 21;
+        while let Some(oldest) = entities.oldest().filter(|oldest| *oldest < 21) {
+            let put = entities.before(21);
+            assert!((1..=5).contains(&put.len()), "{} from {oldest}", put.len());
+            entities.apply(&EntitiesChanged { put, ..change(&[], &[]) }, next);
+            next += 1;
+        }
+        assert_eq!((entities.data().len(), next), (20, 26));
     }
 
     #[test]

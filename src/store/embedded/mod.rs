@@ -231,7 +231,15 @@ impl Store for Embedded {
     }
 
     fn entities(&self) -> BoxFuture<'_, Result<Arc<EntityData>, StoreError>> {
-        std::future::ready(Ok(self.entity_data())).boxed()
+        let (data, through) = {
+            let state = self.shared.state();
+            (state.entities.data(), state.entities.newest())
+        };
+        async move {
+            self.shared.durable(through).await?;
+            Ok(data)
+        }
+        .boxed()
     }
 
     fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>> {
