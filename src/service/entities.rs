@@ -6,6 +6,7 @@ use super::{Caller, Refusal, Service};
 use crate::domain::{EntitiesChanged, Entity, EntityData, EntityUid, Fact, GuardAction, Guarded};
 use crate::engine::PolicySnapshot;
 use crate::store::{CommitError, Seen};
+use crate::wire;
 
 /// What a change came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Service {
         self.guard(caller, GuardAction::Administer, Guarded::Service)?;
         self.check_count(entities.len(), "entities")?;
         let most = self.shared.limits.put_entity_bytes_max;
-        if let Some(position) = entities.iter().position(|entity| size(entity) > most) {
+        if let Some(position) = entities.iter().position(|entity| wire::entity_bytes(entity) > most) {
             return Err(Refusal::invalid(format!("entities[{position}]"), format!("larger than {most} bytes")));
         }
         self.change(caller, Change::Put(entities.into_iter().map(Arc::new).collect())).await
@@ -132,10 +133,6 @@ fn changes(change: Change, data: &EntityData) -> (Vec<Arc<Entity>>, Vec<EntityUi
             (Vec::new(), uids)
         }
     }
-}
-
-fn size(entity: &Entity) -> usize {
-    crate::wire::encoded_bytes(&crate::wire::pb::Entity::from(entity))
 }
 
 fn too_large(error: CommitError) -> Refusal {

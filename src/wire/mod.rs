@@ -34,3 +34,9 @@ pub use prost_types as well_known;
 pub fn encoded_bytes(message: &impl prost::Message) -> usize {
     message.encoded_len()
 }
+
+/// How many bytes an entity is, encoded: what limits on entities and records count.
+#[must_use]
+pub fn entity_bytes(entity: &crate::domain::Entity) -> usize {
+    encoded_bytes(&pb::Entity::from(entity))
+}

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::domain::{EntitiesChanged, Entity, EntityData, EntityUid};
+use crate::wire;
 
 /// Deletions that are remembered before anybody looks whether they still matter.
 const DELETED_MIN: usize = 1_000;
 /// Entities in one record that states them again.
 const RESTATED_PER_RECORD: usize = 100;
-/// What these take of memory, about: far below what a record may hold ([`crate::journal::Settings::record_bytes_max`]).
+/// What these take, encoded: far below what a record may hold ([`crate::journal::Settings::record_bytes_max`]).
 const RESTATED_BYTES_PER_RECORD: usize = 256 << 10;
 
 #[derive(Debug, Default)]
@@ -85,7 +86,7 @@ impl Entities {
         let mut bytes = 0;
         let mut fits = |entity: &Arc<Entity>| {
             let is_first = bytes == 0;
-            bytes += entity.size();
+            bytes += wire::entity_bytes(entity);
             is_first || bytes <= RESTATED_BYTES_PER_RECORD
         };
         let oldest = old.into_iter().filter_map(|(_, uid)| self.data.get(uid));
