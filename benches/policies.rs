@@ -12,7 +12,7 @@ use cedar_policy as cedar;
 use countersign::domain::{
     Attributes, EntityUid, Identity, PrincipalKind, Proof, ProofMethod, Query, Timestamp, Value,
 };
-use countersign::engine::index::{Index, Question};
+use countersign::engine::index::{Index, Judge};
 use countersign::engine::{PolicySnapshot, Settings, SourceFile};
 
 #[global_allocator]
@@ -81,7 +81,13 @@ fn row(size: usize, linked: bool) -> Result<(), Failure> {
     let after = resident_mib()?;
     let asked = tenants(size).map(Asked::of).collect::<Result<Vec<_>, _>>()?;
     let ask = |n: usize| {
-        asked.get(n % asked.len()).map(|asked| index.ask(&Question::new(&asked.request, &asked.entities)).permits.len())
+        asked.get(n % asked.len()).map(|asked| {
+            index
+                .select(&asked.request, &asked.entities)
+                .ask(&Judge::new(&asked.request, &asked.entities))
+                .permits
+                .len()
+        })
     };
     let (p50, p99) = percentiles(asked.len(), Duration::from_secs(2), |n| ask(n).unwrap_or_default());
     let authorizer = cedar::Authorizer::new();

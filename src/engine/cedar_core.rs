@@ -4,7 +4,9 @@
 //! Cedar keeps with every name and expression its place in the source, and clones it whenever it evaluates one: a count on
 //! one text that all threads share. What is kept for evaluation is kept without ("bare").
 
-use std::collections::{HashMap, HashSet};
+mod looked_at;
+
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use cedar_policy as cedar;
@@ -14,7 +16,8 @@ use cedar_policy_core::evaluator::{EvaluationError, Evaluator};
 use cedar_policy_core::expr_builder::ExprBuilder as _;
 use cedar_policy_core::extensions::Extensions;
 
-use crate::domain::ExtensionFunction;
+use super::convert::domain_uid;
+use crate::domain::{EntityUid, ExtensionFunction};
 
 /// An entity with all its ancestors, shared by the queries that need it.
 #[derive(Debug, Clone)]
@@ -73,6 +76,21 @@ pub fn store(entities: Vec<Closed>, principals: &[cedar::EntityUid]) -> Option<c
     assemble(entities, TCComputation::AssumeAlreadyComputed)
 }
 
+/// A store with further entities. It was made by [`store`] for these principals, or else by [`computed`]. `None` where
+/// Cedar refuses them.
+pub fn grown(
+    entities: &cedar::Entities,
+    more: Vec<Closed>,
+    principals: Option<&[cedar::EntityUid]>,
+) -> Option<cedar::Entities> {
+    let present: &Entities = entities.as_ref();
+    let all = present.iter().map(|entity| Closed(Arc::new(entity.clone()))).chain(more).collect();
+    match principals {
+        Some(principals) => store(all, principals),
+        None => computed(all),
+    }
+}
+
 /// The store of entities that need not know their ancestors. `None` where Cedar refuses them: where they form a cycle.
 pub fn computed(entities: Vec<Closed>) -> Option<cedar::Entities> {
     let entities = entities.into_iter().map(|Closed(entity)| Arc::unwrap_or_clone(entity).into());
@@ -85,32 +103,49 @@ fn assemble(entities: Vec<Closed>, closure: TCComputation) -> Option<cedar::Enti
     store.ok().map(Into::into)
 }
 
-/// A condition without places.
-pub type Condition = Arc<Expr>;
+/// A condition without places. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    expression: Arc<Expr>,
+    looked_at: Arc<[EntityUid]>,
+}
+
+impl Condition {
+    fn new(expression: Expr) -> Self {
+        let looked_at = looked_at::looked_at(&expression).iter().map(domain_uid).collect();
+        Self { expression: Arc::new(expression), looked_at }
+    }
+
+    /// The entities that it names and looks at: it can be evaluated without others that it names.
+    pub fn looked_at(&self) -> &[EntityUid] {
+        &self.looked_at
+    }
+}
 
 /// Compiles the conditions of policies, equal ones once: sets of many policies repeat few conditions, so that those in use
 /// stay in the processor's cache.
 #[derive(Default)]
 pub struct Compiler {
-    conditions: HashSet<Condition>,
+    conditions: HashMap<Arc<Expr>, Condition>,
 }
 
 impl Compiler {
     /// `None`: the policy has a scope only.
     pub fn condition(&mut self, policy: &cedar::Policy) -> Option<Condition> {
         let policy = policy.as_ref();
-        let compiled = must_be_bool(bare(policy.non_scope_constraints()?, policy.env()));
-        let known = self.conditions.get(&compiled).cloned();
-        Some(known.unwrap_or_else(|| {
-            self.conditions.insert(compiled.clone());
-            compiled
-        }))
+        let expression = must_be_bool(bare(policy.non_scope_constraints()?, policy.env()));
+        if let Some(known) = self.conditions.get(&expression) {
+            return Some(known.clone());
+        }
+        let condition = Condition::new(expression);
+        self.conditions.insert(condition.expression.clone(), condition.clone());
+        Some(condition)
     }
 }
 
 /// The authorizer holds a scope `&&` its condition, which makes a condition that is no boolean an error: so here.
-fn must_be_bool(condition: Expr) -> Condition {
-    Arc::new(Expr::and(Expr::val(true), condition))
+fn must_be_bool(condition: Expr) -> Expr {
+    Expr::and(Expr::val(true), condition)
 }
 
 /// One query's evaluator.
@@ -130,7 +165,7 @@ impl<'e> Judge<'e> {
     /// # Errors
     /// Cedar's, as its authorizer would report it.
     pub fn holds(&self, condition: &Condition) -> Result<bool, Box<EvaluationError>> {
-        let value = self.evaluator.interpret(condition, &self.no_slots).map_err(Box::new)?;
+        let value = self.evaluator.interpret(&condition.expression, &self.no_slots).map_err(Box::new)?;
         // An `&&` yields nothing but a boolean.
         Ok(matches!(value, Value { value: ValueKind::Lit(Literal::Bool(true)), .. }))
     }
@@ -229,10 +264,11 @@ mod tests {
             let text = format!("permit (principal, action, resource == {text};");
             compiler.condition(&cedar::Policy::parse(None, text).unwrap())
         };
+        let shared = |a: &Condition, b: &Condition| Arc::ptr_eq(&a.expression, &b.expression);
         let first = compiled("U::\"a\") when { resource.n == 1 }").unwrap();
-        assert!(Arc::ptr_eq(&first, &compiled("U::\"b\")\n when {resource.n==1}").unwrap()));
-        assert!(!Arc::ptr_eq(&first, &compiled("U::\"b\") when { resource.n == 2 }").unwrap()));
-        assert!(!Arc::ptr_eq(&first, &compiled("U::\"b\") unless { resource.n == 1 }").unwrap()));
+        assert!(shared(&first, &compiled("U::\"b\")\n when {resource.n==1}").unwrap()));
+        assert!(!shared(&first, &compiled("U::\"b\") when { resource.n == 2 }").unwrap()));
+        assert!(!shared(&first, &compiled("U::\"b\") unless { resource.n == 1 }").unwrap()));
         assert!(compiled("U::\"b\")").is_none());
     }
 
@@ -244,8 +280,8 @@ mod tests {
         let compiled = Compiler::default().condition(&policy).unwrap();
         let places = |expression: &Expr| expression.subexpressions().filter(|one| one.source_loc().is_some()).count();
         assert!(places(policy.as_ref().non_scope_constraints().unwrap()) > 20);
-        assert_eq!(places(&compiled), 0);
-        let ExprKind::And { right, .. } = compiled.expr_kind() else { panic!("{compiled}") };
+        assert_eq!(places(&compiled.expression), 0);
+        let ExprKind::And { right, .. } = compiled.expression.expr_kind() else { panic!("{compiled:?}") };
         assert_eq!(right.as_ref(), policy.as_ref().non_scope_constraints().unwrap());
     }
 }

@@ -16,13 +16,13 @@ use crate::domain::{Attributes, Entity, EntityUid, Identity, Query};
 impl PolicySnapshot {
     /// # Errors
     /// Names the entity that the caller should not have supplied, or supplied wrongly.
-    pub(super) fn query_entities(
-        &self,
-        query: &Query,
-        principal: &Identity,
-        caller: &Identity,
-    ) -> Result<cedar::Entities, QueryError> {
-        let mut gathered = Gathered { snapshot: self, out: Vec::new(), seen: HashSet::new(), open: Vec::new() };
+    pub(super) fn query_entities<'a>(
+        &'a self,
+        query: &'a Query,
+        principal: &'a Identity,
+        caller: &'a Identity,
+    ) -> Result<Known<'a>, QueryError> {
+        let mut gathered = Gathered::new(self);
         self.check_supplied(query, principal, caller)?;
         for identity in principal.chain() {
             gathered.identity(identity, &query.entities)?;
@@ -37,29 +37,31 @@ impl PolicySnapshot {
         query.context.values().chain(query.environment.values()).for_each(|value| {
             each_entity(value, &mut |uid| gathered.open.push(uid));
         });
-        let entities = gathered.finish(&query.action);
-        if query.entities.is_empty() {
-            let principals = self.uids(principal.chain().chain(caller.chain()));
-            let store = cedar_core::store(entities, &principals);
-            return store.ok_or_else(|| QueryError::new("principal", "is not a usable entity"));
-        }
-        cedar_core::computed(entities).ok_or_else(|| cycle(&query.entities))
+        gathered.action(&query.action);
+        let is_closed = query.entities.is_empty();
+        let principals = is_closed.then(|| self.uids(principal.chain().chain(caller.chain())));
+        Known::new(gathered, principals).ok_or_else(|| match is_closed {
+            true => QueryError::new("principal", "is not a usable entity"),
+            false => cycle(&query.entities),
+        })
     }
 
     /// The entities of a question about the service itself.
-    pub(super) fn guard_entities(
-        &self,
-        caller: &Identity,
+    pub(super) fn guard_entities<'a>(
+        &'a self,
+        caller: &'a Identity,
         action: &EntityUid,
-        resource: &EntityUid,
+        resource: &'a EntityUid,
         approval: Option<Option<cedar::Entity>>,
-    ) -> Option<cedar::Entities> {
-        let mut gathered = Gathered { snapshot: self, out: Vec::new(), seen: HashSet::new(), open: vec![resource] };
+    ) -> Option<Known<'a>> {
+        let mut gathered = Gathered::new(self);
+        gathered.open.push(resource);
         gathered.identity(caller, &[]).ok()?;
         if let Some(approval) = approval {
             gathered.out.push(Closed::new(&approval?));
         }
-        cedar_core::store(gathered.finish(action), &self.uids(std::iter::once(caller)))
+        gathered.action(action);
+        Known::new(gathered, Some(self.uids(std::iter::once(caller))))
     }
 
     fn uids<'i>(&self, identities: impl Iterator<Item = &'i Identity>) -> Vec<cedar::EntityUid> {
@@ -228,6 +230,10 @@ struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
+    fn new(snapshot: &'a PolicySnapshot) -> Self {
+        Self { snapshot, out: Vec::new(), seen: HashSet::new(), open: Vec::new() }
+    }
+
     /// A proven principal: its groups from the token and the server, its attributes from the server, else the caller.
     fn identity(&mut self, identity: &'a Identity, supplied: &'a [Entity]) -> Result<(), QueryError> {
         if !self.seen.insert(&identity.uid) {
@@ -289,9 +295,14 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    /// Follows what was named through the server's data.
-    fn finish(mut self, action: &EntityUid) -> Vec<Closed> {
-        self.open.extend(self.snapshot.literals.iter());
+    /// The action, as the schema declares it.
+    fn action(&mut self, action: &EntityUid) {
+        let declared = self.snapshot.schema.as_ref().and_then(|schema| schema.actions.get(action));
+        self.out.extend(declared.and_then(|action| action.entity.clone()));
+    }
+
+    /// Follows what was named through the server's data; gives what was found since the last time.
+    fn take(&mut self) -> Vec<Closed> {
         while let Some(uid) = self.open.pop() {
             let Some(fact) = self.snapshot.facts.get(uid).filter(|fact| !fact.is_bare) else { continue };
             if self.seen.insert(uid) {
@@ -299,9 +310,42 @@ impl<'a> Gathered<'a> {
                 self.out.push(fact.entity.clone());
             }
         }
-        let declared = self.snapshot.schema.as_ref().and_then(|schema| schema.actions.get(action));
-        self.out.extend(declared.and_then(|action| action.entity.clone()));
-        self.out
+        std::mem::take(&mut self.out)
+    }
+}
+
+/// The entities of a question. What its principal, action and resource are in is complete; of the entities that policies
+/// name, those that its policies look at are added once it is known which these are, or a query would pay for all policies.
+pub(super) struct Known<'a> {
+    gathered: Gathered<'a>,
+    /// Those whose tokens add groups; `None` where what the caller supplied has to be closed over its ancestors.
+    principals: Option<Vec<cedar::EntityUid>>,
+    entities: cedar::Entities,
+}
+
+impl<'a> Known<'a> {
+    /// `None` where Cedar refuses them.
+    fn new(mut gathered: Gathered<'a>, principals: Option<Vec<cedar::EntityUid>>) -> Option<Self> {
+        let found = gathered.take();
+        let entities = match &principals {
+            Some(principals) => cedar_core::store(found, principals),
+            None => cedar_core::computed(found),
+        };
+        Some(Self { gathered, principals, entities: entities? })
+    }
+
+    pub fn entities(&self) -> &cedar::Entities {
+        &self.entities
+    }
+
+    /// Adds what the server knows of these and of all that they lead to. `None` where Cedar refuses them.
+    pub fn add(&mut self, named: impl IntoIterator<Item = &'a EntityUid>) -> Option<()> {
+        self.gathered.open.extend(named);
+        let found = self.gathered.take();
+        if !found.is_empty() {
+            self.entities = cedar_core::grown(&self.entities, found, self.principals.as_deref())?;
+        }
+        Some(())
     }
 }
 
@@ -459,6 +503,30 @@ mod tests {
         let known = identity("User", "known", &[]);
         assert!(snapshot.names(&known, &[uid("User", "known")]));
         assert!(!snapshot.names(&known, &[]));
+    }
+
+    #[test]
+    fn a_policy_that_looks_at_an_entity_by_name_finds_it() {
+        let data = |frozen: bool| {
+            format!(
+                r#"[{{"uid":{{"type":"Dataset","id":"switch"}},"attrs":{{"pii":{frozen}}},"parents":[{{"type":"Folder","id":"switches"}}]}}]"#
+            )
+        };
+        let policies = [
+            "permit (principal, action, resource is Dataset);",
+            "forbid (principal, action, resource is Dataset) when { Dataset::\"switch\".pii };",
+        ];
+        let in_folder =
+            "forbid (principal, action, resource is Dataset) when { Dataset::\"switch\" in Folder::\"switches\" };";
+        let verdict = |policies: &str, frozen| {
+            let snapshot = load_with(policies, &data(frozen));
+            let answer = ask(&snapshot, &query(&bot(), "read", ("Dataset", "d")), &bot()).unwrap();
+            assert_eq!(answer.errors, [], "{policies}");
+            answer.verdict
+        };
+        assert_eq!(verdict(&policies.concat(), true), RuleVerdict::Forbidden);
+        assert_eq!(verdict(&policies.concat(), false), RuleVerdict::Permitted);
+        assert_eq!(verdict(&[policies[0], in_folder].concat(), false), RuleVerdict::Forbidden);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use cedar_policy as cedar;
 
-use super::index::{Answer, Question};
+use super::cedar_core::Judge;
+use super::index::Answer;
 use super::question::QueryError;
 use super::settings::OnError;
 use super::snapshot::{Listed, PolicyKind, PolicySnapshot};
@@ -29,20 +30,23 @@ impl PolicySnapshot {
         now: Timestamp,
     ) -> Result<Evaluation, QueryError> {
         let request = self.question(query, principal, caller, now)?;
-        let entities = self.query_entities(query, principal, caller)?;
-        let question = Question::new(&request, &entities);
-        let mut answer = self.ask_rules(&question);
+        let mut known = self.query_entities(query, principal, caller)?;
+        let rules = self.rules.select(&request, known.entities());
+        let gates = self.gates.select(&request, known.entities());
+        known.add(rules.looked_at().chain(gates.looked_at())).ok_or_else(unusable)?;
+        let judge = Judge::new(&request, known.entities());
+        let mut answer = self.ruled(&rules.ask(&judge));
         if answer.verdict == RuleVerdict::Permitted {
-            self.ask_gates(&question, &mut answer);
+            self.gated(&gates.ask(&judge), &mut answer);
         }
         Ok(answer)
     }
 
-    fn ask_rules(&self, question: &Question<'_>) -> Evaluation {
-        let said = self.rules.ask(question);
+    /// What the rules say.
+    fn ruled(&self, said: &Answer<'_>) -> Evaluation {
         // A permit that was skipped narrows what is allowed, but not what must be done with it: its mask would be missing.
-        let unmasked = self.on_error == OnError::FailClosed && self.skipped_mask(&said);
-        let in_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(&said);
+        let unmasked = self.on_error == OnError::FailClosed && self.skipped_mask(said);
+        let in_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(said);
         let verdict = match (said.forbids.is_empty(), said.permits.is_empty()) {
             (false, true | false) => RuleVerdict::Forbidden,
             (true, true | false) if in_doubt => RuleVerdict::Unknown,
@@ -60,15 +64,15 @@ impl PolicySnapshot {
             revision: self.revision,
             verdict,
             obligations: obligations.collect(),
-            errors: self.errors(&said),
+            errors: self.errors(said),
             determining,
             requirement: None,
         }
     }
 
-    fn ask_gates(&self, question: &Question<'_>, answer: &mut Evaluation) {
-        let said = self.gates.ask(question);
-        let errors = self.errors(&said);
+    /// What the gates add to it.
+    fn gated(&self, said: &Answer<'_>, answer: &mut Evaluation) {
+        let errors = self.errors(said);
         // A gate forbids: one among the permits would be a mistake of ours, and fires as well.
         let fired: Option<Vec<_>> = said.forbids.iter().chain(&said.permits).map(|id| self.gate(id)).collect();
         let in_doubt = self.on_error == OnError::FailClosed && !errors.is_empty();
@@ -127,6 +131,11 @@ impl PolicySnapshot {
         let known = self.listed(id.as_ref()).map(|listed| listed.entry.id.clone());
         PolicyId(known.unwrap_or_else(|| Arc::from(AsRef::<str>::as_ref(id))))
     }
+}
+
+/// What policies name was closed over its ancestors when it was loaded; a query that Cedar refuses with it is refused.
+pub(super) fn unusable() -> QueryError {
+    QueryError::new("entities", "cannot be joined with what the policies look at")
 }
 
 /// What went wrong, without the values it went wrong with: these may be the server's own facts.

@@ -3,7 +3,7 @@
 use cedar_policy as cedar;
 
 use super::clauses::{self, Clause, Part};
-use super::index::{Question, Scoped};
+use super::index::Scoped;
 use super::question::QueryError;
 use super::snapshot::{Listed, PolicySnapshot};
 use super::stack::with_room;
@@ -74,8 +74,8 @@ impl PolicySnapshot {
     }
 
     fn near_misses(&self, asked: &Asked) -> Vec<NearMiss> {
-        let question = Question::new(&asked.request, &asked.entities);
-        let permits = self.rules.scopes(&question).filter(|scoped| scoped.effect == cedar::Effect::Permit);
+        let scopes = self.rules.scopes(&asked.request, &asked.entities);
+        let permits = scopes.filter(|scoped| scoped.effect == cedar::Effect::Permit);
         let mut near: Vec<_> = permits.filter_map(|scoped| Some((distance(&scoped)?, scoped))).collect();
         near.sort_by_key(|(distance, _)| *distance);
         near.truncate(READ_MAX);

@@ -9,8 +9,10 @@ use std::fmt;
 use cedar_policy as cedar;
 use cedar_policy::RestrictedExpression as Expression;
 
+use super::cedar_core::Judge;
 use super::convert::Types;
-use super::index::Question;
+use super::entities::Known;
+use super::index::Answer;
 use super::service_schema::{ACTION, APPROVAL, ENTITY_TYPE, SERVICE};
 use super::settings::OnError;
 use super::snapshot::PolicySnapshot;
@@ -21,8 +23,14 @@ impl PolicySnapshot {
     /// an agent's review) is refused elsewhere, whatever this says.
     #[must_use]
     pub fn permits(&self, caller: &Identity, action: GuardAction, on: Guarded<'_>) -> bool {
-        self.guard_question(caller, action, on)
-            .is_some_and(|(request, entities)| self.says_yes(&Question::new(&request, &entities)))
+        let resource = resource(on);
+        let said_yes = || {
+            let (request, mut known) = self.guard_question(caller, action, on, &resource)?;
+            let rules = self.rules.select(&request, known.entities());
+            known.add(rules.looked_at())?;
+            Some(self.says_yes(&rules.ask(&Judge::new(&request, known.entities()))))
+        };
+        said_yes() == Some(true)
     }
 
     /// Whether a person may review a gate: named by it (escalations included) and let by policy. What stands above both is
@@ -33,20 +41,19 @@ impl PolicySnapshot {
         self.names(person, &facts.reviewers) && self.permits(person, GuardAction::Review, Guarded::Approval(&facts))
     }
 
-    fn says_yes(&self, question: &Question<'_>) -> bool {
-        let answer = self.rules.ask(question);
-        let has_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(&answer);
+    fn says_yes(&self, answer: &Answer<'_>) -> bool {
+        let has_doubt = self.on_error == OnError::FailClosed && self.skipped_forbid(answer);
         answer.is_allowed() && !has_doubt
     }
 
     /// `None` where Cedar refuses the question itself.
-    pub(super) fn guard_question(
-        &self,
-        caller: &Identity,
+    pub(super) fn guard_question<'a>(
+        &'a self,
+        caller: &'a Identity,
         action: GuardAction,
         on: Guarded<'_>,
-    ) -> Option<(cedar::Request, cedar::Entities)> {
-        let resource = resource(on);
+        resource: &'a EntityUid,
+    ) -> Option<(cedar::Request, Known<'a>)> {
         let (context, approval) = match on {
             Guarded::Approval(facts) => (self.standing(caller, facts).context()?, Some(facts)),
             Guarded::Service | Guarded::Principal(_) | Guarded::EntityType(_) => (cedar::Context::empty(), None),
@@ -54,10 +61,10 @@ impl PolicySnapshot {
         let action = EntityUid::new(ACTION, action.name());
         let uid = |uid| self.types().uid(uid).ok();
         let schema = self.enforced_schema().map(|schema| &schema.cedar);
-        let request = cedar::Request::new(uid(&caller.uid)?, uid(&action)?, uid(&resource)?, context, schema).ok()?;
+        let request = cedar::Request::new(uid(&caller.uid)?, uid(&action)?, uid(resource)?, context, schema).ok()?;
         let approval = approval.map(|facts| ApprovalView(facts).entity(self.types()));
-        let entities = self.guard_entities(caller, &action, &resource, approval)?;
-        Some((request, entities))
+        let known = self.guard_entities(caller, &action, resource, approval)?;
+        Some((request, known))
     }
 
     /// Who the caller is to an approval.
@@ -71,7 +78,8 @@ impl PolicySnapshot {
     }
 }
 
-fn resource(on: Guarded<'_>) -> EntityUid {
+/// The resource of a question.
+pub(super) fn resource(on: Guarded<'_>) -> EntityUid {
     match on {
         Guarded::Service => EntityUid::new(SERVICE, "countersign"),
         Guarded::Principal(uid) => uid.clone(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::facts::{Fact, is_action_type, is_service_type};
 use super::problem::{LoadError, Problem};
 use super::question::QueryError;
-use super::snapshot::{PolicySnapshot, known_of};
+use super::snapshot::PolicySnapshot;
 use crate::domain::{Entity, EntityData, EntityUid};
 
 impl PolicySnapshot {
@@ -49,8 +49,7 @@ impl PolicySnapshot {
         let mut data = EntityData::clone(&self.put);
         gone.iter().for_each(|uid| drop(data.remove(uid)));
         data.extend(put.iter().map(|entity| (entity.uid.clone(), entity.clone())));
-        let literals = known_of(&self.named, &facts);
-        Ok(Self { facts: Arc::new(facts), put: Arc::new(data), literals, ..self.clone() })
+        Ok(Self { facts: Arc::new(facts), put: Arc::new(data), ..self.clone() })
     }
 
     fn may_be_put(&self, position: usize, uid: &EntityUid) -> Result<(), QueryError> {

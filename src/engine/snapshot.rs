@@ -20,8 +20,6 @@ pub struct PolicySnapshot {
     pub(super) facts: Arc<Facts>,
     /// What was put over the API, of all that is in `facts`.
     pub(super) put: Arc<EntityData>,
-    /// The entities that policies name and that the server knows something of.
-    pub(super) literals: Arc<[EntityUid]>,
     pub(super) revision: u64,
 }
 
@@ -102,8 +100,7 @@ impl Deref for PolicySnapshot {
 
 impl PolicySnapshot {
     pub(super) fn new(loaded: Loaded, facts: Facts) -> Self {
-        let literals = known_of(&loaded.named, &facts);
-        Self { loaded: Arc::new(loaded), facts: Arc::new(facts), put: Arc::default(), literals, revision: 0 }
+        Self { loaded: Arc::new(loaded), facts: Arc::new(facts), put: Arc::default(), revision: 0 }
     }
 
     #[must_use]
@@ -159,9 +156,4 @@ impl PolicySnapshot {
     pub(super) fn enforced_schema(&self) -> Option<&LoadedSchema> {
         self.schema.as_ref().filter(|_| self.reading == Reading::Countersign)
     }
-}
-
-/// Of the entities that policies name, those of which the server knows more than the name.
-pub(super) fn known_of(named: &[EntityUid], facts: &Facts) -> Arc<[EntityUid]> {
-    named.iter().filter(|uid| facts.get(uid).is_some_and(|fact| !fact.is_bare)).cloned().collect()
 }

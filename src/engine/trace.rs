@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use cedar_policy as cedar;
 
+use super::cedar_core::Judge;
 use super::clauses::{self, Clause};
-use super::index::{Question, Scoped};
+use super::entities::Known;
+use super::evaluate::unusable;
+use super::guard;
+use super::index::{Index, Scoped};
 use super::question::QueryError;
 use super::snapshot::{Listed, PolicySnapshot};
 use super::stack::with_room;
@@ -96,14 +100,20 @@ impl PolicySnapshot {
     #[must_use]
     pub fn trace_guard(&self, caller: &Identity, action: GuardAction, on: Guarded<'_>) -> GuardTrace {
         let permitted = self.permits(caller, action, on);
-        let Some((request, entities)) = self.guard_question(caller, action, on) else {
+        let resource = guard::resource(on);
+        let asked = || {
+            let (request, known) = self.guard_question(caller, action, on, &resource)?;
+            Some(Asked { request, entities: self.with_all_named(known)? })
+        };
+        let Some(asked) = asked() else {
             return GuardTrace { permitted, determining: Vec::new(), traced: Vec::new() };
         };
-        let answer = self.rules.ask(&Question::new(&request, &entities));
+        let rules = self.rules.select(&asked.request, &asked.entities);
+        let answer = rules.ask(&Judge::new(&asked.request, &asked.entities));
         let reasons = if answer.forbids.is_empty() { answer.permits } else { answer.forbids };
         let mut determining: Vec<_> = reasons.into_iter().map(id_of).collect();
         determining.sort_unstable();
-        let mut traced = self.traced(&Asked { request, entities });
+        let mut traced = self.traced(&asked);
         traced.retain(|one| !one.is_gate);
         GuardTrace { permitted, determining, traced }
     }
@@ -135,12 +145,19 @@ impl PolicySnapshot {
         now: Timestamp,
     ) -> Result<Asked, QueryError> {
         let request = self.question(query, principal, caller, now)?;
-        Ok(Asked { request, entities: self.query_entities(query, principal, caller)? })
+        let known = self.query_entities(query, principal, caller)?;
+        Ok(Asked { request, entities: self.with_all_named(known).ok_or_else(unusable)? })
+    }
+
+    /// With all entities that policies name: what comes of a clause is asked of policies beside those of the answer, too.
+    fn with_all_named<'a>(&'a self, mut known: Known<'a>) -> Option<cedar::Entities> {
+        known.add(&self.named)?;
+        Some(known.entities().clone())
     }
 
     fn traced(&self, asked: &Asked) -> Vec<Traced> {
-        let question = Question::new(&asked.request, &asked.entities);
-        let scoped: Vec<_> = self.rules.scopes(&question).chain(self.gates.scopes(&question)).collect();
+        let scopes = |index| Index::scopes(index, &asked.request, &asked.entities);
+        let scoped: Vec<_> = scopes(&self.rules).chain(scopes(&self.gates)).collect();
         let all = || scoped.iter().filter_map(|scoped| self.trace_one(scoped, asked)).collect();
         // Nothing seen where there is no room to look.
         with_room(all).unwrap_or_default()

@@ -23,7 +23,9 @@ use names::Names;
 
 use scope::{Asked, Scope};
 
-use super::cedar_core::{Compiler, Condition, Judge};
+pub use super::cedar_core::Judge;
+use super::cedar_core::{Compiler, Condition};
+use crate::domain::EntityUid;
 
 /// Policies, ready to be asked.
 #[derive(Default)]
@@ -41,11 +43,10 @@ struct Compiled {
     condition: Option<Condition>,
 }
 
-/// A query to one or more indexes.
-pub struct Question<'e> {
-    request: &'e cedar::Request,
-    entities: &'e cedar::Entities,
-    judge: Judge<'e>,
+/// The policies whose scope a query is in, of one index. Their conditions were not looked at yet.
+#[derive(Default)]
+pub struct Selected<'i> {
+    policies: Vec<&'i Compiled>,
 }
 
 /// What Cedar's authorizer would say; policies in the order in which they were loaded.
@@ -63,13 +64,6 @@ pub struct Scoped<'i> {
     pub effect: cedar::Effect,
     pub principal: bool,
     pub resource: bool,
-}
-
-impl<'e> Question<'e> {
-    #[must_use]
-    pub fn new(request: &'e cedar::Request, entities: &'e cedar::Entities) -> Self {
-        Self { request, entities, judge: Judge::new(request, entities) }
-    }
 }
 
 impl Index {
@@ -99,32 +93,24 @@ impl Index {
         self.policies.is_empty()
     }
 
-    /// What these policies say.
+    /// The policies that a request is held against, in the order in which they were loaded. Of its entities only what its
+    /// principal, action and resource are in plays a part.
     #[must_use]
-    pub fn ask(&self, question: &Question<'_>) -> Answer<'_> {
-        let mut answer = Answer::default();
-        let Some(asked) = self.asked(question) else { return answer };
-        for number in self.buckets.candidates(&asked) {
-            let Some(policy) = self.policies.get(number as usize) else { continue };
-            if !policy.scope.holds(&asked) {
-                continue;
-            }
-            match policy.condition.as_ref().map_or(Ok(true), |condition| question.judge.holds(condition)) {
-                Ok(true) => match policy.effect {
-                    cedar::Effect::Permit => answer.permits.push(&policy.id),
-                    cedar::Effect::Forbid => answer.forbids.push(&policy.id),
-                },
-                Ok(false) => {}
-                Err(error) => answer.errors.push((&policy.id, error)),
-            }
-        }
-        answer
+    pub fn select(&self, request: &cedar::Request, entities: &cedar::Entities) -> Selected<'_> {
+        let Some(asked) = self.asked(request, entities) else { return Selected::default() };
+        let candidates = self.buckets.candidates(&asked).into_iter();
+        let candidates = candidates.filter_map(|number| self.policies.get(number as usize));
+        Selected { policies: candidates.filter(|policy| policy.scope.holds(&asked)).collect() }
     }
 
     /// The policies whose scope names the query's action, in the order in which they were loaded: whether it names its
     /// principal and its resource as well. For explanations: this looks at every policy.
-    pub fn scopes<'i>(&'i self, question: &Question<'_>) -> impl Iterator<Item = Scoped<'i>> + use<'i> {
-        let asked = self.asked(question);
+    pub fn scopes<'i>(
+        &'i self,
+        request: &cedar::Request,
+        entities: &cedar::Entities,
+    ) -> impl Iterator<Item = Scoped<'i>> + use<'i> {
+        let asked = self.asked(request, entities);
         let scoped = move |policy: &'i Compiled| {
             let asked = asked.as_ref().filter(|asked| policy.scope.action.hold(&asked.action))?;
             Some(Scoped {
@@ -138,17 +124,41 @@ impl Index {
     }
 
     /// `None` where there is nothing to ask.
-    fn asked(&self, question: &Question<'_>) -> Option<Asked> {
+    fn asked(&self, request: &cedar::Request, entities: &cedar::Entities) -> Option<Asked> {
         if self.is_empty() {
             return None;
         }
-        let place = |uid| self.names.place(uid, question.entities);
+        let place = |uid| self.names.place(uid, entities);
         // A request of ours names all three; one that does not is held against nothing, and so permitted nothing.
         Some(Asked {
-            principal: place(question.request.principal()?),
-            action: place(question.request.action()?),
-            resource: place(question.request.resource()?),
+            principal: place(request.principal()?),
+            action: place(request.action()?),
+            resource: place(request.resource()?),
         })
+    }
+}
+
+impl<'i> Selected<'i> {
+    /// The entities that the conditions name and look at.
+    pub fn looked_at(&self) -> impl Iterator<Item = &'i EntityUid> + use<'i, '_> {
+        self.policies.iter().filter_map(|policy| policy.condition.as_ref()).flat_map(Condition::looked_at)
+    }
+
+    /// What these policies say.
+    #[must_use]
+    pub fn ask(&self, judge: &Judge<'_>) -> Answer<'i> {
+        let mut answer = Answer::default();
+        for policy in &self.policies {
+            match policy.condition.as_ref().map_or(Ok(true), |condition| judge.holds(condition)) {
+                Ok(true) => match policy.effect {
+                    cedar::Effect::Permit => answer.permits.push(&policy.id),
+                    cedar::Effect::Forbid => answer.forbids.push(&policy.id),
+                },
+                Ok(false) => {}
+                Err(error) => answer.errors.push((&policy.id, error)),
+            }
+        }
+        answer
     }
 }
 

@@ -13,7 +13,7 @@ const ACTIONS: usize = 6;
 const POLICIES: usize = 40;
 
 /// What a policy may say after its scope; `{}` is an entity. Many of them fail on some query.
-pub const CONDITIONS: [&str; 26] = [
+pub const CONDITIONS: [&str; 29] = [
     "",
     "",
     "",
@@ -40,6 +40,9 @@ pub const CONDITIONS: [&str; 26] = [
     "when { resource.getTag(\"t\") >= -1 }",
     "unless { principal has owner.owner.n }",
     "unless { {}.flag }",
+    "when { {} in principal || {} in resource }",
+    "when { {} has owner && {}.owner.n == 1 }",
+    "unless { (if context has who then {} else resource).n == 1 }",
 ];
 
 /// What a context says.
@@ -305,6 +308,11 @@ impl World {
             set.link(template, id, slots).unwrap();
         }
         set
+    }
+
+    /// The entity that a query's context may name.
+    pub fn who(&self, query: &Query) -> Option<cedar::EntityUid> {
+        query.who.map(|who| self.cedar_uid(who))
     }
 
     pub fn request(&self, query: &Query, schema: Option<&cedar::Schema>) -> cedar::Request {
