@@ -66,6 +66,7 @@ fn serve(role: &str) -> Result<(), Failure> {
         let setup = Setup {
             journal,
             store: embedded::Limits::default(),
+            redis: None,
             policies: engine::Settings::new("policies"),
             issuers: Vec::new(),
             encryption: Encryption::Loopback,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
+use crate::domain::{EntityData, Timestamp};
 use crate::engine::{self, Engine, PolicySnapshot};
 use crate::grpc::connection::{self, InClear, Protection};
 use crate::grpc::tls::{self, Now, Tls, TlsError};
@@ -16,14 +17,17 @@ use crate::identity::{Certificates, IssuerSettings, SettingsError, Verifier};
 use crate::reload::ReloadSettings;
 use crate::service::{Limits, Refusal, Service};
 use crate::store::embedded::{self, OpenError};
-use crate::store::{Clock, Embedded};
+use crate::store::{Clock, Embedded, Redis, Store, redis};
 use crate::web::dev_issuer::{DevIssuer, DevIssuerError};
-use crate::{domain::Timestamp, grpc, journal};
+use crate::{grpc, journal};
 
 /// All that a server is made from. `config` makes it from a file, tests make it by hand.
 pub struct Setup {
     pub journal: journal::Settings,
+    /// Of approvals; with [`Setup::redis`] its settings say so instead.
     pub store: embedded::Limits,
+    /// The Redis that replicas share; without one, approvals are this process's.
+    pub redis: Option<redis::Settings>,
     pub policies: engine::Settings,
     pub issuers: Vec<IssuerSettings>,
     pub encryption: Encryption,
@@ -70,6 +74,8 @@ pub enum ServerError {
     Policies(#[from] engine::LoadError),
     #[error(transparent)]
     Store(#[from] OpenError),
+    #[error("store: {0}")]
+    Redis(#[from] redis::OpenError),
     #[error("identity: {0}")]
     Identity(#[from] SettingsError),
     #[error("identity.certificates: {0}")]
@@ -98,7 +104,7 @@ pub const WORKER_STACK_BYTES: usize = 16 << 20;
 /// A server that is ready to run.
 pub struct Server {
     service: Service,
-    store: Embedded,
+    store: Kept,
     retention: Retention,
     reload: ReloadSettings,
     listeners: Listeners,
@@ -124,11 +130,14 @@ impl Server {
         }
         let verifier = Arc::new(Verifier::new(issuers)?);
         let snapshot = PolicySnapshot::load(&setup.policies)?;
-        let store = Embedded::open(setup.journal, setup.store, setup.clock)?;
+        let store = match setup.redis {
+            None => Kept::Embedded(Embedded::open(setup.journal, setup.store, setup.clock)?),
+            Some(redis) => Kept::Redis(Redis::open(setup.journal, redis, setup.clock)?),
+        };
         let engine = Arc::new(Engine::new(snapshot.with_data(&store.entity_data())?));
         let (stopping, stopped) = watch::channel(false);
         let service =
-            Service::new(Arc::new(store.clone()), store.log().clone(), engine, verifier.clone(), setup.limits, stopped);
+            Service::new(store.shared(), store.log().clone(), engine, verifier.clone(), setup.limits, stopped);
         let reload = ReloadSettings { watch: setup.watch, policies: setup.policies, hangups: Arc::default() };
         let protection = protection(setup.encryption, recognised, &service)?;
         protection.check(listeners.grpc.local_addr().map_err(ServerError::Address)?.ip())?;
@@ -165,6 +174,9 @@ impl Server {
     /// Serves until `shutdown`, then ends waits and streams, finishes calls, and closes the journal.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
         let Self { service, store, retention, reload, listeners, dev_issuer, verifier, protection, stopping } = self;
+        if let Kept::Redis(redis) = &store {
+            redis.reach_out().await?;
+        }
         service.record_start(env!("CARGO_PKG_VERSION")).await.map_err(ServerError::Start)?;
         let stopped = || {
             let mut stopping = stopping.subscribe();
@@ -187,7 +199,7 @@ impl Server {
             async move { service.keep_time().await }
         });
         let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
-        let upkeep = tokio::spawn(crate::upkeep::keep(store.clone(), retention, stopping.subscribe()));
+        let upkeep = tokio::spawn(store.clone().keep(retention, stopping.subscribe()));
         let serving = router.serve_with_incoming_shutdown(connection::incoming(listeners.grpc, protection), stopped());
         tokio::pin!(serving);
         let ended = tokio::select! {
@@ -207,6 +219,44 @@ impl Server {
         // A panic in there was logged by its thread; there is nothing left to save.
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
         ended
+    }
+}
+
+/// Where approvals are, as those need it who look after it.
+#[derive(Clone)]
+enum Kept {
+    Embedded(Embedded),
+    Redis(Redis),
+}
+
+impl Kept {
+    fn shared(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Embedded(store) => Arc::new(store.clone()),
+            Self::Redis(store) => Arc::new(store.clone()),
+        }
+    }
+
+    fn log(&self) -> &journal::Log {
+        match self {
+            Self::Embedded(store) => store.log(),
+            Self::Redis(store) => store.log(),
+        }
+    }
+
+    /// The entities that were put over the API; with a shared store there are none.
+    fn entity_data(&self) -> Arc<EntityData> {
+        match self {
+            Self::Embedded(store) => store.entity_data(),
+            Self::Redis(_) => Arc::default(),
+        }
+    }
+
+    async fn keep(self, retention: Retention, stopping: watch::Receiver<bool>) {
+        match self {
+            Self::Embedded(store) => crate::upkeep::keep(store, retention, stopping).await,
+            Self::Redis(store) => crate::upkeep::keep_shared(store, retention, stopping).await,
+        }
     }
 }
 

@@ -6,11 +6,13 @@ use tokio::sync::watch;
 
 use crate::journal;
 use crate::server::Retention;
-use crate::store::{Embedded, Store};
+use crate::store::{Embedded, Redis, Store};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Deletions of entities in memory, past which older records are made to matter no more.
 const DELETED_ENTITIES_MAX: usize = 10_000;
+/// How far the machine's clock may be off that of a shared store before it is told.
+const SKEW_MAX_MICROS: u64 = 1_000_000;
 /// Rounds between two looks at what may be forgotten.
 const RETENTION_ROUNDS: u32 = 360;
 
@@ -43,6 +45,45 @@ pub async fn keep(store: Embedded, retention: Retention, mut stopping: watch::Re
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
     }
+}
+
+/// The same for a store that replicas share: here is only the journal to look after, and the clock.
+pub async fn keep_shared(store: Redis, retention: Retention, mut stopping: watch::Receiver<bool>) {
+    let mut told = false;
+    for round in 0_u32.. {
+        told = tell_of_skew(&store, told);
+        if round.is_multiple_of(RETENTION_ROUNDS) && (retention.max_age.is_some() || retention.max_bytes.is_some()) {
+            forget_shared(store.clone(), retention).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+fn tell_of_skew(store: &Redis, told: bool) -> bool {
+    let skew = store.clock_skew().unwrap_or(0);
+    let is_off = skew.unsigned_abs() > SKEW_MAX_MICROS;
+    if is_off && !told {
+        let seconds = skew / 1_000_000;
+        tracing::warn!(
+            clock.skew_seconds = seconds,
+            "this machine's clock is not that of redis: approvals go by redis; set the clocks right"
+        );
+    }
+    is_off
+}
+
+/// Approvals are in Redis: no open one needs this journal.
+async fn forget_shared(store: Redis, retention: Retention) {
+    let forgotten = tokio::task::spawn_blocking(move || {
+        let log = store.log();
+        let keep_from = log.durable_through();
+        let retention = journal::Retention { keep_from, max_age: retention.max_age, max_bytes: retention.max_bytes };
+        log.retain(&retention, store.now())
+    });
+    tell_of_removed(forgotten.await);
 }
 
 fn tell_of_jumps(store: &Embedded, told: bool) -> bool {
@@ -86,7 +127,11 @@ async fn forget(store: Embedded, retention: Retention) {
         let retention = journal::Retention { keep_from, max_age: retention.max_age, max_bytes: retention.max_bytes };
         log.retain(&retention, store.now())
     });
-    match forgotten.await {
+    tell_of_removed(forgotten.await);
+}
+
+fn tell_of_removed(forgotten: Result<Result<Vec<journal::Removed>, journal::LogError>, tokio::task::JoinError>) {
+    match forgotten {
         Ok(Ok(removed)) => {
             for segment in removed {
                 tracing::info!(journal.first = segment.first, journal.last = segment.last, "an old segment is gone");

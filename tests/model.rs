@@ -282,7 +282,7 @@ impl<'a> History<'a> {
         for (caller, key) in [("bot", 0), ("bot", 1), ("pipeline", 0), ("pipeline", 1)] {
             let caller = self.stage.caller(caller).identity().uid.clone();
             let key = IdempotencyKey { caller, key: format!("key-{key}").into() };
-            all.push(self.world.store.answered(key).await.unwrap());
+            all.push(self.world.store.here(&domain::Binding([0; 32]), Some(&key)).answer);
         }
         all
     }

@@ -32,6 +32,7 @@ pub async fn serve() -> Result<(), Failure> {
     let setup = Setup {
         journal: journal::Settings::new(dir.path().join("journal")),
         store: limits(),
+        redis: None,
         policies: policies(),
         issuers: Vec::new(),
         encryption: Encryption::Loopback,

@@ -15,6 +15,7 @@ impl Config {
         Setup {
             journal: self.journal_settings(),
             store: self.store_limits(),
+            redis: None,
             policies: self.policy_settings(),
             issuers: self.identity.issuers.clone(),
             encryption: self.encryption(),

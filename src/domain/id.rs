@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use super::binding::Binding;
+
 /// Why a text is not an id of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected `{prefix}` and 32 lower-case hexadecimal digits")]
@@ -69,9 +71,30 @@ id!(
     "dec_"
 );
 
+impl ApprovalId {
+    /// The id of a new approval. Its last byte is the binding's, so that a store that is divided by bindings finds an
+    /// approval by its id alone; the rest of `uuid` orders ids by time and keeps them apart.
+    #[must_use]
+    pub fn opened(uuid: Uuid, binding: &Binding) -> Self {
+        let mut bytes = uuid.into_bytes();
+        if let (Some(last), Some(of_binding)) = (bytes.last_mut(), binding.0.last()) {
+            *last = *of_binding;
+        }
+        Self::from_bytes(bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_approval_is_found_where_its_binding_is() {
+        let binding = Binding([0x5c; 32]);
+        let id = ApprovalId::opened(Uuid::from_u128(u128::MAX), &binding);
+        assert_eq!(id.as_bytes().last(), binding.0.last());
+        assert_eq!(id.as_bytes()[..15], [0xff; 15]);
+    }
 
     #[test]
     fn an_id_has_exactly_one_spelling() {

@@ -41,8 +41,8 @@ pub use links::{LinkError, Links};
 pub use poll::{Poll, ReviewRules, Shortfall, StepUp};
 pub use query::Query;
 pub use record::{
-    Change, Decided, EntitiesChanged, Fact, IdempotencyKey, Moved, PoliciesReloaded, Record, Refused, ReloadCause,
-    ReloadOutcome, Started,
+    Change, Decided, EntitiesChanged, Fact, IdempotencyKey, Moved, Origin, PoliciesReloaded, Record, Refused,
+    ReloadCause, ReloadOutcome, Started,
 };
 pub use requirement::{Escalation, Gate, GrantTerms, Justification, Quorum, Requirement, SelfReview, Severity};
 pub use review::{Ballot, Counted, Review, ReviewRefusal, Verdict};

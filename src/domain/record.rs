@@ -20,6 +20,19 @@ pub struct Record {
     /// By the store's clock; never decreases along the journal.
     pub at: Timestamp,
     pub fact: Fact,
+    /// With a shared store: which of its events this is.
+    pub origin: Option<Origin>,
+}
+
+/// Names one event of a store that several replicas share. Two records with one origin, in whichever journals, are one
+/// event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The life of the shard: one that lost its state begins another.
+    pub epoch: [u8; 16],
+    pub shard: u8,
+    /// Its place in the shard; the first is 1.
+    pub number: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,6 +45,7 @@ pub fn code(refusal: &Refusal) -> Code {
         | Refusal::TooLate
         | Refusal::KeyReused
         | Refusal::CursorTrimmed
+        | Refusal::NotShared { .. }
         | Refusal::PoliciesStale { .. }
         | Refusal::RequirementRaised => Code::FailedPrecondition,
         Refusal::BindingMismatch | Refusal::Contention => Code::Aborted,
@@ -73,6 +74,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         | Refusal::BindingMismatch
         | Refusal::Contention
         | Refusal::Overloaded
+        | Refusal::NotShared { .. }
         | Refusal::Unavailable(_)
         | Refusal::ShuttingDown
         | Refusal::Internal(_) => HashMap::new(),

@@ -1,6 +1,8 @@
 //! Who is who among several issuers: ids that cannot meet, aliases that do, actors of one issuer in tokens of another, the
 //! clients through which people come, and what of a token goes on record.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::refusal::Reason;
@@ -137,7 +139,7 @@ async fn an_actor_of_another_issuer_is_that_issuers_and_only_where_it_is_trusted
     let trusting = House::new(&[ours(json!({"actor": {"trusted_issuers": ["ci"]}})), ci()]);
     let agent = trusting.verdict(OURS, act).await.unwrap();
     assert_eq!((agent.uid.to_string().as_str(), &*agent.issuer), (r#"Agent::"ci/bot""#, CI));
-    assert_eq!(agent.earlier_actors, ["https://anywhere.example#earlier".into()], "on record, and decides nothing");
+    assert_eq!(agent.earlier_actors, [Arc::from("https://anywhere.example#earlier")], "on record, and decides nothing");
     let own = json!({"act": {"sub": "bot", "iss": OURS}});
     assert_eq!(trusting.who(OURS, own).await.unwrap(), r#"Agent::"bot""#);
     let stranger = json!({"act": {"sub": "bot", "iss": "https://stranger.example"}});
@@ -181,7 +183,7 @@ async fn what_goes_on_record_tells_the_token_and_is_not_it() {
     assert_eq!((&*credential.algorithm, credential.key_id.as_deref()), ("ES256", Some("k")));
     assert_eq!((credential.token_id.as_deref(), credential.client.as_deref()), (Some("1"), Some("portal")));
     assert_eq!((credential.issued_at, credential.acr.as_deref()), (Some(seconds_from_now(-10)), Some("phr")));
-    assert_eq!(credential.amr, ["hwk".into(), "pin".into()]);
+    assert_eq!(credential.amr, [Arc::from("hwk"), Arc::from("pin")]);
     assert_eq!(proof.authenticated_at, Some(seconds_from_now(-5)));
     for odd in [
         json!({"acr": 1}),

@@ -11,7 +11,7 @@ use super::{
     AppendError, Chain, Class, Durability, Entry, Failed, Frame, Head, Journal, JournalError, Key, Keys, Lookup, Order,
     ReadError, Removed, Retention, Settings, Ticket,
 };
-use crate::domain::{ApprovalId, Change, EntityUid, Fact, Outcome, Record, Timestamp, Transition};
+use crate::domain::{ApprovalId, Change, EntityUid, Fact, Origin, Outcome, Record, Timestamp, Transition};
 use crate::wire::{self, Malformed};
 
 /// A record as it lies in the journal.
@@ -87,6 +87,8 @@ const STEP_RECORDS: usize = 1_024;
 const STEP_BYTES: usize = 128 << 10;
 /// Enough for one record, which comes however large it is.
 const ONE_BYTES: usize = 1;
+/// Records looked at for one event: its own, and those whose key happens to be the same.
+const ONE_EVENT_MAX: usize = 8;
 
 #[derive(Clone)]
 pub struct Log {
@@ -103,6 +105,48 @@ impl Log {
     pub fn append(&self, fact: &Fact, payload: Vec<u8>, at: Timestamp) -> Result<Ticket, AppendError> {
         let entry = Entry { at_micros: at.as_micros(), keys: keys(fact), payload };
         self.journal.append(entry, class(fact), durability(fact))
+    }
+
+    /// Queues a fact that is an event of a shared store. `payload` names its origin.
+    pub fn append_event(
+        &self,
+        fact: &Fact,
+        origin: &Origin,
+        payload: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<Ticket, AppendError> {
+        let mut keys = keys(fact);
+        // Seven keys at the most, of eight that a record may have.
+        let _ = keys.push(origin_key(origin));
+        let _ = keys.push(shard_key(origin.shard));
+        self.journal.append(Entry { at_micros: at.as_micros(), keys, payload }, class(fact), durability(fact))
+    }
+
+    /// The durable records of an event of a shared store: one, unless the store told two events by one name. Blocking.
+    pub fn records_of(&self, origin: &Origin) -> Result<Vec<RawRecord>, LogError> {
+        let lookup = Lookup::of(origin_key(origin), Order::NewestFirst, ONE_EVENT_MAX);
+        let mut records = Vec::new();
+        for sequence in self.journal.find(&lookup)? {
+            for frame in self.journal.read(sequence, 1, ONE_BYTES)? {
+                if parse(&frame)?.origin.as_ref() == Some(origin) {
+                    records.push(frame.into());
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// The newest durable event of a shard of a shared store. Blocking.
+    pub fn newest_of(&self, shard: u8) -> Result<Option<Origin>, LogError> {
+        let lookup = Lookup::of(shard_key(shard), Order::NewestFirst, ONE_EVENT_MAX);
+        for sequence in self.journal.find(&lookup)? {
+            for frame in &self.journal.read(sequence, 1, ONE_BYTES)? {
+                if let Some(origin) = parse(frame)?.origin.filter(|origin| origin.shard == shard) {
+                    return Ok(Some(origin));
+                }
+            }
+        }
+        Ok(None)
     }
 
     #[must_use]
@@ -354,6 +398,14 @@ fn changes(fact: &Fact) -> bool {
 
 fn change_key(id: ApprovalId) -> u64 {
     Key::of("change", id.as_bytes())
+}
+
+fn origin_key(origin: &Origin) -> u64 {
+    Key::of("event", &[&origin.epoch[..], &[origin.shard], &origin.number.to_be_bytes()].concat())
+}
+
+fn shard_key(shard: u8) -> u64 {
+    Key::of("shard", &[shard])
 }
 
 fn uid_key(kind: &str, uid: &EntityUid) -> u64 {

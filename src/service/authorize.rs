@@ -18,9 +18,9 @@ use self::admit::Admitted;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Attributes, Binding, Circumstances, Decided, Decision, Effect, Entity,
-    EntityUid, Explanation, IdempotencyKey, Outcome, Reason, Standing, decide,
+    EntityUid, Evaluation, Explanation, IdempotencyKey, Outcome, Reason, Standing, decide,
 };
-use crate::store::Committed;
+use crate::store::{Answered, Committed};
 
 /// A query as it arrives at the edge.
 #[derive(Debug, Clone)]
@@ -146,14 +146,13 @@ impl Service {
     }
 
     async fn try_answer(&self, asked: &Admitted) -> Result<Answer, Refusal> {
-        let earlier = self.earlier(asked).await?;
-        let standing = self.standing(asked, earlier.as_deref()).await?;
-        let now = self.shared.store.now();
         let snapshot = self.judged_by(asked)?;
+        let now = self.shared.store.now();
         let evaluation = snapshot.evaluate(&asked.query, &asked.principal, &asked.caller.identity, now)?;
         let explanation = self.explained(asked, &snapshot, &evaluation, now).await?;
-        let mut around =
-            Circumstances { binding: asked.binding, standing, justified: asked.justification.is_some(), earlier, now };
+        let (earlier, standing) = self.known(asked, &evaluation).await?;
+        let (justified, now) = (asked.justification.is_some(), self.shared.store.now());
+        let mut around = Circumstances { binding: asked.binding, standing, justified, earlier, now };
         let mut decision = decide(&evaluation, &around);
         if let (Effect::Open(_), Standing::ById(_)) = (decision.effect(), &around.standing) {
             // The approval named does not cover what today's gates demand. What stands for the query now might.
@@ -165,15 +164,34 @@ impl Service {
         Ok(Answer { decided: planned.decided, approval: planned.approval, explanation, committed })
     }
 
-    /// What was answered under the call's idempotency key.
-    async fn earlier(&self, asked: &Admitted) -> Result<Option<Arc<Decided>>, Refusal> {
-        let Some(key) = asked.idempotency_key.clone() else { return Ok(None) };
-        let key = IdempotencyKey { caller: asked.caller.identity.uid.clone(), key };
-        let earlier = self.shared.store.answered(key).await?;
-        match earlier {
-            Some(earlier) if earlier.binding != asked.binding => Err(Refusal::KeyReused),
-            earlier => Ok(earlier),
+    /// What was answered before, and the approval that bears on the query. A query on which none can bear is answered by
+    /// what this process knows: with a shared store, that one may be out of reach.
+    async fn known(
+        &self,
+        asked: &Admitted,
+        evaluation: &Evaluation,
+    ) -> Result<(Option<Arc<Decided>>, Standing), Refusal> {
+        let caller = &asked.caller.identity.uid;
+        let key = asked.idempotency_key.clone().map(|key| IdempotencyKey { caller: caller.clone(), key });
+        let here = self.shared.store.here(&asked.binding, key.as_ref());
+        let is_of_another = |earlier: &Arc<Decided>| earlier.binding != asked.binding;
+        if here.answer.as_ref().is_some_and(is_of_another) {
+            return Err(Refusal::KeyReused);
         }
+        let named = asked.approval.or_else(|| here.answer.as_ref().and_then(|earlier| earlier.approval));
+        if evaluation.requirement.is_none() && named.is_none() && !here.may_be_pending {
+            return Ok((here.answer, Standing::None));
+        }
+        let earlier = match key {
+            None => None,
+            Some(key) => match self.shared.store.answered(key, asked.binding).await? {
+                Answered::OtherQuery => return Err(Refusal::KeyReused),
+                Answered::Earlier(earlier) => Some(earlier),
+                Answered::Nothing => here.answer,
+            },
+        };
+        let standing = self.standing(asked, earlier.as_deref()).await?;
+        Ok((earlier, standing))
     }
 
     /// The approval that bears on the query: the one named, the one that the earlier answer under this key was about,

@@ -144,6 +144,7 @@ fn too_large(error: CommitError) -> Refusal {
         | CommitError::Closed
         | CommitError::TooMany { .. }
         | CommitError::Busy
+        | CommitError::NotShared { .. }
         | CommitError::Store(_) => error.into(),
     }
 }

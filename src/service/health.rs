@@ -6,7 +6,7 @@ use crate::service::Refusal;
 /// One dependency, by the name under which its health is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependency {
-    /// `journal`, `policies` (not serving: the set in the directory is broken, the last good one answers), or `issuer.<name>`.
+    /// `journal`, `store` (of approvals), `policies` (not serving: the set in the directory is broken, the last good one answers), or `issuer.<name>`.
     pub name: String,
     pub serving: bool,
     /// Whether answers stop without it.
@@ -25,6 +25,9 @@ impl Service {
             .collect();
         let journal = self.journal_answers().await.is_ok();
         all.push(Dependency { name: "journal".into(), serving: journal, needed: true });
+        // Without it what needs no approval is answered as ever.
+        let store = self.shared.store.trouble().is_none();
+        all.push(Dependency { name: "store".into(), serving: store, needed: false });
         // A snapshot is in force whenever a server runs: a broken set never replaces a good one, and only shows.
         let policies = self.refused_policies().is_none();
         all.push(Dependency { name: "policies".into(), serving: policies, needed: false });

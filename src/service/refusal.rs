@@ -67,6 +67,9 @@ pub enum Refusal {
     Overloaded,
     #[error("the server is not able to answer safely at the moment")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// With a shared store: one replica must not know what the others do not.
+    #[error("replicas do not share {what}; put them into the policy directory of every replica")]
+    NotShared { what: &'static str },
     #[error("the server is shutting down")]
     ShuttingDown,
     #[error("internal error")]
@@ -108,6 +111,7 @@ impl Refusal {
             Self::Contention => "contention",
             Self::Exhausted { .. } => "limit_exceeded",
             Self::Overloaded => "overloaded",
+            Self::NotShared { .. } => "not_shared",
             Self::Unavailable(_) => "unavailable",
             Self::ShuttingDown => "shutting_down",
             Self::Internal(_) => "internal",
@@ -136,6 +140,7 @@ impl Refusal {
             | Self::Contention
             | Self::Exhausted { .. }
             | Self::Overloaded
+            | Self::NotShared { .. }
             | Self::Unavailable(_)
             | Self::ShuttingDown
             | Self::Internal(_) => None,
@@ -174,7 +179,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::unavailable(error),
-            StoreError::Damaged { .. } => Self::Internal(Box::new(error)),
+            StoreError::Damaged { .. } | StoreError::Unreadable { .. } => Self::Internal(Box::new(error)),
         }
     }
 }
@@ -186,6 +191,7 @@ impl From<CommitError> for Refusal {
             CommitError::Closed => Self::TooLate,
             CommitError::TooMany { limit, most } => Self::Exhausted { limit, most },
             CommitError::Busy => Self::Overloaded,
+            CommitError::NotShared { what } => Self::NotShared { what },
             CommitError::TooLarge { bytes, limit } => {
                 Self::invalid("context", format!("makes a record of {bytes} bytes, over the limit of {limit}"))
             }

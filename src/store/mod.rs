@@ -1,12 +1,15 @@
-//! Where approvals live: one contract for one process with its journal ([`Embedded`]) and, later, for many replicas with
-//! Redis.
+//! Where approvals live: one contract for one process with its journal ([`Embedded`]) and for many replicas that share a
+//! Redis ([`Redis`]).
 //!
 //! A store does not decide anything. It keeps what [`crate::domain`] says must become true, and makes each
 //! [`Store::commit`] atomic: either the fact is durable, applied and in order, or nothing happened. Every write compares
 //! what its author saw with what is, and every deadline is judged by the store's own clock at that moment.
 
+mod answers;
 pub mod clock;
 pub mod embedded;
+pub mod redis;
+mod waits;
 
 use std::sync::Arc;
 
@@ -17,6 +20,7 @@ use crate::domain::{
 };
 use crate::journal::AppendError;
 
+pub use self::redis::Redis;
 pub use clock::{Clock, Jump, ManualClock};
 pub use embedded::Embedded;
 
@@ -31,8 +35,11 @@ pub trait Store: Send + Sync + 'static {
     /// The latest approval for a binding, while it still bears on new queries.
     fn standing(&self, binding: Binding) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>>;
 
-    /// What was answered under an idempotency key, while it is remembered.
-    fn answered(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Arc<Decided>>, StoreError>>;
+    /// What this process knows by itself, without asking anybody: enough to answer a query that no approval bears on.
+    fn here(&self, binding: &Binding, key: Option<&IdempotencyKey>) -> Here;
+
+    /// What was answered under an idempotency key, while it is remembered. From then on the key is this query's.
+    fn answered(&self, key: IdempotencyKey, binding: Binding) -> BoxFuture<'_, Result<Answered, StoreError>>;
 
     /// The entities that were put over the API, as of the newest change that is on its way to the disk.
     fn entities(&self) -> BoxFuture<'_, Result<Arc<EntityData>, StoreError>>;
@@ -51,6 +58,29 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tells when the approval may have changed. Take it before reading, so that no change falls in between.
     fn changes(&self, id: ApprovalId) -> Changes;
+
+    /// Why approvals can be neither read nor written at the moment, if they cannot.
+    fn trouble(&self) -> Option<Arc<str>>;
+}
+
+/// What a process knows by itself of a query.
+#[derive(Debug, Clone, Default)]
+pub struct Here {
+    /// The answer given under its idempotency key, as far as this process remembers it.
+    pub answer: Option<Arc<Decided>>,
+    /// An approval for it may be pending: only the store can tell.
+    pub may_be_pending: bool,
+}
+
+/// What was answered under an idempotency key.
+#[derive(Debug, Clone)]
+pub enum Answered {
+    /// Nothing that is remembered.
+    Nothing,
+    /// This; it may have been to another query.
+    Earlier(Arc<Decided>),
+    /// The key is another query's, whatever was answered to that.
+    OtherQuery,
 }
 
 /// What the author of a write looked at. A commit whose `Seen` is no longer true is a [`CommitError::Conflict`].
@@ -86,12 +116,24 @@ impl Committed {
 pub enum StoreError {
     #[error("the store is out of reach")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("approval {id} cannot be understood")]
+    Unreadable {
+        id: ApprovalId,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("record {sequence} in the journal cannot be understood")]
     Damaged {
         sequence: u64,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl StoreError {
+    fn unreadable(id: ApprovalId, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Unreadable { id, source: Box::new(source) }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +148,9 @@ pub enum CommitError {
     TooMany { limit: &'static str, most: usize },
     #[error("too many records are waiting for the disk")]
     Busy,
+    /// The fact cannot be shared with the other replicas, and must not be true on one alone.
+    #[error("replicas do not share {what}")]
+    NotShared { what: &'static str },
     /// The fact is larger than the journal takes.
     #[error("a record of {bytes} bytes is over the limit of {limit}")]
     TooLarge { bytes: usize, limit: usize },

@@ -285,6 +285,7 @@ mod tests {
             sequence: 7,
             at_micros: -1,
             fact: Some(pb::record::Fact::Started(pb::Started { version: String::new(), policy_digest: vec![0, 255] })),
+            origin: None,
         };
         assert_eq!(to_json(&record), json!({"sequence": "7", "atMicros": "-1", "started": {"policyDigest": "00ff"}}));
     }

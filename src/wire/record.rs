@@ -10,26 +10,41 @@ use super::gate::parse_requirement;
 use super::transition::spoken;
 use super::{Malformed, identity, names, pb, policies, transition, value};
 use crate::domain::{
-    Binding, Change, Decided, EvaluationError, Fact, Moved, Obligation, Opening, PolicyDigest, PolicyId, Record,
-    Refused, Started, Timestamp,
+    Binding, Change, Decided, EvaluationError, Fact, Moved, Obligation, Opening, Origin, PolicyDigest, PolicyId,
+    Record, Refused, Started, Timestamp,
 };
 
 /// The bytes of a fact, as they go to disk.
 #[must_use]
 pub fn encode(fact: &Fact) -> Vec<u8> {
-    pb::Record { sequence: 0, at_micros: 0, fact: Some(fact.into()) }.encode_to_vec()
+    pb::Record { sequence: 0, at_micros: 0, fact: Some(fact.into()), origin: None }.encode_to_vec()
+}
+
+/// Adds to the bytes of a fact which event of a shared store it is.
+pub fn add_origin(payload: &mut Vec<u8>, origin: &Origin) {
+    let alone = pb::Record { sequence: 0, at_micros: 0, fact: None, origin: Some(origin.into()) };
+    // Messages that are written one behind the other are one message.
+    payload.extend(alone.encode_to_vec());
 }
 
 /// A record from the bytes of its fact and what its frame says.
 pub fn decode(sequence: u64, at: Timestamp, payload: &[u8]) -> Result<Record, Malformed> {
     let record = pb::Record::decode(payload).map_err(|error| Malformed::new("", error.to_string()))?;
     let fact = record.fact.ok_or_else(|| Malformed::new("fact", "missing or from a newer version"))?;
-    Ok(Record { sequence, at, fact: parse(fact)? })
+    let origin = record.origin.map(parse_origin).transpose()?;
+    Ok(Record { sequence, at, fact: parse(fact)?, origin })
 }
 
 impl From<&Record> for pb::Record {
     fn from(record: &Record) -> Self {
-        Self { sequence: record.sequence, at_micros: record.at.as_micros(), fact: Some((&record.fact).into()) }
+        let origin = record.origin.as_ref().map(Into::into);
+        Self { sequence: record.sequence, at_micros: record.at.as_micros(), fact: Some((&record.fact).into()), origin }
+    }
+}
+
+impl From<&Origin> for pb::Origin {
+    fn from(origin: &Origin) -> Self {
+        Self { epoch: origin.epoch.to_vec(), shard: origin.shard.into(), number: origin.number }
     }
 }
 
@@ -152,6 +167,12 @@ fn parse(fact: pb::record::Fact) -> Result<Fact, Malformed> {
         Wire::PoliciesReloaded(reloaded) => Fact::PoliciesReloaded(policies::parse_reloaded(reloaded)?),
         Wire::EntitiesChanged(changed) => Fact::EntitiesChanged(policies::parse_changed(changed)?),
     })
+}
+
+fn parse_origin(origin: pb::Origin) -> Result<Origin, Malformed> {
+    let epoch = origin.epoch.as_slice().try_into().map_err(|_| Malformed::new("origin.epoch", "expected 16 bytes"))?;
+    let shard = origin.shard.try_into().map_err(|_| Malformed::new("origin.shard", "expected at most 255"))?;
+    Ok(Origin { epoch, shard, number: origin.number })
 }
 
 fn parse_decided(mut decided: pb::Decided) -> Result<Decided, Malformed> {

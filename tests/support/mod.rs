@@ -226,6 +226,7 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
     Setup {
         journal: settings,
         store: options.store,
+        redis: None,
         policies: engine::Settings::new(options.policies),
         issuers: Vec::new(),
         encryption: options.encryption,

@@ -138,7 +138,7 @@ fn record(asked: &Admitted, evaluation: Evaluation, decision: &Decision) -> Deci
 
 fn opening(asked: &Admitted, decided: &Decided, requirement: Requirement, now: Timestamp) -> Opening {
     Opening {
-        id: ApprovalId::from_uuid(Uuid::now_v7()),
+        id: ApprovalId::opened(Uuid::now_v7(), &asked.binding),
         binding: asked.binding,
         query: asked.query.clone(),
         principal: asked.principal.clone(),

@@ -8,7 +8,6 @@ mod entities;
 mod history;
 mod snapshot;
 mod state;
-mod waits;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,9 +16,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
-use super::{Changes, Clock, CommitError, Committed, Listed, Page, Seen, Store, StoreError};
+use super::waits::{self, Waits};
+use super::{Answered, Changes, Clock, CommitError, Committed, Here, Listed, Page, Seen, Store, StoreError};
 use crate::domain::{
-    Approval, ApprovalId, Binding, Change, Decided, EntitiesChanged, EntityData, Fact, IdempotencyKey, Timestamp,
+    Approval, ApprovalId, ApprovalState, Binding, Change, EntitiesChanged, EntityData, Fact, IdempotencyKey, Timestamp,
 };
 use crate::journal::{self, Log, LogError, Ticket};
 use crate::wire;
@@ -27,7 +27,6 @@ use crate::wire;
 pub use snapshot::Compaction;
 pub use state::Limits;
 use state::State;
-use waits::Waits;
 
 #[derive(Clone)]
 pub struct Embedded {
@@ -224,10 +223,25 @@ impl Store for Embedded {
         std::future::ready(Ok(standing)).boxed()
     }
 
-    fn answered(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Arc<Decided>>, StoreError>> {
+    fn here(&self, binding: &Binding, key: Option<&IdempotencyKey>) -> Here {
         let now = self.now();
-        let answered = self.shared.state().answered(&key, now);
-        std::future::ready(Ok(answered)).boxed()
+        let state = self.shared.state();
+        let stands = state.standing(binding);
+        Here {
+            answer: key.and_then(|key| state.answered(key, now)),
+            may_be_pending: stands.is_some_and(|kept| kept.approval.state == ApprovalState::Pending),
+        }
+    }
+
+    fn answered(&self, key: IdempotencyKey, _: Binding) -> BoxFuture<'_, Result<Answered, StoreError>> {
+        let now = self.now();
+        let earlier = self.shared.state().answered(&key, now);
+        std::future::ready(Ok(earlier.map_or(Answered::Nothing, Answered::Earlier))).boxed()
+    }
+
+    fn trouble(&self) -> Option<Arc<str>> {
+        // Memory is always within reach; what the disk is up to is the journal's to say.
+        None
     }
 
     fn entities(&self) -> BoxFuture<'_, Result<Arc<EntityData>, StoreError>> {

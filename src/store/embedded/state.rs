@@ -4,7 +4,6 @@
 //! The same [`State::apply`] folds a live commit and a replayed record, so that there is no second way to get here. It is
 //! plain memory under the store's lock; nothing in it waits.
 
-mod answers;
 #[cfg(test)]
 mod tests;
 
@@ -13,12 +12,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::answers::{Answers, key_of};
 use super::entities::Entities;
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Change, Decided, EntityUid, Fact, IdempotencyKey, IllegalTransition,
     Opening, Outcome, Timestamp, Transition,
 };
+use crate::store::answers::{Answers, key_of};
 use crate::store::{CommitError, Listed, Page, Seen};
 
 /// How much of the past is kept at hand, and how much may be under way.

@@ -57,7 +57,12 @@ impl Waits {
         }
     }
 
-    /// Wakes everybody: the store is closing.
+    /// Wakes those who wait for this approval.
+    pub fn wake(&self, id: ApprovalId) {
+        self.lock().waiting.remove(&id);
+    }
+
+    /// Wakes everybody: the store is closing, or nobody knows what was missed.
     pub fn wake_all(&self) {
         self.lock().waiting.clear();
     }

@@ -5,11 +5,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::Limits;
+use super::embedded::Limits;
 use crate::domain::{Attributes, Change, Decided, EntityUid, IdempotencyKey, Query, Reason, Timestamp};
 
 #[derive(Debug, Default)]
-pub(super) struct Answers {
+pub(crate) struct Answers {
     answered: HashMap<IdempotencyKey, Answered>,
     /// Every answer as it came, by the sequence of its record; a key has one for each time that it was still PENDING.
     order: VecDeque<(u64, Timestamp, IdempotencyKey)>,
@@ -40,8 +40,7 @@ impl Answers {
 
     pub fn remember(&mut self, decided: &Decided, sequence: u64, at: Timestamp, limits: &Limits) {
         let Some(key) = key_of(decided) else { return };
-        // An attempt with the wrong approval is on record and does not displace the key's answer.
-        if decided.repeats.is_some() || decided.reason == Reason::BindingMismatch {
+        if !is_remembered(decided) {
             return;
         }
         let own = self.of_caller.entry(key.caller.clone()).or_default();
@@ -79,13 +78,19 @@ impl Answers {
 }
 
 /// The key of a decision within its caller.
-pub(super) fn key_of(decided: &Decided) -> Option<IdempotencyKey> {
+pub(crate) fn key_of(decided: &Decided) -> Option<IdempotencyKey> {
     let key = decided.idempotency_key.clone()?;
     Some(IdempotencyKey { caller: decided.caller.uid.clone(), key })
 }
 
+/// Whether a decision under a key is the key's answer. An attempt with the wrong approval is on record and does not displace
+/// it; nor does the answer given again.
+pub(crate) fn is_remembered(decided: &Decided) -> bool {
+    decided.repeats.is_none() && decided.reason != Reason::BindingMismatch
+}
+
 /// A decision without what may be large: what is left is enough to repeat its answer.
-fn abridged(decided: &Decided) -> Decided {
+pub(crate) fn abridged(decided: &Decided) -> Decided {
     let query = &decided.query;
     let query = Query {
         principal: query.principal.clone(),

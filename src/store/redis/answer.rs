@@ -1,0 +1,107 @@
+//! Taking Redis' answers apart. What is not as expected is an error, never a guess.
+
+use redis::Value;
+
+use super::guard::{Epoch, Seen};
+use super::trouble::Trouble;
+use crate::domain::{ApprovalId, Timestamp};
+
+/// The members of an array.
+pub fn array(value: Value, of: &'static str) -> Result<Vec<Value>, Trouble> {
+    match value {
+        Value::Array(values) | Value::Set(values) => Ok(values),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(Trouble::Unexpected(of)),
+    }
+}
+
+/// Bytes, or `None` where there is nothing.
+pub fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        Value::Okay => Some(b"OK".to_vec()),
+        _ => None,
+    }
+}
+
+pub fn text(value: Value) -> Option<String> {
+    String::from_utf8(bytes(value)?).ok()
+}
+
+pub fn number(value: Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => Some(number),
+        Value::Nil => None,
+        value => text(value)?.parse().ok(),
+    }
+}
+
+pub fn unsigned(value: Value) -> Option<u64> {
+    u64::try_from(number(value)?).ok()
+}
+
+pub fn approval_id(value: Value) -> Option<ApprovalId> {
+    Some(ApprovalId::from_bytes(bytes(value)?.try_into().ok()?))
+}
+
+fn epoch(value: Value) -> Option<Epoch> {
+    bytes(value)?.try_into().ok()
+}
+
+/// Of `TIME`.
+pub fn time(value: Value) -> Result<Timestamp, Trouble> {
+    let unexpected = Trouble::Unexpected("TIME");
+    let mut parts = array(value, "TIME")?.into_iter().map(number);
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(seconds), Some(micros)) => Ok(Timestamp::from_micros(seconds * 1_000_000 + micros)),
+        _ => Err(unexpected),
+    }
+}
+
+/// Of `HMGET head epoch head`, as every read begins.
+pub fn seen(value: Value) -> Result<Seen, Trouble> {
+    let mut parts = array(value, "HMGET")?.into_iter();
+    let epoch = parts.next().and_then(epoch);
+    let head = parts.next().and_then(unsigned).unwrap_or(0);
+    let after = parts.next().and_then(self::epoch);
+    Ok(Seen { epoch, head, after })
+}
+
+/// What the script that takes up a shard says.
+pub fn begun(value: Value) -> Result<(Seen, Timestamp), Trouble> {
+    let mut parts = array(value, "begin")?.into_iter();
+    let epoch = parts.next().and_then(epoch);
+    let head = parts.next().and_then(unsigned);
+    let now = parts.next().and_then(number);
+    let after = parts.next().and_then(self::epoch);
+    match (head, now) {
+        (Some(head), Some(now)) => Ok((Seen { epoch, head, after }, Timestamp::from_micros(now))),
+        _ => Err(Trouble::Unexpected("begin")),
+    }
+}
+
+/// What the script that commits says: a word, the time, and the head.
+pub fn verdict(value: Value) -> Result<(String, Timestamp, u64), Trouble> {
+    let mut parts = array(value, "commit")?.into_iter();
+    let word = parts.next().and_then(text);
+    let now = parts.next().and_then(number);
+    let head = parts.next().and_then(unsigned);
+    match (word, now, head) {
+        (Some(word), Some(now), Some(head)) => Ok((word, Timestamp::from_micros(now), head)),
+        _ => Err(Trouble::Unexpected("commit")),
+    }
+}
+
+/// Of `ROLE`: how many replicas a primary has; `None` for what is no primary.
+pub fn replicas(value: Value) -> Result<Option<usize>, Trouble> {
+    let mut parts = array(value, "ROLE")?.into_iter();
+    match parts.next().and_then(text).as_deref() {
+        Some("master") => {
+            let replicas = parts.nth(1).ok_or(Trouble::Unexpected("ROLE"))?;
+            Ok(Some(array(replicas, "ROLE")?.len()))
+        }
+        Some(_) => Ok(None),
+        None => Err(Trouble::Unexpected("ROLE")),
+    }
+}

@@ -1,0 +1,430 @@
+//! Making facts true: one script where an approval changes, the journal alone where none does.
+//!
+//! The order is the promise: Redis has it, its replicas have it, the own disk has it, then the caller is told. A step that
+//! fails leaves the outcome *unknown*, never half done: the caller gets UNAVAILABLE and asks again, and an event that was
+//! made and is in no journal is put into one by whoever finds it first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Cmd;
+
+use super::keys::{Name, Shard};
+use super::node::Written;
+use super::stored::{Stored, kept};
+use super::trouble::Trouble;
+use super::{Shared, answer};
+use crate::domain::{
+    Approval, ApprovalId, ApprovalState, Binding, Change, Decided, Fact, IdempotencyKey, Opening, Origin, Outcome,
+    Report, Timestamp, Transition,
+};
+use crate::store::answers::{abridged, is_remembered, key_of};
+use crate::store::{Answered, CommitError, Committed, Seen, StoreError};
+use crate::wire;
+
+/// What a record needs beside its fact to name its origin, rounded up.
+const ORIGIN_BYTES: usize = 64;
+/// How long a transition by time waits for a Redis whose clock has not come that far.
+const EARLY_MAX: Duration = Duration::from_millis(200);
+
+/// What the script does with the approval.
+enum Kind {
+    Open,
+    Move,
+    /// Nothing, while all is as it was seen.
+    Hold,
+}
+
+/// One call of the script.
+struct Call<'a> {
+    kind: Kind,
+    shard: Shard,
+    binding: Binding,
+    approval: Option<ApprovalId>,
+    /// The version seen, of the approval or of the one in the slot.
+    seen: Option<u64>,
+    slot: Option<ApprovalId>,
+    /// The approval as it will be.
+    after: Option<Stored>,
+    /// What to keep of it with the approval.
+    kept: Vec<u8>,
+    event: Vec<u8>,
+    timed: bool,
+    decided: Option<&'a Decided>,
+}
+
+impl Shared {
+    pub(super) async fn commit(&self, fact: Fact, seen: Seen) -> Result<Committed, CommitError> {
+        if let Fact::EntitiesChanged(_) = fact {
+            return Err(CommitError::NotShared { what: "entities that are put over the API" });
+        }
+        let payload = wire::record::encode(&fact);
+        let (bytes, limit) = (payload.len() + ORIGIN_BYTES, self.record_bytes_max);
+        // Before Redis has it: what no journal takes could never be told.
+        if bytes > limit {
+            return Err(CommitError::TooLarge { bytes, limit });
+        }
+        if let Fact::Decided(decided) = &fact
+            && let Change::Opened(opening) = &decided.change
+        {
+            return self.open(&fact, decided, opening, seen, payload).await;
+        }
+        if let Some((id, transition)) = fact.transition() {
+            return self.advance(&fact, id, transition, seen, payload).await;
+        }
+        match &fact {
+            Fact::Decided(decided) if depends_on_redis(decided) => self.hold(&fact, decided, seen, payload).await,
+            Fact::Decided(decided) => {
+                let now = self.links.clock.now();
+                let ticket = self.memory.answer(decided, now, || {
+                    let ticket = self.log.append(&fact, payload, now)?;
+                    let sequence = ticket.sequence;
+                    Ok((ticket, sequence))
+                })?;
+                ticket.durable().await.map_err(unavailable)?;
+                Ok(Committed::new(ticket.sequence))
+            }
+            _ => self.record(&fact, payload).await,
+        }
+    }
+
+    /// Puts a fact into the own journal.
+    async fn record(&self, fact: &Fact, payload: Vec<u8>) -> Result<Committed, CommitError> {
+        let ticket = self.log.append(fact, payload, self.links.clock.now())?;
+        ticket.durable().await.map_err(unavailable)?;
+        Ok(Committed::new(ticket.sequence))
+    }
+
+    async fn open(
+        &self,
+        fact: &Fact,
+        decided: &Decided,
+        opening: &Arc<Opening>,
+        seen: Seen,
+        payload: Vec<u8>,
+    ) -> Result<Committed, CommitError> {
+        let Seen::Slot(slot) = seen else { return Err(CommitError::Conflict) };
+        let principal = Name::of_principal(&opening.query.principal);
+        self.check_pending_max().await?;
+        self.reserve(&principal, opening).await?;
+        let approval = Stored { approval: Approval::opened(opening.clone()), uses: 0, head: 0 };
+        let call = Call {
+            kind: Kind::Open,
+            shard: Shard::of_approval(opening.id),
+            binding: opening.binding,
+            approval: Some(opening.id),
+            seen: slot.map(|(_, version)| version),
+            slot: slot.map(|(id, _)| id),
+            after: Some(approval),
+            kept: payload.clone(),
+            event: payload.clone(),
+            timed: false,
+            decided: Some(decided),
+        };
+        let committed = self.run(fact, call, payload).await;
+        match &committed {
+            Ok(_) => self.memory.opened(&opening.binding, opening.id),
+            // It may be there all the same: its place is given back at its deadline at the latest.
+            Err(CommitError::Store(_)) => {}
+            Err(_) => self.release(&principal, opening.id).await,
+        }
+        committed
+    }
+
+    async fn advance(
+        &self,
+        fact: &Fact,
+        id: ApprovalId,
+        transition: &Transition,
+        seen: Seen,
+        payload: Vec<u8>,
+    ) -> Result<Committed, CommitError> {
+        let Seen::Version(version) = seen else { return Err(CommitError::Conflict) };
+        let before = match self.cache.get(&id).filter(|stored| stored.approval.version == version) {
+            Some(before) => before,
+            None => self.stored(id).await?.ok_or(CommitError::Closed)?,
+        };
+        if before.approval.version != version {
+            return Err(CommitError::Conflict);
+        }
+        let after = before.after(transition).ok_or(CommitError::Conflict)?;
+        let settles = before.approval.state == ApprovalState::Pending && after.approval.state != ApprovalState::Pending;
+        let decided = match fact {
+            Fact::Decided(decided) => Some(&**decided),
+            _ => None,
+        };
+        let timed = is_timed(transition);
+        let call = Call {
+            kind: Kind::Move,
+            shard: Shard::of_approval(id),
+            binding: before.approval.opening.binding,
+            approval: Some(id),
+            seen: Some(version),
+            slot: None,
+            kept: kept(&before.approval, transition),
+            after: Some(after),
+            event: payload.clone(),
+            timed,
+            decided,
+        };
+        let binding = call.binding;
+        let committed = self.run(fact, call, payload).await;
+        match &committed {
+            Ok(_) if settles => {
+                self.memory.settled(&binding, id);
+                self.release(&Name::of_principal(&before.approval.opening.query.principal), id).await;
+            }
+            Err(CommitError::Conflict) => {
+                self.cache.remove(&id);
+                if timed && let Some(due) = before.approval.next_due() {
+                    // Redis may not have come that far yet; there is nothing to do until then.
+                    tokio::time::sleep(self.links.clock.now().until(due).min(EARLY_MAX)).await;
+                }
+            }
+            _ => {}
+        }
+        committed
+    }
+
+    /// A decision that changes nothing and is true only while the approval is as it was seen, or whose answer must be
+    /// known to all replicas.
+    async fn hold(
+        &self,
+        fact: &Fact,
+        decided: &Decided,
+        seen: Seen,
+        payload: Vec<u8>,
+    ) -> Result<Committed, CommitError> {
+        let (approval, seen) = match (decided.repeats, decided.outcome, seen) {
+            (Some(_), Outcome::Allow, Seen::Version(version)) => (decided.approval, Some(version)),
+            (Some(_), Outcome::Allow, Seen::Nothing | Seen::Slot(_)) => return Err(CommitError::Conflict),
+            _ => (None, None),
+        };
+        let call = Call {
+            kind: Kind::Hold,
+            shard: Shard::of_binding(&decided.binding),
+            binding: decided.binding,
+            approval,
+            seen,
+            slot: None,
+            after: None,
+            kept: Vec::new(),
+            event: Vec::new(),
+            timed: false,
+            decided: Some(decided),
+        };
+        self.run(fact, call, payload).await
+    }
+
+    /// Runs the script, waits for what it did to last, and puts it into the journal.
+    async fn run(&self, fact: &Fact, call: Call<'_>, payload: Vec<u8>) -> Result<Committed, CommitError> {
+        let command = self.command(&call)?;
+        let (written, node) = match self.links.write(call.shard, &command).await {
+            Err(trouble) if trouble.is_out_of_memory() || matches!(trouble, Trouble::Busy) => {
+                return Err(CommitError::Busy);
+            }
+            written => written.map_err(StoreError::from)?,
+        };
+        let Written { value, replicated, asked } = written;
+        let (word, now, head) = answer::verdict(value).map_err(StoreError::from)?;
+        self.links.clock.heard(now, asked);
+        self.judge(&word, call.shard).await?;
+        // INVARIANT: what its replicas may not have is told to nobody and is in no journal.
+        replicated.map_err(StoreError::from)?;
+        node.lasts(call.shard, head);
+        if matches!(call.kind, Kind::Hold) {
+            return self.record(fact, payload).await;
+        }
+        self.made(&call, fact, payload, now, head).await
+    }
+
+    /// An event was made: it goes into the journal, and those who wait are told.
+    async fn made(
+        &self,
+        call: &Call<'_>,
+        fact: &Fact,
+        payload: Vec<u8>,
+        now: Timestamp,
+        head: u64,
+    ) -> Result<Committed, CommitError> {
+        let Some((epoch, _)) = self.links.guard.expected(call.shard) else {
+            return Err(StoreError::from(Trouble::Unexpected("commit")).into());
+        };
+        self.links.guard.lasts(call.shard, epoch, head);
+        if let (Some(id), Some(after)) = (call.approval, &call.after) {
+            self.cache.insert(id, Arc::new(Stored { head, ..after.clone() }));
+        }
+        let origin = Origin { epoch, shard: call.shard.number(), number: head };
+        let sequence = self.journal_own(fact, &origin, payload, now).await?;
+        if let Some(id) = call.approval {
+            self.waits.wake(id);
+        }
+        Ok(Committed::new(sequence))
+    }
+
+    async fn judge(&self, word: &str, shard: Shard) -> Result<(), CommitError> {
+        match word {
+            "ok" => Ok(()),
+            "conflict" => Err(CommitError::Conflict),
+            "closed" => Err(CommitError::Closed),
+            "full" => {
+                let most = self.links.settings.limits.pending_max;
+                Err(CommitError::TooMany { limit: "pending_max", most })
+            }
+            // A read finds out what is the matter, and says so in the health.
+            _ => match self.links.read(shard, &[]).await {
+                Err(trouble) => Err(StoreError::from(trouble).into()),
+                Ok(_) => Err(CommitError::Conflict),
+            },
+        }
+    }
+
+    /// What writes without changing anything.
+    pub(super) fn touch(&self, shard: Shard) -> Result<Cmd, StoreError> {
+        self.command(&Call {
+            kind: Kind::Hold,
+            shard,
+            binding: Binding([0; 32]),
+            approval: None,
+            seen: None,
+            slot: None,
+            after: None,
+            kept: Vec::new(),
+            event: Vec::new(),
+            timed: false,
+            decided: None,
+        })
+    }
+
+    fn command(&self, call: &Call<'_>) -> Result<Cmd, StoreError> {
+        let Call { shard, .. } = *call;
+        let keys = &self.links.keys;
+        let settings = &self.links.settings;
+        let Some((epoch, head)) = self.links.guard.expected(shard) else {
+            return Err(Trouble::OutOfReach("it was never reached".into()).into());
+        };
+        let approval = |id: Option<ApprovalId>| id.map_or_else(|| keys.head(shard), |id| keys.approval(id));
+        let name = call.decided.and_then(key_of).map(|key| Name::of_key(&key));
+        let answer = name.as_ref().map_or_else(|| keys.head(shard), |name| keys.answer(shard, name));
+        let script = match call.kind {
+            Kind::Open => &self.links.scripts.open,
+            Kind::Move | Kind::Hold => &self.links.scripts.change,
+        };
+        let mut command = script.call(&[
+            keys.head(shard),
+            approval(call.approval),
+            keys.slots(shard),
+            keys.due(shard),
+            keys.ids(shard),
+            keys.settled(shard),
+            keys.events(shard),
+            answer,
+            approval(call.slot),
+        ]);
+        command.arg(&epoch[..]).arg(head).arg(self.journaling.replica());
+        command.arg(match call.kind {
+            Kind::Open => "open",
+            Kind::Move => "move",
+            Kind::Hold => "hold",
+        });
+        command.arg(call.approval.map_or_else(Vec::new, |id| id.as_bytes().to_vec()));
+        command.arg(&call.binding.0[..]).arg(call.seen.map(|seen| seen.to_string()).unwrap_or_default());
+        command.arg(call.slot.map_or_else(Vec::new, |id| id.as_bytes().to_vec()));
+        command.arg(call.after.as_ref().map(Stored::now).unwrap_or_default()).arg(&call.kept[..]).arg(&call.event[..]);
+        command.arg(if call.timed { "timed" } else { "" }).arg(settings.limits.pending_max);
+        command.arg(millis(settings.settled_retention));
+        self.add_answer(&mut command, call.decided.filter(|_| name.is_some()));
+        Ok(command)
+    }
+
+    fn add_answer(&self, command: &mut Cmd, decided: Option<&Decided>) {
+        let Some(decided) = decided else {
+            command.arg("").arg("").arg("").arg("").arg(1);
+            return;
+        };
+        let name = |id: Option<crate::domain::DecisionId>| id.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
+        command.arg(name(Some(decided.id))).arg(name(decided.repeats)).arg(name(decided.follows));
+        if is_remembered(decided) {
+            command.arg(wire::record::encode(&Fact::Decided(Box::new(abridged(decided)))));
+        } else {
+            command.arg("");
+        }
+        command.arg(millis(self.links.settings.limits.idempotency_retention));
+    }
+
+    pub(super) async fn answered(&self, key: IdempotencyKey, binding: Binding) -> Result<Answered, StoreError> {
+        let name = Name::of_key(&key);
+        // The claim outlives every answer that is given under it.
+        let retention = millis(self.links.settings.limits.idempotency_retention.saturating_mul(2));
+        let mut claim = redis::cmd("SET");
+        claim.arg(self.links.keys.claim(&name)).arg(&binding.0[..]).arg("NX").arg("GET").arg("PX").arg(retention);
+        let claimed = self.links.read(name.shard(), &[claim]).await?.pop().and_then(answer::bytes);
+        if claimed.is_some_and(|claimed| claimed != binding.0) {
+            return Ok(Answered::OtherQuery);
+        }
+        let shard = Shard::of_binding(&binding);
+        let mut get = redis::cmd("GET");
+        get.arg(self.links.keys.answer(shard, &name));
+        let Some(answer) = self.links.read(shard, &[get]).await?.pop().and_then(answer::bytes) else {
+            return Ok(Answered::Nothing);
+        };
+        let unreadable = || StoreError::from(Trouble::Unexpected("an idempotency key"));
+        let record = answer.get(16..).ok_or_else(unreadable)?;
+        match wire::record::decode(0, Timestamp::default(), record).map_err(unavailable)?.fact {
+            Fact::Decided(decided) => Ok(Answered::Earlier(Arc::from(decided))),
+            _ => Err(unreadable()),
+        }
+    }
+
+    /// A place among what waits for people of one principal.
+    async fn reserve(&self, principal: &Name, opening: &Opening) -> Result<(), CommitError> {
+        let most = self.links.settings.limits.pending_per_principal_max;
+        let mut call = self.links.scripts.reserve.call(&[self.links.keys.places(principal)]);
+        call.arg(&opening.id.as_bytes()[..]).arg(opening.deadline.as_micros()).arg(most);
+        let reserved = match self.links.read(principal.shard(), &[call]).await {
+            Err(trouble) if trouble.is_out_of_memory() => return Err(CommitError::Busy),
+            reserved => reserved.map_err(StoreError::from)?,
+        };
+        match reserved.into_iter().next().and_then(answer::number) {
+            Some(1) => Ok(()),
+            Some(_) => Err(CommitError::TooMany { limit: "pending_per_principal_max", most }),
+            None => Err(StoreError::from(Trouble::Unexpected("reserve")).into()),
+        }
+    }
+
+    async fn release(&self, principal: &Name, id: ApprovalId) {
+        let mut remove = redis::cmd("ZREM");
+        remove.arg(self.links.keys.places(principal)).arg(&id.as_bytes()[..]);
+        // Where it fails the place is free at the approval's deadline: less is allowed until then, never more.
+        let _ = self.links.read(principal.shard(), &[remove]).await;
+    }
+}
+
+/// Whether a decision that changes nothing needs Redis to be true, or its answer must be known there.
+fn depends_on_redis(decided: &Decided) -> bool {
+    let repeats_allow = decided.repeats.is_some() && decided.outcome == Outcome::Allow;
+    decided.approval.is_some() && (repeats_allow || decided.idempotency_key.is_some())
+}
+
+/// Whether only the passing of time may do this.
+fn is_timed(transition: &Transition) -> bool {
+    match transition {
+        Transition::Expired { .. } | Transition::Lapsed { .. } | Transition::Reported(Report::Unknown) => true,
+        Transition::Reviewed(_)
+        | Transition::Approved(..)
+        | Transition::Rejected(_)
+        | Transition::Cancelled { .. }
+        | Transition::Revoked { .. }
+        | Transition::Consumed { .. }
+        | Transition::Used { .. }
+        | Transition::Reported(Report::Succeeded | Report::Failed) => false,
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}

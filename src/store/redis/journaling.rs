@@ -1,0 +1,225 @@
+//! Every event gets into a journal, once: its maker's, or, where that falls silent, that of whoever notices first.
+//!
+//! The script that makes an event files it under its maker in the stream's consumer group, and the maker takes it off once
+//! its own disk has it. What lies there longer than the lease is taken over. A replica that finds it in its own journal
+//! already only takes it off; one that was merely slow may record it beside another, and readers of several journals know
+//! by its origin that it is one event.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::Value;
+use tokio::sync::mpsc;
+
+use super::keys::Shard;
+use super::links::jittered;
+use super::trouble::Trouble;
+use super::{Shared, answer};
+use crate::domain::{Fact, Origin, Timestamp};
+use crate::store::{CommitError, StoreError};
+use crate::wire;
+
+/// The consumer group.
+const GROUP: &str = "journal";
+/// Events taken over at a time, of one shard.
+const TAKEN_OVER_MAX: usize = 100;
+/// Events that wait to be taken off. One that finds no room is taken off when it is found in the journal.
+const ACKNOWLEDGED_MAX: usize = 100_000;
+const ACKNOWLEDGED_TOGETHER: usize = 1_000;
+
+pub struct Journaling {
+    replica: String,
+    /// On their way to the disk.
+    under_way: Mutex<HashSet<(u8, u64)>>,
+    acknowledged: mpsc::Sender<(Shard, u64)>,
+    acknowledging: Mutex<Option<mpsc::Receiver<(Shard, u64)>>>,
+}
+
+/// An event on its way to the disk, until it is there or was given up.
+struct UnderWay<'a> {
+    journaling: &'a Journaling,
+    event: (u8, u64),
+}
+
+impl Journaling {
+    pub fn new(replica: String) -> Self {
+        let (acknowledged, acknowledging) = mpsc::channel(ACKNOWLEDGED_MAX);
+        let acknowledging = Mutex::new(Some(acknowledging));
+        Self { replica, under_way: Mutex::default(), acknowledged, acknowledging }
+    }
+
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashSet<(u8, u64)>> {
+        // A plain set: a panic elsewhere cannot have torn it.
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` where it is on its way already.
+    fn begin(&self, shard: u8, number: u64) -> Option<UnderWay<'_>> {
+        let event = (shard, number);
+        self.under_way().insert(event).then_some(UnderWay { journaling: self, event })
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.journaling.under_way().remove(&self.event);
+    }
+}
+
+impl Shared {
+    /// Puts an event that this replica made into its journal; its place there.
+    pub(super) async fn journal_own(
+        &self,
+        fact: &Fact,
+        origin: &Origin,
+        payload: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<u64, CommitError> {
+        let _under_way = self.journaling.begin(origin.shard, origin.number);
+        self.journal(fact, origin, payload, at).await
+    }
+
+    async fn journal(
+        &self,
+        fact: &Fact,
+        origin: &Origin,
+        mut payload: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<u64, CommitError> {
+        wire::record::add_origin(&mut payload, origin);
+        let ticket = self.log.append_event(fact, origin, payload, at)?;
+        ticket.durable().await.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+        self.take_off(origin.shard, origin.number);
+        Ok(ticket.sequence)
+    }
+
+    fn take_off(&self, shard: u8, number: u64) {
+        if let Some(shard) = Shard::all().find(|each| each.number() == shard) {
+            // With no room it stays filed, and is found in the journal when the lease is over.
+            let _ = self.journaling.acknowledged.try_send((shard, number));
+        }
+    }
+
+    /// Takes over what others have left lying. Only what is replicated goes into the journal: what Redis could still lose did
+    /// not happen.
+    async fn take_over(&self, shard: Shard) -> Result<(), StoreError> {
+        let mut claim = redis::cmd("XAUTOCLAIM");
+        let lease = u64::try_from(self.links.settings.lease.as_millis()).unwrap_or(u64::MAX);
+        claim.arg(self.links.keys.events(shard)).arg(GROUP).arg(self.journaling.replica()).arg(lease).arg("0-0");
+        claim.arg("COUNT").arg(TAKEN_OVER_MAX);
+        // The state first: an event of another epoch is nobody's.
+        self.links.read(shard, &[]).await?;
+        let Some((epoch, _)) = self.links.guard.expected(shard) else { return Ok(()) };
+        let (written, _) = self.links.write(shard, &claim).await?;
+        let entries = answer::array(written.value, "XAUTOCLAIM")?.into_iter().nth(1).unwrap_or_default();
+        let entries: Vec<Entry> =
+            answer::array(entries, "XAUTOCLAIM")?.into_iter().map(Entry::parse).collect::<Result<_, _>>()?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        written.replicated?;
+        // A claim that is refused leaves no write behind that WAIT would speak for.
+        self.lasting(shard, u64::MAX).await?;
+        for entry in entries {
+            let origin = Origin { epoch, shard: shard.number(), number: entry.number };
+            self.adopt(origin, entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn adopt(&self, origin: Origin, entry: Entry) -> Result<(), StoreError> {
+        let Some(_under_way) = self.journaling.begin(origin.shard, origin.number) else { return Ok(()) };
+        let mut whole = entry.record.clone();
+        wire::record::add_origin(&mut whole, &origin);
+        let log = self.log.clone();
+        let known = tokio::task::spawn_blocking(move || log.records_of(&origin)).await.map_err(unavailable)?;
+        if known.map_err(unavailable)?.iter().any(|record| record.payload == whole) {
+            self.take_off(origin.shard, origin.number);
+            return Ok(());
+        }
+        let fact = wire::record::decode(0, Timestamp::default(), &entry.record).map_err(unavailable)?.fact;
+        tracing::info!(
+            redis.shard = origin.shard,
+            redis.event = origin.number,
+            "an event that its maker did not put on record is taken over"
+        );
+        self.journal(&fact, &origin, entry.record, entry.at).await.map(drop).map_err(unavailable)
+    }
+}
+
+/// An event as it lies in the stream.
+pub(super) struct Entry {
+    pub number: u64,
+    pub at: Timestamp,
+    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
+    pub record: Vec<u8>,
+}
+
+impl Entry {
+    pub fn parse(value: Value) -> Result<Self, Trouble> {
+        let unexpected = || Trouble::Unexpected("the stream of events");
+        let mut parts = answer::array(value, "the stream of events")?.into_iter();
+        let id = parts.next().and_then(answer::text).ok_or_else(unexpected)?;
+        let number = id.split('-').next().and_then(|number| number.parse().ok()).ok_or_else(unexpected)?;
+        let mut values = answer::array(parts.next().unwrap_or_default(), "the stream of events")?.into_iter();
+        let mut fields = Vec::new();
+        while let (Some(name), Some(value)) = (values.next(), values.next()) {
+            fields.push((answer::bytes(name).ok_or_else(unexpected)?, answer::bytes(value).ok_or_else(unexpected)?));
+        }
+        let mut entry = Self { number, at: Timestamp::default(), fields, record: Vec::new() };
+        entry.record = entry.field(b"r").ok_or_else(unexpected)?.to_vec();
+        let at = entry.field(b"t").and_then(|at| std::str::from_utf8(at).ok()).and_then(|at| at.parse().ok());
+        entry.at = at.map(Timestamp::from_micros).ok_or_else(unexpected)?;
+        Ok(entry)
+    }
+
+    pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
+        self.fields.iter().find(|(is, _)| is == name).map(|(_, value)| &**value)
+    }
+}
+
+/// Takes over what lies there too long, for as long as the store lives.
+pub(super) async fn adopt(shared: Arc<Shared>) {
+    let pause = (shared.links.settings.lease / 4).max(Duration::from_millis(50));
+    loop {
+        tokio::time::sleep(jittered(pause)).await;
+        for shard in Shard::all() {
+            if let Err(error) = shared.take_over(shard).await {
+                let source = std::error::Error::source(&error);
+                tracing::debug!(%error, ?source, redis.shard = shard.number(), "events could not be taken over");
+            }
+        }
+    }
+}
+
+/// Takes off what is on disk, many at a time.
+pub(super) async fn acknowledge(shared: Arc<Shared>) {
+    let receiver = shared.journaling.acknowledging.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut receiver) = receiver else { return };
+    let mut events = Vec::with_capacity(ACKNOWLEDGED_TOGETHER);
+    while receiver.recv_many(&mut events, ACKNOWLEDGED_TOGETHER).await > 0 {
+        for shard in Shard::all() {
+            let mut acknowledge = redis::cmd("XACK");
+            acknowledge.arg(shared.links.keys.events(shard)).arg(GROUP);
+            let mut any = false;
+            for (_, number) in events.iter().filter(|(of, _)| *of == shard) {
+                acknowledge.arg(format!("{number}-0"));
+                any = true;
+            }
+            if any {
+                // Where it fails they are found in the journal when the lease is over.
+                let _ = shared.links.read(shard, &[acknowledge]).await;
+            }
+        }
+        events.clear();
+    }
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}

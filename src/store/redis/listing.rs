@@ -1,0 +1,176 @@
+//! Looking over all shards at once: pages of approvals, what is due and when, how many are pending.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use super::keys::Shard;
+use super::links::jittered;
+use super::stored::Stored;
+use super::{Shared, answer};
+use crate::domain::{Approval, ApprovalId, Timestamp};
+use crate::store::{CommitError, Listed, Page, StoreError};
+
+/// How many approvals one page looks at before it says that there may be more.
+const LIST_SCAN_MAX: usize = 2_000;
+/// The longest sleep without a look at the deadlines: a hint of an earlier one may get lost.
+const NAP_MAX: Duration = Duration::from_secs(1);
+/// Replicas look at a deadline one after the other, so that mostly one of them writes it down.
+const SPREAD: Duration = Duration::from_millis(20);
+/// Below this part of the limit, in percent, nobody counts what is pending.
+const COUNTED_FROM: usize = 80;
+
+impl Shared {
+    pub(super) async fn list(&self, page: &Page) -> Result<Listed, StoreError> {
+        let mut listed = Listed { approvals: Vec::new(), more: page.before };
+        let mut looked_at = 0;
+        loop {
+            let ids = self.ids_before(listed.more, page.size.max(1)).await?;
+            let whole = ids.len();
+            for stored in self.several(&ids).await? {
+                if listed.approvals.len() == page.size {
+                    return Ok(listed);
+                }
+                listed.more = Some(stored.approval.id());
+                if page.shows(&stored.approval, self.links.clock.now()) {
+                    self.lasting(Shard::of_approval(stored.approval.id()), stored.head).await?;
+                    listed.approvals.push(Arc::new(stored.approval.clone()));
+                }
+            }
+            // Where ids led nowhere (an approval retired in between) the next step begins behind them.
+            listed.more = ids.last().copied().or(listed.more);
+            looked_at += whole;
+            if whole < page.size.max(1) {
+                listed.more = None;
+                return Ok(listed);
+            }
+            if listed.approvals.len() == page.size || looked_at >= LIST_SCAN_MAX {
+                return Ok(listed);
+            }
+        }
+    }
+
+    /// The newest ids before one, newest first.
+    async fn ids_before(&self, before: Option<ApprovalId>, count: usize) -> Result<Vec<ApprovalId>, StoreError> {
+        let newest = before.map_or_else(|| b"+".to_vec(), |id| [b"(", &id.as_bytes()[..]].concat());
+        let of_shards = Shard::all().map(|shard| {
+            let mut range = redis::cmd("ZREVRANGEBYLEX");
+            range.arg(self.links.keys.ids(shard)).arg(&newest[..]).arg("-").arg("LIMIT").arg(0).arg(count);
+            async move {
+                let answer = self.links.read(shard, &[range]).await?.pop().unwrap_or_default();
+                let ids = answer::array(answer, "ZREVRANGEBYLEX")?.into_iter().filter_map(answer::approval_id);
+                Ok::<_, StoreError>(ids.collect::<Vec<_>>())
+            }
+        });
+        let mut ids = try_join_all(of_shards).await?.concat();
+        ids.sort_unstable_by(|one, other| other.cmp(one));
+        ids.truncate(count);
+        Ok(ids)
+    }
+
+    /// Approvals by their ids, in that order; those that are gone are left out.
+    async fn several(&self, ids: &[ApprovalId]) -> Result<Vec<Arc<Stored>>, StoreError> {
+        let of_shards = Shard::all().map(|shard| {
+            let own: Vec<ApprovalId> = ids.iter().copied().filter(|id| Shard::of_approval(*id) == shard).collect();
+            async move {
+                if own.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let questions: Vec<_> = own.iter().map(|id| self.members(*id)).collect();
+                let answers = self.links.read(shard, &questions).await?;
+                let parsed = own.into_iter().zip(answers).map(|(id, answer)| self.parsed(id, answer));
+                parsed.collect::<Result<Vec<_>, StoreError>>()
+            }
+        });
+        let mut all: Vec<Arc<Stored>> = try_join_all(of_shards).await?.into_iter().flatten().flatten().collect();
+        let place = |stored: &Stored| ids.iter().position(|id| *id == stored.approval.id());
+        all.sort_by_cached_key(|stored| place(stored));
+        Ok(all)
+    }
+
+    pub(super) async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<Approval>>, StoreError> {
+        let of_each = limit.div_ceil(usize::from(super::keys::SHARDS));
+        let of_shards = Shard::all().map(|shard| {
+            let mut range = redis::cmd("ZRANGEBYSCORE");
+            range.arg(self.links.keys.due(shard)).arg("-inf").arg(now.as_micros()).arg("LIMIT").arg(0).arg(of_each);
+            async move {
+                let answer = self.links.read(shard, &[range]).await?.pop().unwrap_or_default();
+                let ids = answer::array(answer, "ZRANGEBYSCORE")?.into_iter().filter_map(answer::approval_id);
+                Ok::<_, StoreError>(ids.collect::<Vec<_>>())
+            }
+        });
+        let ids = try_join_all(of_shards).await?.concat();
+        let due = self.several(&ids).await?.into_iter().filter(|stored| stored.approval.due_at(now).is_some());
+        Ok(due.map(|stored| Arc::new(stored.approval.clone())).collect())
+    }
+
+    /// Time moves an approval on at this moment: the timer looks again if that is earlier than it thought.
+    pub(super) fn due_at(&self, moment: Timestamp) {
+        if moment.as_micros() < self.next_due.load(Ordering::Acquire) {
+            self.timer.notify_one();
+        }
+    }
+
+    pub(super) async fn until_due(&self) {
+        loop {
+            let next = match self.next_due().await {
+                Ok(next) => next,
+                Err(_) => {
+                    // Whoever reads judges the deadline himself; nothing can be written down until Redis is back.
+                    self.next_due.store(i64::MAX, Ordering::Release);
+                    let _ = tokio::time::timeout(NAP_MAX, self.links.reach().changed()).await;
+                    continue;
+                }
+            };
+            self.next_due.store(next.as_micros(), Ordering::Release);
+            let left = self.links.clock.now().until(next);
+            if left.is_zero() {
+                tokio::time::sleep(jittered(SPREAD)).await;
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left.min(NAP_MAX)) => {}
+                () = self.timer.notified() => {}
+            }
+        }
+    }
+
+    /// When time moves the next approval on; also counts what is pending.
+    async fn next_due(&self) -> Result<Timestamp, StoreError> {
+        let of_shards = Shard::all().map(|shard| {
+            let mut first = redis::cmd("ZRANGE");
+            first.arg(self.links.keys.due(shard)).arg(0).arg(0).arg("WITHSCORES");
+            let mut pending = redis::cmd("HGET");
+            pending.arg(self.links.keys.head(shard)).arg("pending");
+            async move {
+                let mut answers = self.links.read(shard, &[first, pending]).await?.into_iter();
+                let first = answer::array(answers.next().unwrap_or_default(), "ZRANGE")?.into_iter().nth(1);
+                let pending = answers.next().and_then(answer::unsigned).unwrap_or(0);
+                Ok::<_, StoreError>((first.and_then(answer::number), pending))
+            }
+        });
+        let shards = try_join_all(of_shards).await?;
+        let pending = shards.iter().map(|(_, pending)| pending).sum();
+        self.pending.store(pending, Ordering::Release);
+        let next = shards.iter().filter_map(|(due, _)| *due).min();
+        Ok(next.map_or(Timestamp::MAX, Timestamp::from_micros))
+    }
+
+    /// Whether there is room for one more approval. Near the limit it is counted; several at once may go over it by one
+    /// each.
+    pub(super) async fn check_pending_max(&self) -> Result<(), CommitError> {
+        let most = self.links.settings.limits.pending_max;
+        let over = |pending: u64| {
+            usize::try_from(pending).unwrap_or(usize::MAX).saturating_mul(100) >= most.saturating_mul(COUNTED_FROM)
+        };
+        let estimate = self.pending.fetch_add(1, Ordering::AcqRel);
+        if !over(estimate.saturating_add(1)) {
+            return Ok(());
+        }
+        self.next_due().await?;
+        let pending = usize::try_from(self.pending.load(Ordering::Acquire)).unwrap_or(usize::MAX);
+        if pending >= most { Err(CommitError::TooMany { limit: "pending_max", most }) } else { Ok(()) }
+    }
+}

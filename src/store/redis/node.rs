@@ -1,0 +1,242 @@
+//! One Redis primary: a connection to read from and one to write to.
+//!
+//! Writes are gathered while a batch is on its way and go out together, behind each batch one WAIT: WAIT speaks for what
+//! was written on its own connection, and many changes share it, as many records share a sync of the journal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::dial::{Patience, dial};
+use super::keys::{SHARDS, Shard};
+use super::settings::{Address, Durability, Settings};
+use super::trouble::{Trouble, accepted};
+
+/// Writes that may wait for the batch before them.
+const WRITES_WAITING_MAX: usize = 20_000;
+/// Writes in one batch: each takes Redis some 30 us, and whoever reads waits for them.
+const BATCH_MAX: usize = 256;
+
+pub struct Node {
+    address: Address,
+    timeout: Duration,
+    reads: MultiplexedConnection,
+    writes: mpsc::Sender<Job>,
+    writer: JoinHandle<()>,
+    /// Of no more use: somebody found the connection broken, or the server not to be the primary.
+    given_up: AtomicBool,
+    replicas: Arc<Replicas>,
+    /// Of each shard, the newest event that is known to be replicated.
+    lasting: [AtomicU64; SHARDS as usize],
+}
+
+/// What is known of those who must have a change.
+#[derive(Debug)]
+struct Replicas {
+    durability: Durability,
+    connected: AtomicUsize,
+}
+
+struct Job {
+    command: Cmd,
+    answer: oneshot::Sender<Result<Written, Trouble>>,
+}
+
+/// What a write came to.
+#[derive(Debug)]
+pub struct Written {
+    pub value: Value,
+    /// The replicas that must have it have it.
+    pub replicated: Result<(), Trouble>,
+    /// When it was sent.
+    pub asked: Instant,
+}
+
+impl Node {
+    pub async fn connect(settings: &Settings, address: &Address) -> Result<Arc<Self>, Trouble> {
+        let reads = dial(settings, address, Patience::Command).await?;
+        let writing = dial(settings, address, Patience::Command).await?;
+        let (writes, jobs) = mpsc::channel(WRITES_WAITING_MAX);
+        let replicas = Arc::new(Replicas { durability: settings.durability, connected: AtomicUsize::new(0) });
+        let writer = Writer {
+            address: address.clone(),
+            connection: writing,
+            wait_for: settings.command_timeout * 4 / 5,
+            replicas: replicas.clone(),
+        };
+        Ok(Arc::new(Self {
+            address: address.clone(),
+            timeout: settings.command_timeout,
+            reads,
+            writes,
+            writer: tokio::spawn(writer.run(jobs)),
+            given_up: AtomicBool::new(false),
+            replicas,
+            lasting: Default::default(),
+        }))
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire) || self.writer.is_finished()
+    }
+
+    /// Redis told how many replicas it has.
+    pub fn has_replicas(&self, connected: usize) {
+        self.replicas.connected.store(connected, Ordering::Release);
+    }
+
+    /// Whether a change could be replicated as it must be.
+    pub fn check_replicas(&self) -> Result<(), Trouble> {
+        self.replicas.check()
+    }
+
+    /// Up to `head` all events of the shard are replicated.
+    pub fn lasts(&self, shard: Shard, head: u64) {
+        if let Some(lasting) = self.lasting.get(shard.index()) {
+            lasting.fetch_max(head, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether this event is known to be replicated.
+    pub fn has_lasting(&self, shard: Shard, head: u64) -> bool {
+        self.lasting.get(shard.index()).is_some_and(|lasting| lasting.load(Ordering::Acquire) >= head)
+    }
+
+    /// Asks several things at once; none of them writes what must last.
+    pub async fn ask(&self, questions: &Pipeline) -> Result<Vec<Value>, Trouble> {
+        let mut connection = self.reads.clone();
+        let asked = connection.send_packed_commands(questions, 0, questions.len());
+        let answered = tokio::time::timeout(self.timeout, asked).await.map_err(|_| Trouble::TimedOut(self.timeout))?;
+        let values = answered.map_err(|error| Trouble::Redis { address: self.address.clone(), error })?;
+        values.into_iter().map(|value| accepted(value, &self.address)).collect()
+    }
+
+    /// Writes what must last.
+    pub async fn write(&self, command: Cmd) -> Result<Written, Trouble> {
+        self.check_replicas()?;
+        let (answer, answered) = oneshot::channel();
+        self.writes.try_send(Job { command, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Trouble::Busy,
+            mpsc::error::TrySendError::Closed(_) => Trouble::OutOfReach("the connection is gone".into()),
+        })?;
+        let written =
+            tokio::time::timeout(self.timeout, answered).await.map_err(|_| Trouble::TimedOut(self.timeout))?;
+        written.unwrap_or_else(|_| Err(Trouble::TimedOut(self.timeout)))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.writer.abort();
+    }
+}
+
+impl Replicas {
+    fn check(&self) -> Result<(), Trouble> {
+        let Durability::Replicated { replicas: wanted } = self.durability else { return Ok(()) };
+        let connected = self.connected.load(Ordering::Acquire);
+        if connected < wanted { Err(Trouble::TooFewReplicas { connected, wanted }) } else { Ok(()) }
+    }
+}
+
+struct Writer {
+    address: Address,
+    connection: MultiplexedConnection,
+    wait_for: Duration,
+    replicas: Arc<Replicas>,
+}
+
+impl Writer {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while jobs.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            // Nobody waits any more for what waited too long: it is not begun.
+            batch.retain(|job| !job.answer.is_closed());
+            if !batch.is_empty() && self.write(&mut batch).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// An error ends the connection: nobody could tell whose the next answer is.
+    async fn write(&mut self, batch: &mut Vec<Job>) -> Result<(), ()> {
+        let mut commands = Pipeline::with_capacity(batch.len() + 1);
+        for job in batch.iter_mut() {
+            commands.add_command(std::mem::take(&mut job.command));
+        }
+        if let Durability::Replicated { replicas } = self.replicas.durability {
+            let millis = u64::try_from(self.wait_for.as_millis()).unwrap_or(u64::MAX).max(1);
+            commands.cmd("WAIT").arg(replicas).arg(millis);
+        }
+        let asked = Instant::now();
+        let values = self.connection.send_packed_commands(&commands, 0, commands.len()).await;
+        let mut values = match values {
+            Ok(values) if values.len() == commands.len() => values,
+            Ok(_) => return self.fail(batch, &Trouble::Unexpected("a batch")),
+            Err(error) => {
+                let trouble = Trouble::Redis { address: self.address.clone(), error };
+                return self.fail(batch, &trouble);
+            }
+        };
+        let replicated = match self.replicas.durability {
+            Durability::Primary => Ok(()),
+            Durability::Replicated { replicas: wanted } => self.acknowledged(values.pop(), wanted),
+        };
+        for (job, value) in batch.drain(..).zip(values) {
+            let written = accepted(value, &self.address);
+            let written = written.map(|value| Written { value, replicated: replicated.clone(), asked });
+            // Whoever asked may have given up; what is true is true all the same.
+            let _ = job.answer.send(written);
+        }
+        Ok(())
+    }
+
+    /// What WAIT said. INVARIANT: a change that too few have is not told to anybody.
+    fn acknowledged(&self, count: Option<Value>, wanted: usize) -> Result<(), Trouble> {
+        let acknowledged = match count {
+            Some(Value::Int(count)) => usize::try_from(count).unwrap_or(0),
+            Some(_) | None => 0,
+        };
+        if acknowledged >= wanted {
+            return Ok(());
+        }
+        // Until the next look at the server nothing more is begun that could not end well.
+        self.replicas.connected.store(acknowledged, Ordering::Release);
+        Err(Trouble::NotReplicated { acknowledged, wanted })
+    }
+
+    fn fail(&self, batch: &mut Vec<Job>, trouble: &Trouble) -> Result<(), ()> {
+        for job in batch.drain(..) {
+            let _ = job.answer.send(Err(trouble.clone()));
+        }
+        Err(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_too_few_have_is_told_as_unknown_and_none_is_begun_after_it() {
+        let replicas = Replicas { durability: Durability::Replicated { replicas: 2 }, connected: AtomicUsize::new(2) };
+        assert!(replicas.check().is_ok());
+        replicas.connected.store(1, Ordering::Release);
+        assert!(matches!(replicas.check(), Err(Trouble::TooFewReplicas { connected: 1, wanted: 2 })));
+        let alone = Replicas { durability: Durability::Primary, connected: AtomicUsize::new(0) };
+        assert!(alone.check().is_ok());
+    }
+}

@@ -1,0 +1,60 @@
+//! The scripts, each named by its hash as Redis names it.
+
+use redis::{Cmd, Pipeline, Script};
+
+pub struct Scripts {
+    /// Opens an approval; refused when Redis is out of memory.
+    pub open: Loaded,
+    /// The same for everything else, which must go on then: votes, expiry, redemption.
+    pub change: Loaded,
+    pub begin: Loaded,
+    pub reserve: Loaded,
+    pub retire: Loaded,
+}
+
+/// A script and its name.
+pub struct Loaded {
+    text: String,
+    hash: String,
+}
+
+impl Loaded {
+    fn new(flags: &str, text: &str) -> Self {
+        let text = format!("#!lua{flags}\n{text}");
+        let hash = Script::new(&text).get_hash().to_owned();
+        Self { text, hash }
+    }
+
+    /// The beginning of a call, for `keys`; its arguments follow.
+    pub fn call(&self, keys: &[Vec<u8>]) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.hash).arg(keys.len());
+        for key in keys {
+            command.arg(key);
+        }
+        command
+    }
+}
+
+impl Scripts {
+    pub fn new() -> Self {
+        let commit = include_str!("scripts/commit.lua");
+        let always = " flags=allow-oom";
+        Self {
+            open: Loaded::new("", commit),
+            change: Loaded::new(always, commit),
+            begin: Loaded::new(always, include_str!("scripts/begin.lua")),
+            reserve: Loaded::new("", include_str!("scripts/reserve.lua")),
+            retire: Loaded::new(always, include_str!("scripts/retire.lua")),
+        }
+    }
+
+    /// What makes them known to a server.
+    pub fn load(&self) -> Pipeline {
+        let mut commands = Pipeline::new();
+        for script in [&self.open, &self.change, &self.begin, &self.reserve, &self.retire] {
+            commands.cmd("SCRIPT").arg("LOAD").arg(&script.text);
+        }
+        commands
+    }
+}
