@@ -329,6 +329,22 @@ impl ApprovalState {
 }
 
 impl Transition {
+    /// Whether nothing but the passing of time makes it so.
+    #[must_use]
+    pub const fn is_of_time(&self) -> bool {
+        match self {
+            Self::Expired { .. } | Self::Lapsed { .. } | Self::Reported(Report::Unknown) => true,
+            Self::Reviewed(_)
+            | Self::Approved(..)
+            | Self::Rejected(_)
+            | Self::Cancelled { .. }
+            | Self::Revoked { .. }
+            | Self::Consumed { .. }
+            | Self::Used { .. }
+            | Self::Reported(Report::Succeeded | Report::Failed) => false,
+        }
+    }
+
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {

@@ -182,6 +182,8 @@ impl State {
         // INVARIANT: once time has moved an approval on, nothing else can be written but that.
         match kept.approval.due_at(now) {
             Some(due) if due != *transition && !matches!(due, Transition::Reported(_)) => Err(CommitError::Conflict),
+            // Nor does anybody say so before it has: its author read another clock.
+            None if transition.is_of_time() => Err(CommitError::Conflict),
             Some(_) | None => kept.approval.apply(transition).map(drop).map_err(|_| CommitError::Conflict),
         }
     }
