@@ -73,8 +73,8 @@ section! {
     Policy "policy" {
         /// The directory of `*.cedar`, `*.cedarschema`, `*.links.json`, `entities.json` and `*.entities.json`.
         dir: PathBuf = PathBuf::from("policies");
-        /// `deny`: where a forbid cannot be evaluated the outcome is DENY. `cedar`: it is skipped, as Cedar does; for
-        /// conformance runs only.
+        /// `deny`: where a forbid cannot be evaluated the outcome is DENY. `cedar`: it is skipped, as Cedar does, and all else is
+        /// as plain Cedar too: no gates, no validation; for conformance runs only.
         on_error: OnError = OnError::Deny;
         /// Start without a schema: nothing is validated then.
         allow_missing_schema: bool = false;

@@ -26,7 +26,7 @@ impl PolicySnapshot {
         let resource = resource(on);
         let said_yes = || {
             let (request, mut known) = self.guard_question(caller, action, on, &resource)?;
-            let rules = self.rules.select(&request, known.entities());
+            let rules = self.guarding().select(&request, known.entities());
             known.add(rules.looked_at())?;
             Some(self.says_yes(&rules.ask(&Judge::new(&request, known.entities()))))
         };
@@ -154,10 +154,10 @@ fn severity(severity: Severity) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{example, identity, load, settings, sources, uid};
-    use super::super::{OnError, Settings};
+    use super::super::settings::{GUARDS_FILE, OnError, Settings};
+    use super::super::testing::{ask, bot, example, file, identity, load, query, schemas, settings, sources, uid};
     use super::*;
-    use crate::domain::{ApprovalId, PolicyId};
+    use crate::domain::{ApprovalId, PolicyId, RuleVerdict};
 
     fn facts(reviewers: &[&str]) -> ApprovalFacts {
         ApprovalFacts {
@@ -272,11 +272,30 @@ mod tests {
     fn a_forbid_that_cannot_be_evaluated_locks_the_service_and_as_cedar_opens_it() {
         let policies = "permit (principal, action == Countersign::Action::\"authorize\", resource);
             forbid (principal, action == Countersign::Action::\"authorize\", resource) when { 9223372036854775807 + (if principal in Group::\"a\" then 1 else 2) > 0 };";
-        let asks = |on_error| {
-            let settings = Settings { on_error, ..settings() };
-            let snapshot = PolicySnapshot::from_sources(&settings, sources(policies)).unwrap();
+        let asks = |on_error, files| {
+            let snapshot =
+                PolicySnapshot::from_sources(&Settings { on_error, allow_empty: true, ..settings() }, files).unwrap();
             snapshot.permits(&identity("User", "a", &[]), GuardAction::Authorize, Guarded::Service)
         };
-        assert_eq!((asks(OnError::FailClosed), asks(OnError::Cedar)), (false, true));
+        assert!(!asks(OnError::FailClosed, sources(policies)));
+        assert!(asks(OnError::Cedar, vec![schemas().remove(0), file(GUARDS_FILE, policies)]));
+    }
+
+    #[test]
+    fn as_cedar_only_the_guards_file_guards_and_it_guards_nothing_else() {
+        let cedar = Settings { on_error: OnError::Cedar, allow_missing_schema: true, ..settings() };
+        let of = |rules: &str, guards: &str| {
+            let files = vec![file("p.cedar", rules), file(GUARDS_FILE, guards)];
+            let snapshot = PolicySnapshot::from_sources(&cedar, files).unwrap();
+            let verdict = ask(&snapshot, &query(&bot(), "read", ("Dataset", "d")), &bot()).unwrap().verdict;
+            (snapshot.permits(&bot(), GuardAction::Authorize, Guarded::Service), verdict)
+        };
+        let (all, none) = ("permit (principal, action, resource);", "forbid (principal, action, resource);");
+        assert_eq!(of(all, none), (false, RuleVerdict::Permitted));
+        assert_eq!(of(none, all), (true, RuleVerdict::Forbidden));
+        // A file of the name within another directory is policies like others.
+        let elsewhere = vec![file("more/service.cedar", all)];
+        let refused = PolicySnapshot::from_sources(&cedar, elsewhere).unwrap_err().to_string();
+        assert!(refused.contains("has no `service.cedar`"), "{refused}");
     }
 }

@@ -29,7 +29,7 @@ use super::index::Index;
 use super::lint;
 use super::problem::{Level, LoadError, Problem};
 use super::schema::LoadedSchema;
-use super::settings::{Reading, Settings};
+use super::settings::{GUARDS_FILE, OnError, Settings};
 use super::snapshot::{Listed, Loaded, PolicyEntry, PolicyKind, PolicySnapshot};
 use super::source::{self, FileKind, SourceFile};
 use crate::domain::EntityUid;
@@ -103,6 +103,8 @@ struct Loader<'f> {
     /// Where each policy, template and link stands.
     places: HashMap<Arc<str>, Place<'f>>,
     parsed: Vec<cedar::Policy>,
+    /// Of [`GUARDS_FILE`], where it stands apart.
+    guards: Vec<cedar::Policy>,
 }
 
 impl<'f> Loader<'f> {
@@ -114,6 +116,7 @@ impl<'f> Loader<'f> {
             templates: BTreeMap::new(),
             places: HashMap::new(),
             parsed: Vec::new(),
+            guards: Vec::new(),
         }
     }
 
@@ -133,11 +136,19 @@ impl<'f> Loader<'f> {
         if self.parsed.is_empty() && self.problems.is_empty() && !self.settings.allow_empty {
             self.problems.push(of_directory(self.settings, "has no policies; everything would be denied"));
         }
+        if self.settings.on_error == OnError::Cedar && self.guards.is_empty() {
+            let message = format!("has no `{GUARDS_FILE}` with policies; nobody could ask anything");
+            self.problems.push(of_directory(self.settings, &message));
+        }
         let facts = self.facts(&of_kind(FileKind::Entities), schema.as_ref());
         let mut warnings = Vec::new();
-        if let Some(schema) = schema.as_ref().filter(|_| self.settings.reading == Reading::Countersign) {
+        if let Some(schema) = schema.as_ref().filter(|_| self.settings.on_error == OnError::FailClosed) {
             warnings = self.validate(schema, &schemas, tell).map_err(|failed| self.failed(failed))?;
             self.lint(schema, &facts, &mut warnings);
+        }
+        if self.settings.on_error == OnError::Cedar {
+            let message = "`policy.on_error` is `cedar`: no gates, and a forbid that cannot be evaluated is skipped";
+            warnings.push(of_directory(self.settings, message).as_warning());
         }
         in_order(&mut self.problems, self.settings);
         in_order(&mut warnings, self.settings);
@@ -233,20 +244,21 @@ impl<'f> Loader<'f> {
         facts: Facts,
         warnings: Vec<Problem>,
     ) -> PolicySnapshot {
-        let named = named(&self.parsed);
+        let named = named(self.parsed.iter().chain(&self.guards));
         let is_gate = |policy: &cedar::Policy| {
             self.policies.get::<str>(policy.id().as_ref()).is_some_and(|listed| listed.gate.is_some())
         };
         let (gates, rules): (Vec<_>, Vec<_>) = self.parsed.iter().partition(|policy| is_gate(policy));
         let (rules, gates) = (Index::new(rules), Index::new(gates));
+        let guards = (self.settings.on_error == OnError::Cedar).then(|| Index::new(&self.guards));
         let loaded = Loaded {
             settings: self.settings.clone(),
             digest: source::digest(files),
             on_error: self.settings.on_error,
-            reading: self.settings.reading,
             schema,
             open_types: Types::open(),
             rules,
+            guards,
             gates,
             policies: self.policies,
             named,
@@ -266,8 +278,8 @@ fn in_order(problems: &mut Vec<Problem>, settings: &Settings) {
 }
 
 /// The entities named in policies.
-fn named(policies: &[cedar::Policy]) -> Vec<EntityUid> {
-    let all = policies.iter().flat_map(cedar::Policy::entity_literals).map(|uid| domain_uid(&uid));
+fn named<'p>(policies: impl Iterator<Item = &'p cedar::Policy>) -> Vec<EntityUid> {
+    let all = policies.flat_map(cedar::Policy::entity_literals).map(|uid| domain_uid(&uid));
     let mut named: Vec<_> = all.collect();
     named.sort();
     named.dedup();

@@ -50,8 +50,6 @@ mod stack;
 #[cfg(test)]
 mod testing;
 mod trace;
-#[cfg(test)]
-mod vectors;
 
 use std::sync::Arc;
 
@@ -62,7 +60,7 @@ pub use format::{FormatError, format};
 pub use grammar::duration;
 pub use problem::{Annotation, Excerpt, Level, LoadError, Problem};
 pub use question::QueryError;
-pub use settings::{Limits, OnError, Reading, Settings};
+pub use settings::{Limits, OnError, Settings};
 pub use snapshot::{PolicyEntry, PolicyKind, PolicySnapshot, Summary};
 pub use source::{FileKind, SourceFile};
 pub use trace::{ClauseSite, GuardTrace, Reached, Traced};

@@ -7,7 +7,7 @@ use cedar_policy::RestrictedExpression as Expression;
 use super::convert::extension;
 use super::facts::is_service_type;
 use super::schema::{Action, Form, ServerFields};
-use super::settings::Reading;
+use super::settings::OnError;
 use super::shape;
 use super::snapshot::PolicySnapshot;
 use crate::domain::entity::Shown;
@@ -67,10 +67,10 @@ impl PolicySnapshot {
     }
 
     fn wanted(&self, action: Option<&Action>) -> ServerFields {
-        match (self.reading, action) {
-            (Reading::Cedar, _) => ServerFields::default(),
-            (Reading::Countersign, Some(action)) => action.server,
-            (Reading::Countersign, None) => ServerFields::ALL,
+        match (self.on_error, action) {
+            (OnError::Cedar, _) => ServerFields::default(),
+            (OnError::FailClosed, Some(action)) => action.server,
+            (OnError::FailClosed, None) => ServerFields::ALL,
         }
     }
 

@@ -9,7 +9,6 @@ pub struct Settings {
     /// The directory that holds `*.cedar`, `*.cedarschema`, `*.links.json`, `entities.json` and `*.entities.json`.
     pub dir: PathBuf,
     pub on_error: OnError,
-    pub reading: Reading,
     /// Load without any `*.cedarschema`: nothing is validated then, neither policies nor queries.
     pub allow_missing_schema: bool,
     /// Load without any policy: everything is denied then, the service's own actions included.
@@ -24,19 +23,14 @@ pub struct Settings {
 pub enum OnError {
     /// A forbid or gate that might have said no says no.
     FailClosed,
-    /// It is skipped, as Cedar specifies. For conformance runs: a skipped forbid opens the door.
+    /// It is skipped, and all else is as in a plain Cedar tool (docs/adr/0012): annotations mean nothing, so that a gate is
+    /// a forbid, ids are `policy<n>`, nothing is validated, there is no `context.server`, and what guards the service
+    /// itself stands apart, in [`GUARDS_FILE`]. For conformance runs: a skipped forbid opens the door.
     Cedar,
 }
 
-/// How the files are understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// With gates, strict annotations, strict validation, and the service's own part of the schema demanded.
-    Countersign,
-    /// As a plain Cedar tool: annotations mean nothing (a gate is a forbid), ids are `policy<n>`, nothing is validated,
-    /// no `context.server`. For conformance runs.
-    Cedar,
-}
+/// Under [`OnError::Cedar`]: the file at the top of the directory whose policies guard the service, and nothing else.
+pub const GUARDS_FILE: &str = "service.cedar";
 
 /// Bounds on what is read, so that no text can exhaust memory or a stack.
 #[derive(Debug, Clone)]
@@ -91,7 +85,6 @@ impl Settings {
         Self {
             dir: dir.into(),
             on_error: OnError::FailClosed,
-            reading: Reading::Countersign,
             allow_missing_schema: false,
             allow_empty: false,
             default_timeout: Duration::from_secs(15 * 60),

@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::index::Index;
 use super::problem::Problem;
 use super::schema::LoadedSchema;
-use super::settings::{OnError, Reading, Settings};
+use super::settings::{OnError, Settings};
 use crate::domain::{EntityData, EntityUid, Gate, Identity, Obligation, PolicyDigest};
 
 /// Everything in force at one moment: the files' part, and the entities that were put over the API. Cheap to clone.
@@ -30,11 +30,12 @@ pub struct Loaded {
     pub(super) settings: Settings,
     pub(super) digest: PolicyDigest,
     pub(super) on_error: OnError,
-    pub(super) reading: Reading,
     pub(super) schema: Option<LoadedSchema>,
     /// For policies without a schema.
     pub(super) open_types: Types,
     pub(super) rules: Index,
+    /// What guards the service itself, where that is not the rules' part.
+    pub(super) guards: Option<Index>,
     pub(super) gates: Index,
     pub(super) policies: HashMap<Arc<str>, Listed>,
     /// The entities that policies name.
@@ -132,7 +133,7 @@ impl PolicySnapshot {
         let mut policies: Vec<_> = self.policies.values().map(|listed| listed.entry.clone()).collect();
         policies.sort_by(|a, b| (&a.file, a.line, &a.id).cmp(&(&b.file, b.line, &b.id)));
         Summary {
-            rules: self.rules.len(),
+            rules: self.rules.len() + self.guards.as_ref().map_or(0, Index::len),
             gates: self.gates.len(),
             entities: self.facts.len(),
             policies,
@@ -149,11 +150,16 @@ impl PolicySnapshot {
     }
 
     pub(super) fn types(&self) -> &Types {
-        self.schema.as_ref().map_or(&self.open_types, |schema| &schema.types)
+        self.enforced_schema().map_or(&self.open_types, |schema| &schema.types)
     }
 
     /// The schema that queries are held against.
     pub(super) fn enforced_schema(&self) -> Option<&LoadedSchema> {
-        self.schema.as_ref().filter(|_| self.reading == Reading::Countersign)
+        self.schema.as_ref().filter(|_| self.on_error == OnError::FailClosed)
+    }
+
+    /// The policies that say who may do what with the service itself.
+    pub(super) fn guarding(&self) -> &Index {
+        self.guards.as_ref().unwrap_or(&self.rules)
     }
 }

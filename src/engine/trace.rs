@@ -108,7 +108,7 @@ impl PolicySnapshot {
         let Some(asked) = asked() else {
             return GuardTrace { permitted, determining: Vec::new(), traced: Vec::new() };
         };
-        let rules = self.rules.select(&asked.request, &asked.entities);
+        let rules = self.guarding().select(&asked.request, &asked.entities);
         let answer = rules.ask(&Judge::new(&asked.request, &asked.entities));
         let reasons = if answer.forbids.is_empty() { answer.permits } else { answer.forbids };
         let mut determining: Vec<_> = reasons.into_iter().map(id_of).collect();

@@ -10,6 +10,10 @@ use super::{Options, TestServer};
 pub struct PolicyDir(tempfile::TempDir);
 
 impl PolicyDir {
+    pub fn empty() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
     /// The shipped policies.
     pub fn shipped() -> Self {
         let copy = tempfile::tempdir().expect("a temporary directory");

@@ -38,6 +38,8 @@ pub struct TestServer {
 #[derive(Clone)]
 pub struct Options {
     pub policies: PathBuf,
+    /// How they are loaded, but for the directory.
+    pub loading: fn(&mut engine::Settings),
     pub limits: service::Limits,
     pub store: embedded::Limits,
     pub journal: fn(&mut journal::Settings),
@@ -53,6 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             policies: Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"),
+            loading: |_| {},
             limits: service::Limits::default(),
             store: embedded::Limits::default(),
             journal: |_| {},
@@ -222,12 +225,14 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
     settings.record_bytes_max = 512 << 10;
     settings.reserve_bytes = 0;
     (options.journal)(&mut settings);
+    let mut policies = engine::Settings::new(options.policies);
+    (options.loading)(&mut policies);
     let manual = clock.clone();
     Setup {
         journal: settings,
         store: options.store,
         redis: None,
-        policies: engine::Settings::new(options.policies),
+        policies,
         issuers: Vec::new(),
         encryption: options.encryption,
         watch: options.watch,

@@ -12,7 +12,7 @@ use crate::engine::convert::{Types, domain_uid};
 use crate::engine::facts::is_service_type;
 use crate::engine::problem::Problem;
 use crate::engine::scan::{self, Statement};
-use crate::engine::settings::Reading;
+use crate::engine::settings::{GUARDS_FILE, OnError};
 use crate::engine::snapshot::{PolicyEntry, PolicyKind};
 use crate::engine::source::SourceFile;
 
@@ -121,14 +121,17 @@ impl<'f> Loader<'f> {
 
     fn statement(&mut self, pending: &Pending<'f>, parsed: Parsed, types: Option<&Types>, plain: &mut usize) {
         let annotations = parsed.annotations();
-        let id: Arc<str> = match self.settings.reading {
-            Reading::Countersign => annotations
+        let is_guard = self.is_guard(pending);
+        let id: Arc<str> = match self.settings.on_error {
+            OnError::FailClosed => annotations
                 .iter()
                 .find(|(name, _)| *name == "id")
                 .map_or_else(|| pending.position.clone(), |(_, id)| (*id).into()),
-            Reading::Cedar => format!("policy{plain}").into(),
+            OnError::Cedar if is_guard => pending.position.clone(),
+            OnError::Cedar => format!("policy{plain}").into(),
         };
-        *plain += 1;
+        // As a plain tool counts, which is not given the guards.
+        *plain += usize::from(!is_guard);
         let site = Site {
             effect: parsed.effect(),
             annotations: annotations.into_iter().collect(),
@@ -137,9 +140,9 @@ impl<'f> Loader<'f> {
             statement: &pending.statement,
             types,
         };
-        let role = match self.settings.reading {
-            Reading::Countersign => site.role(self.settings.default_timeout, &mut self.problems),
-            Reading::Cedar => Some(Role::Rule(Vec::new())),
+        let role = match self.settings.on_error {
+            OnError::FailClosed => site.role(self.settings.default_timeout, &mut self.problems),
+            OnError::Cedar => Some(Role::Rule(Vec::new())),
         };
         let Some(role) = role else { return };
         if let Some(problem) = locks_the_service(&site, &role, &parsed) {
@@ -159,6 +162,11 @@ impl<'f> Loader<'f> {
         }
         let cedar_id = cedar::PolicyId::new(id);
         match parsed {
+            Parsed::Template(_) if self.is_guard(pending) => {
+                let message = format!("`{GUARDS_FILE}` takes no templates under `policy.on_error = \"cedar\"`");
+                let problem = Problem::in_file(&pending.file.path, message).at_line(statement.line);
+                self.problems.push(problem.marking(&pending.file.text, statement.head()));
+            }
             Parsed::Template(template) => {
                 let cedar = if **id == *pending.position { template } else { template.new_id(cedar_id) };
                 self.templates.insert(id.clone(), Template { cedar, kind, role, text: statement.text.into() });
@@ -171,9 +179,15 @@ impl<'f> Loader<'f> {
                     role,
                     statement.text.into(),
                 );
-                self.parsed.push(policy);
+                let into = if self.is_guard(pending) { &mut self.guards } else { &mut self.parsed };
+                into.push(policy);
             }
         }
+    }
+
+    /// Whether it guards the service and does nothing else.
+    fn is_guard(&self, pending: &Pending<'_>) -> bool {
+        self.settings.on_error == OnError::Cedar && pending.file.name == GUARDS_FILE
     }
 }
 

@@ -1,6 +1,6 @@
 //! The loader, from the outside: what it takes, and what it refuses with which words.
 
-use crate::engine::settings::{Limits, Reading, Settings};
+use crate::engine::settings::{GUARDS_FILE, Limits, OnError, Settings};
 use crate::engine::snapshot::{PolicyKind, PolicySnapshot};
 use crate::engine::source::SourceFile;
 use crate::engine::testing::{file, load, refusal, schemas, settings, sources, try_load};
@@ -203,12 +203,20 @@ fn a_file_past_a_limit_is_refused_unread() {
 
 #[test]
 fn a_plain_reading_takes_a_gate_for_a_forbid() {
-    let plain = Settings { reading: Reading::Cedar, ..settings() };
+    let plain = Settings { on_error: OnError::Cedar, ..settings() };
     let gate =
         "@id(\"g\") @approval(\"a\") @reviewers(\"Group::\\\"a\\\"\") forbid (principal, action, resource is Dataset);";
-    let snapshot = PolicySnapshot::from_sources(&plain, sources(gate)).unwrap();
-    assert_eq!((snapshot.summary().gates, snapshot.summary().policies[0].kind), (0, PolicyKind::Forbid));
+    let with_guards = |guards: &str| [sources(gate), vec![file(GUARDS_FILE, guards)]].concat();
+    let snapshot = PolicySnapshot::from_sources(&plain, with_guards(PERMIT)).unwrap();
+    let found = snapshot.summary().policies.into_iter().map(|entry| (entry.id.to_string(), entry.kind));
+    let expected = [("policy0".to_owned(), PolicyKind::Forbid), ("service.1".to_owned(), PolicyKind::Permit)];
+    assert_eq!((snapshot.summary().gates, found.collect::<Vec<_>>()), (0, expected.to_vec()));
     assert_eq!(try_load(gate).unwrap().summary().gates, 1);
+
+    let none = refused(&plain, sources(gate));
+    assert_eq!(none, "policies: has no `service.cedar` with policies; nobody could ask anything");
+    let template = refused(&plain, with_guards("permit (principal == ?principal, action, resource);"));
+    assert!(template.contains("service.cedar:1: `service.cedar` takes no templates"), "{template}");
 }
 
 #[test]
