@@ -193,6 +193,63 @@ async fn clients_of_an_authority_that_was_replaced_are_refused_from_then_on() {
     assert!(is_taken(&server, &pki, Some(&next.client(&[BOT]))).await);
 }
 
+/// A connection that has begun to speak HTTP/2.
+async fn talking(server: &TestServer, pki: &Pki, pair: &Pair) -> TlsStream<TcpStream> {
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    let mut stream = handshake(server, pki, Some(pair), &TLS13).await.unwrap();
+    stream.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SETTINGS].concat()).await.unwrap();
+    stream.read_u8().await.unwrap();
+    stream
+}
+
+/// Whether the other end answers a ping of HTTP/2.
+async fn answers(stream: &mut TlsStream<TcpStream>) -> bool {
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0countess";
+    let mut said = Vec::new();
+    if stream.write_all(PING).await.is_err() {
+        return false;
+    }
+    while !said.windows(8).any(|part| part == b"countess") {
+        match timeout(PATIENCE, stream.read_buf(&mut said)).await.expect("an answer or an end in time") {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return false,
+        }
+    }
+    true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_by_an_authority_that_is_withdrawn_end_and_the_others_live() {
+    let pki = Pki::new();
+    let next = Ca::new("clients of next year");
+    pki.write("clients.crt", &[pki.clients.pem(), next.pem()].concat());
+    let server = TestServer::with(pki.options(Some(ClientAuth::Required))).await;
+    let mut old = talking(&server, &pki, &pki.clients.client(&[BOT])).await;
+    let mut new = talking(&server, &pki, &next.client(&[BOT])).await;
+    assert!(answers(&mut old).await && answers(&mut new).await);
+    pki.trust(&next);
+    let ended = timeout(PATIENCE, old.read_to_end(&mut Vec::new())).await;
+    drop(ended.expect("an end in time"));
+    assert!(!answers(&mut old).await);
+    assert!(answers(&mut new).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sighup_the_files_are_read_at_once() {
+    let pki = Pki::new();
+    let mut options = pki.options(None);
+    let Encryption::Tls { settings, .. } = &mut options.encryption else { unreachable!() };
+    settings.reload_interval = HOUR;
+    let server = TestServer::with(options).await;
+    // Whoever says how it is has begun to listen to the signal.
+    until_health(&server, &pki, ServingStatus::Serving).await;
+    let first = shown(&server, &pki).await;
+    pki.give_server(&pki.servers.server());
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
+    let changed = timeout(PATIENCE, async { while shown(&server, &pki).await == first {} });
+    changed.await.expect("the new certificate in time");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_never_ends_costs_nobody_else_and_is_ended() {
     let pki = Pki::new();

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::tls::Tls;
+use super::tls::{Chain, Held, Tls};
 use crate::identity::ClientCertificate;
 
 /// Connections whose handshake is done and that are not served yet.
@@ -101,6 +101,8 @@ pub struct Connection {
     peer: Peer,
     /// When its certificate has been no good for a while.
     end: Option<Pin<Box<Sleep>>>,
+    /// Its certificate, as long as clients may come with it.
+    held: Option<Held>,
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -131,7 +133,7 @@ pub fn incoming(listener: TcpListener, protection: Protection) -> BoxStream<'sta
 
 fn in_clear(stream: TcpStream) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
-    Ok(Connection { stream: Box::new(stream), peer: Peer::default(), end: None })
+    Ok(Connection { stream: Box::new(stream), peer: Peer::default(), end: None, held: None })
 }
 
 /// Takes connections and starts their handshakes, without end.
@@ -179,8 +181,9 @@ impl Handshakes {
 
 /// `None` where client and server do not come together. The client is told by the protocol; who it was, is not known.
 async fn encrypted(stream: TcpStream, tls: &Tls) -> Option<Connection> {
+    let in_force = tls.in_force();
     let accepted = match stream.set_nodelay(true) {
-        Ok(()) => TlsAcceptor::from(tls.config()).accept(stream).await,
+        Ok(()) => TlsAcceptor::from(in_force.config.clone()).accept(stream).await,
         Err(error) => Err(error),
     };
     let stream = match accepted {
@@ -190,7 +193,9 @@ async fn encrypted(stream: TcpStream, tls: &Tls) -> Option<Connection> {
             return None;
         }
     };
-    let certificate = match leaf(&stream).map(|leaf| tls.certificates().read(leaf)).transpose() {
+    let chain = shown(&stream);
+    let leaf = chain.as_ref().and_then(|chain| chain.first());
+    let certificate = match leaf.map(|leaf| tls.certificates().read(leaf)).transpose() {
         Ok(certificate) => certificate.map(Arc::new),
         Err(reason) => {
             tracing::debug!(%reason, "a client certificate was refused");
@@ -199,12 +204,18 @@ async fn encrypted(stream: TcpStream, tls: &Tls) -> Option<Connection> {
     };
     let left = certificate.as_ref().map(|certificate| tls.now().until(certificate.expires_at()));
     let end = left.filter(|left| *left < ALARM_MAX).map(|left| Box::pin(sleep(left + FAREWELL)));
-    Some(Connection { stream: Box::new(stream), peer: Peer { certificate }, end })
+    let held = match chain {
+        // Withdrawn while the handshake went on.
+        Some(chain) => Some(tls.hold(chain, &in_force)?),
+        None => None,
+    };
+    Some(Connection { stream: Box::new(stream), peer: Peer { certificate }, end, held })
 }
 
-fn leaf(stream: &TlsStream<TcpStream>) -> Option<&[u8]> {
+/// What the client has shown; whatever there is was verified in the handshake.
+fn shown(stream: &TlsStream<TcpStream>) -> Option<Chain> {
     let (_, session) = stream.get_ref();
-    session.peer_certificates()?.first().map(AsRef::as_ref)
+    Some(session.peer_certificates()?.iter().map(|one| one.clone().into_owned()).collect())
 }
 
 impl Connected for Connection {
@@ -225,6 +236,14 @@ impl AsyncRead for Connection {
             && end.as_mut().poll(context).is_ready()
         {
             // As if the client had hung up.
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(held) = &mut self.held
+            && Pin::new(&mut held.ended).poll(context).is_ready()
+        {
+            // The CA was withdrawn: who holds such a certificate gets no further answer.
+            self.held = None;
+            self.end = Some(Box::pin(sleep(Duration::ZERO)));
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(context, buffer)

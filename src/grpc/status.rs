@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::domain::StepUp;
+use crate::identity::Reason;
 use crate::service::Refusal;
 use crate::wire::pb;
 
@@ -59,11 +60,15 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
     match refusal {
         Refusal::Settled(state) | Refusal::NotSettled(state) => [("state".into(), state.name().to_uppercase())].into(),
         Refusal::Exhausted { limit, .. } => [("limit".into(), (*limit).into())].into(),
-        Refusal::StepUp { demand, .. } => step_up(demand),
+        Refusal::StepUp { demand, .. } => {
+            challenge(Some("insufficient_user_authentication")).chain(step_up(demand)).collect()
+        }
+        Refusal::Unauthenticated(refusal) if refusal.reason == Reason::MissingToken => challenge(None).collect(),
+        Refusal::Unauthenticated(refusal) if refusal.reason.is_of_token() => challenge(INVALID_TOKEN).collect(),
+        Refusal::TokenExpired => challenge(INVALID_TOKEN).collect(),
         Refusal::PoliciesStale { revision } => [("policy_revision".into(), revision.to_string())].into(),
         Refusal::Unauthenticated(_)
         | Refusal::KeysUnavailable(_)
-        | Refusal::TokenExpired
         | Refusal::PermissionDenied { .. }
         | Refusal::Invalid { .. }
         | Refusal::NotFound
@@ -82,10 +87,19 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
 }
 
 /// What a client asks its issuer for, by the names of RFC 9470: `max_age` in seconds, `acr_values` with spaces between.
-fn step_up(demand: &StepUp) -> HashMap<String, String> {
+fn step_up(demand: &StepUp) -> impl Iterator<Item = (String, String)> {
     let max_age = demand.max_authentication_age.map(|age| ("max_age".to_owned(), age.as_secs().to_string()));
     let listed = |name: &str, values: &[Arc<str>]| (!values.is_empty()).then(|| (name.to_owned(), values.join(" ")));
-    [max_age, listed("acr_values", &demand.acr), listed("amr_values", &demand.amr)].into_iter().flatten().collect()
+    [max_age, listed("acr_values", &demand.acr), listed("amr_values", &demand.amr)].into_iter().flatten()
+}
+
+const INVALID_TOKEN: Option<&str> = Some("invalid_token");
+
+/// What `WWW-Authenticate` says where there is HTTP: the scheme that is taken here, and the error by the names of RFC 6750
+/// section 3.1 and RFC 9470, where something was shown.
+fn challenge(error: Option<&str>) -> impl Iterator<Item = (String, String)> {
+    let scheme = Some(("scheme".to_owned(), "Bearer".to_owned()));
+    [scheme, error.map(|error| ("error".to_owned(), error.to_owned()))].into_iter().flatten()
 }
 
 fn log(refusal: &Refusal) {

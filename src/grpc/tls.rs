@@ -1,10 +1,12 @@
 //! TLS of the gRPC port: whom the server is to its clients, and whose certificates it takes. The files are looked at again
-//! while it runs: a connection has what was good when it was made, and files that do not go together change nothing.
+//! while it runs: new connections are made with what they say, those of clients whose CA was taken away end, and files
+//! that do not go together change nothing.
 //!
 //! Absent on purpose: TLS 1.2, session tickets (a resumed session would not show its certificate to today's CAs), early
 //! data, revocation lists (certificates are meant to live for hours).
 
 mod server_config;
+mod shown;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::time_provider::TimeProvider;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +25,8 @@ use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
 
 use self::server_config::{Contents, make};
+pub(super) use self::shown::{Chain, Held};
+use self::shown::{Shown, check};
 use crate::domain::Timestamp;
 use crate::identity::Certificates;
 
@@ -99,12 +105,20 @@ impl fmt::Debug for Now {
     }
 }
 
-/// What new connections are made with.
+/// What the files came to.
+pub(super) struct InForce {
+    pub config: Arc<ServerConfig>,
+    /// Whose certificates are taken; absent where nobody is asked for one.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// What new connections are made with, and who is connected by a certificate.
 pub struct Tls {
     settings: Settings,
     now: Now,
     certificates: Certificates,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<InForce>,
+    shown: Shown,
     /// Of what was looked at last, good or not: nothing is told twice.
     seen: Mutex<[u8; 32]>,
     is_well: AtomicBool,
@@ -119,7 +133,8 @@ impl Tls {
         let contents = Contents::read(&settings.files)?;
         let current = ArcSwap::from_pointee(make(&settings.files, &contents, &now)?);
         let seen = Mutex::new(contents.digest());
-        Ok(Self { settings, now, certificates, current, seen, is_well: AtomicBool::new(true) })
+        let (shown, is_well) = (Shown::default(), AtomicBool::new(true));
+        Ok(Self { settings, now, certificates, current, shown, seen, is_well })
     }
 
     #[must_use]
@@ -133,8 +148,21 @@ impl Tls {
         self.settings.files.client_ca.is_some() && !self.certificates.is_empty()
     }
 
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    pub(super) fn in_force(&self) -> Arc<InForce> {
         self.current.load_full()
+    }
+
+    /// Keeps the certificate of a connection in view; `None` where it is no longer good. It was under `made_with`.
+    pub(super) fn hold(&self, chain: Chain, made_with: &Arc<InForce>) -> Option<Held> {
+        self.shown.hold(chain, |chain| {
+            let current = self.current.load();
+            Arc::ptr_eq(&current, made_with) || self.is_good(&current, chain)
+        })
+    }
+
+    fn is_good(&self, current: &InForce, chain: &Chain) -> bool {
+        let (Some(clients), Some(now)) = (&current.clients, self.now.current_time()) else { return false };
+        check(&**clients, chain, now).is_ok()
     }
 
     pub(super) fn certificates(&self) -> &Certificates {
@@ -158,10 +186,13 @@ impl Tls {
         }
         *seen = digest;
         match contents.and_then(|contents| make(&self.settings.files, &contents, &self.now)) {
-            Ok(config) => {
-                self.current.store(Arc::new(config));
+            Ok(next) => {
+                self.current.store(Arc::new(next));
                 self.is_well.store(true, Ordering::Release);
-                tracing::info!("new TLS certificates are in force for new connections");
+                // INVARIANT: after the swap. Who is not seen here is held against what is in force by `hold`.
+                let current = self.current.load();
+                let connections_ended = self.shown.end_unless(|chain| self.is_good(&current, chain));
+                tracing::info!(connections_ended, "new TLS certificates are in force");
             }
             Err(error) => {
                 self.is_well.store(false, Ordering::Release);

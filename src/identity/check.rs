@@ -132,7 +132,34 @@ impl IssuerSettings {
                 "`actor.trusted_issuers` is for actors named by `act`",
             ),
         ];
-        refusals.iter().find(|(is_refused, _)| *is_refused).map_or(Ok(()), |(_, problem)| Err((*problem).to_owned()))
+        if let Some((_, problem)) = refusals.iter().find(|(is_refused, _)| *is_refused) {
+            return Err((*problem).to_owned());
+        }
+        match actor.source {
+            ActorSource::Act | ActorSource::ClientId => self.check_actors_names(),
+            ActorSource::None => Ok(()),
+        }
+    }
+
+    /// An agent that acts for somebody must have the name that its own tokens give it: a forbid on the one would miss the
+    /// other.
+    fn check_actors_names(&self) -> Result<(), String> {
+        let of_actors = self.actor.id.as_deref().map(IdTemplate::parse).transpose()?;
+        for rule in self.principals.iter().filter(|rule| rule.entity_type == self.actor.entity_type) {
+            let own = IdTemplate::parse(&rule.id)?;
+            let is_same = match &of_actors {
+                Some(of_actors) => *of_actors == own,
+                None => own.is_bare(),
+            };
+            if !is_same {
+                let (entity_type, id) = (&rule.entity_type, &rule.id);
+                return Err(format!(
+                    "one agent would have two names: rules for `{entity_type}` make the id `{id}`, and actors have \
+                     another; set `actor.id` to the same, or `actor.source = \"none\"`"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn check_groups(&self) -> Result<(), String> {
@@ -219,10 +246,13 @@ pub fn check_all(issuers: &[IssuerSettings]) -> Result<(), SettingsError> {
         let mut trusted = issuer.actor.trusted_issuers.iter();
         trusted.any(|name| !names.contains(name.as_str()) || *name == issuer.name)
     };
-    match issuers.iter().find(unknown) {
-        Some(issuer) => Err(issuer.problem("`actor.trusted_issuers` must name other issuers that are configured here")),
-        None => Ok(()),
+    if let Some(issuer) = issuers.iter().find(unknown) {
+        return Err(issuer.problem("`actor.trusted_issuers` must name other issuers that are configured here"));
     }
+    // Whose agents others name, whatever stands in its own tokens.
+    let is_named = |peer: &&IssuerSettings| issuers.iter().any(|one| one.actor.trusted_issuers.contains(&peer.name));
+    let mut named = issuers.iter().filter(is_named);
+    named.try_for_each(|peer| peer.check_actors_names().map_err(|problem| peer.problem(&problem)))
 }
 
 fn is_bad_namespace(namespace: &str) -> bool {
@@ -306,6 +336,42 @@ mod tests {
             assert!(bad.check().is_err(), "{bad:?}");
         }
         assert_eq!(good().check(), Ok(()));
+    }
+
+    #[test]
+    fn one_agent_has_one_name_whoever_names_it() {
+        let rules = |id: &str| {
+            json!([
+                {"kind": "agent", "entity_type": "Agent", "id": id, "when": [{"claim": "/idtyp", "equals": "app"}]},
+                {"kind": "user", "entity_type": "User", "id": "{tid}/{oid}", "when": [{"claim": "/scp", "present": true}]},
+            ])
+        };
+        let with = |id: &str, actor: serde_json::Value| read(json!({"principals": rules(id), "actor": actor}));
+        let two_names = "issuer `a`: one agent would have two names: rules for `Agent` make the id `{tid}/{azp}`, and actors \
+                         have another; set `actor.id` to the same, or `actor.source = \"none\"`";
+        assert_eq!(with("{tid}/{azp}", json!({})), Err(two_names.to_owned()));
+        for (id, actor, good) in [
+            ("{tid}/{azp}", json!({"source": "client_id"}), false),
+            ("{tid}/{azp}", json!({"source": "client_id", "id": "{azp}"}), false),
+            ("app:{azp}", json!({}), false),
+            ("{azp}", json!({"id": "{tid}/{azp}"}), false),
+            ("{azp}", json!({"id": "{"}), false),
+            ("{azp}", json!({}), true),
+            ("{tid}/{azp}", json!({"id": "{tid}/{azp}"}), true),
+            ("{tid}/{azp}", json!({"source": "none"}), true),
+            ("{tid}/{azp}", json!({"entity_type": "Delegate"}), true),
+        ] {
+            assert_eq!(with(id, actor.clone()).is_ok(), good, "{id} {actor}");
+        }
+        // One whose agents another issuer names, though its own tokens have no actors.
+        let mut peer = issuer("peer", Some("peer"));
+        peer.principals = serde_json::from_value(rules("{tid}/{azp}")).unwrap();
+        peer.actor.source = ActorSource::None;
+        assert_eq!(check_all(std::slice::from_ref(&peer)), Ok(()));
+        let mut naming = issuer("naming", Some("naming"));
+        naming.actor.trusted_issuers = vec!["peer".to_owned()];
+        let refused = check_all(&[naming, peer]).unwrap_err().to_string();
+        assert!(refused.starts_with("issuer `peer`: one agent would have two names"), "{refused}");
     }
 
     fn read(changes: serde_json::Value) -> Result<(), String> {
@@ -408,7 +474,7 @@ mod tests {
             assert!(refused.is_err() || made(), "{bad}");
         }
         for good in [
-            json!({"principals": [rule("{tid}/{oid}"), rule("{tid}/{oid}")]}),
+            json!({"principals": [rule("{tid}/{oid}"), rule("{tid}/{oid}")], "actor": {"source": "none"}}),
             json!({"groups": [{"claim": "/groups"}, {"claim": "/roles", "entity_type": "Role"}]}),
             json!({"groups": [{"claim": "/groups", "prefix": "group:"}, {"claim": "/roles", "prefix": "role:"}]}),
             json!({"actor": {"source": "client_id"}}),

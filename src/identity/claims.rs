@@ -81,6 +81,12 @@ pub fn check_audience(claims: &Members, ours: &[String]) -> Result<(), Reason> {
     if is_for_us { Ok(()) } else { Err(Reason::WrongAudience) }
 }
 
+/// Refuses a token that is good only together with a key (RFC 7800, 8705, 9449): taken as a bearer token, it would be good
+/// for a thief as well.
+pub fn refuse_bound(claims: &Members) -> Result<(), Reason> {
+    if claims.contains_key("cnf") { Err(Reason::InvalidDpopProof) } else { Ok(()) }
+}
+
 /// Where a token says which client it was issued to.
 pub struct Clients(Vec<Pointer>);
 

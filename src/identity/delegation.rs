@@ -17,6 +17,10 @@ pub struct ActorSettings {
     pub source: ActorSource,
     /// The Cedar type of actors; an actor is always an agent.
     pub entity_type: String,
+    /// What an actor's id is made of, as the `id` of a rule: claims of `act`, or with `client_id` of the token. Not set: the
+    /// subject of `act`, or the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Names of other issuers configured here whose agents this issuer may name in `act`.
     pub trusted_issuers: Vec<String>,
     /// How many actors a delegation may pass through, the current one included.
@@ -41,6 +45,7 @@ impl Default for ActorSettings {
         Self {
             source: ActorSource::default(),
             entity_type: "Agent".to_owned(),
+            id: None,
             trusted_issuers: Vec::new(),
             depth_max: 4,
         }
@@ -48,11 +53,13 @@ impl Default for ActorSettings {
 }
 
 /// An actor as a token names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Actor<'a> {
     pub subject: &'a str,
     /// Absent: the issuer of the token.
     pub issuer: Option<&'a str>,
+    /// The claims that name it: those of `act`, or the token's.
+    pub claims: &'a Members,
 }
 
 /// The actors of an `act` claim, current one first. What else it holds (`exp`, `aud`) says nothing about the token.
@@ -76,7 +83,7 @@ fn actor(act: &Members) -> Result<Actor<'_>, Reason> {
         Some(Json::Text(issuer)) => Some(issuer.as_str()),
         Some(_) => return Err(Reason::BadAct),
     };
-    Ok(Actor { subject: act.get("sub").and_then(id_of).ok_or(Reason::BadAct)?, issuer })
+    Ok(Actor { subject: act.get("sub").and_then(id_of).ok_or(Reason::BadAct)?, issuer, claims: act })
 }
 
 impl Actor<'_> {

@@ -19,6 +19,9 @@ const GROUPS_MAX: usize = 200;
 pub struct GroupSource {
     /// JSON Pointer to an array of texts, or to one text.
     pub claim: String,
+    /// What stands between names that are one text, as `" "` does in `scope`. Not set: one text is one name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separator: Option<char>,
     /// Their Cedar type.
     #[serde(default = "default_entity_type")]
     pub entity_type: String,
@@ -50,6 +53,7 @@ impl GroupSource {
     pub fn at(claim: &str) -> Self {
         Self {
             claim: claim.to_owned(),
+            separator: None,
             entity_type: default_entity_type(),
             strip_prefix: None,
             others: Others::default(),
@@ -65,6 +69,7 @@ fn default_entity_type() -> String {
 /// A source, ready to be read.
 pub(super) struct Groups {
     pointer: Pointer,
+    separator: Option<char>,
     strip_prefix: String,
     others: Others,
     prefix: String,
@@ -75,7 +80,8 @@ impl Groups {
         let pointer = Pointer::parse(&source.claim)
             .ok_or_else(|| format!("`{}` is not a JSON Pointer to groups, such as `/groups`", source.claim))?;
         let strip_prefix = source.strip_prefix.clone().unwrap_or_default();
-        Ok(Self { pointer, strip_prefix, others: source.others, prefix: source.prefix.clone() })
+        let (separator, others, prefix) = (source.separator, source.others, source.prefix.clone());
+        Ok(Self { pointer, separator, strip_prefix, others, prefix })
     }
 
     /// The names that a token states here.
@@ -85,10 +91,13 @@ impl Groups {
         }
         let names = match self.pointer.find(claims) {
             None => Vec::new(),
-            Some(Json::Text(name)) => vec![Some(name.as_str()).filter(|name| is_id(name))],
-            Some(Json::Array(names)) if names.len() <= GROUPS_MAX => names.iter().map(id_of).collect(),
+            Some(Json::Text(text)) => self.split(text).map(|name| Some(name).filter(|name| is_id(name))).collect(),
+            Some(Json::Array(names)) => names.iter().map(id_of).collect(),
             Some(_) => return Err(Reason::ClaimType),
         };
+        if names.len() > GROUPS_MAX {
+            return Err(Reason::ClaimType);
+        }
         let mut found = BTreeSet::new();
         for name in names {
             let name = name.ok_or(Reason::ClaimType)?;
@@ -99,6 +108,15 @@ impl Groups {
             }
         }
         Ok(found)
+    }
+}
+
+impl Groups {
+    fn split<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let separator = self.separator;
+        let whole = separator.is_none();
+        // Between two separators there is no name.
+        text.split(move |one| Some(one) == separator).filter(move |name| whole || !name.is_empty())
     }
 }
 

@@ -1,6 +1,7 @@
 //! From checked claims to an [`Identity`]: whose id, of which kind, in which groups, on whose behalf. Only the rules, the
 //! claims that ids are made of and the groups decide; names and addresses are for people to read.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub struct Mapping {
     user_clients: Vec<String>,
     actor: ActorSettings,
     actor_type: Arc<str>,
+    actor_id: Option<IdTemplate>,
     /// Issuers whose actors this one may name, by every literal that means them.
     trusted: HashMap<String, Arc<Peer>>,
 }
@@ -53,6 +55,7 @@ struct Peer {
     issuer: Arc<str>,
     names: Names,
     actor_type: Arc<str>,
+    actor_id: Option<IdTemplate>,
 }
 
 impl Mapping {
@@ -71,7 +74,8 @@ impl Mapping {
         let mut trusted = HashMap::new();
         for peer in all.iter().filter(|peer| settings.actor.trusted_issuers.contains(&peer.name)) {
             let actor_type = checked_type(peer, &peer.actor.entity_type)?;
-            let known = Arc::new(Peer { issuer: peer.issuer.as_str().into(), names: Names::of(peer, all), actor_type });
+            let (issuer, names) = (peer.issuer.as_str().into(), Names::of(peer, all));
+            let known = Arc::new(Peer { issuer, names, actor_type, actor_id: actor_id(peer)? });
             trusted.extend(peer.literals().map(|literal| (literal.to_owned(), known.clone())));
         }
         Ok(Self {
@@ -84,6 +88,7 @@ impl Mapping {
             user_clients: settings.user_clients.clone(),
             actor: settings.actor.clone(),
             actor_type: checked_type(settings, &settings.actor.entity_type)?,
+            actor_id: actor_id(settings)?,
             trusted,
         })
     }
@@ -145,22 +150,26 @@ impl Mapping {
             (PrincipalKind::Agent | PrincipalKind::Workload, _) => Ok(subject),
             (PrincipalKind::User, client) if self.is_user_client(client) => Ok(subject),
             (PrincipalKind::User, Some(client)) => {
-                self.delegated(subject, Actor { subject: client, issuer: None }, &[])
+                self.delegated(subject, Actor { subject: client, issuer: None, claims }, &[])
             }
             (PrincipalKind::User, None) => Err(Reason::UnknownPrincipal),
         }
     }
 
     fn delegated(&self, subject: Identity, current: Actor<'_>, earlier: &[Actor<'_>]) -> Result<Identity, Reason> {
-        let (issuer, names, actor_type) = match current.issuer {
+        let (issuer, names, actor_type, template) = match current.issuer {
             Some(other) if other != &*self.issuer => {
                 let peer = self.trusted.get(other).ok_or(Reason::BadAct)?;
-                (&peer.issuer, &peer.names, &peer.actor_type)
+                (&peer.issuer, &peer.names, &peer.actor_type, &peer.actor_id)
             }
-            Some(_) | None => (&self.issuer, &self.names, &self.actor_type),
+            Some(_) | None => (&self.issuer, &self.names, &self.actor_type, &self.actor_id),
+        };
+        let id = match template {
+            Some(template) => Cow::Owned(template.render(current.claims)?),
+            None => Cow::Borrowed(current.subject),
         };
         let actor = Identity {
-            uid: names.uid(actor_type, current.subject)?,
+            uid: names.uid(actor_type, &id)?,
             kind: PrincipalKind::Agent,
             groups: Vec::new(),
             issuer: issuer.clone(),
@@ -226,6 +235,11 @@ pub(super) fn is_entity_type(name: &str) -> bool {
             && part.chars().all(|one| one.is_ascii_alphanumeric() || one == '_')
     };
     name.split("::").all(is_identifier) && name.split("::").next() != Some("Countersign")
+}
+
+fn actor_id(settings: &IssuerSettings) -> Result<Option<IdTemplate>, SettingsError> {
+    let id = settings.actor.id.as_deref().map(IdTemplate::parse).transpose();
+    id.map_err(|problem| settings.problem(&problem))
 }
 
 fn display_name(claims: &Members) -> Option<Arc<str>> {

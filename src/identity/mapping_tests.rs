@@ -125,6 +125,28 @@ async fn where_the_client_is_the_actor_it_acts_for_the_person_whose_token_it_hol
 }
 
 #[tokio::test]
+async fn an_agent_of_a_composite_id_has_that_id_as_an_actor_too() {
+    let rules = json!([
+        {"kind": "agent", "entity_type": "Agent", "id": "{tid}/{azp}", "when": [{"claim": "/idtyp", "equals": "app"}]},
+        {"kind": "user", "entity_type": "User", "id": "{tid}/{sub}", "when": [{"claim": "/idtyp", "present": false}]},
+    ]);
+    let of = |source: &str| {
+        let actor = json!({"source": source, "id": "{tid}/{azp}"});
+        House::new(&[ours(json!({"client_claims": ["/azp"], "principals": rules, "actor": actor}))])
+    };
+    let bot = json!({"tid": "t/1", "azp": "bot", "idtyp": "app"});
+    let by_client = of("client_id");
+    let own = by_client.who(OURS, bot.clone()).await.unwrap();
+    assert_eq!(own, r#"Agent::"t%2F1/bot""#);
+    assert_eq!(by_client.who(OURS, json!({"tid": "t/1", "azp": "bot"})).await, Ok(own.clone()));
+    let by_act = of("act");
+    let act = json!({"sub": "whatever", "tid": "t/1", "azp": "bot"});
+    assert_eq!(by_act.who(OURS, json!({"tid": "t/2", "azp": "portal", "act": act})).await, Ok(own));
+    let unnamed = json!({"tid": "t/1", "azp": "portal", "act": {"sub": "bot"}});
+    assert_eq!(by_act.who(OURS, unnamed).await, Err(Reason::MissingIdClaim));
+}
+
+#[tokio::test]
 async fn where_nobody_acts_for_anybody_a_delegated_token_is_refused() {
     let house = House::new(&[ours(json!({"actor": {"source": "none"}}))]);
     assert_eq!(house.who(OURS, json!({"act": {"sub": "bot"}})).await, Err(Reason::BadAct));

@@ -32,6 +32,8 @@ mod ring;
 mod template;
 
 #[cfg(test)]
+mod hostile_claims_tests;
+#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod keys_tests;

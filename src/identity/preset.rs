@@ -91,6 +91,7 @@ fn entra() -> Value {
         "algorithms": ["RS256"],
         "client_claims": ["/azp"],
         "required_claims": [{"claim": "/ver", "equals": "2.0"}],
+        "actor": {"source": "none", "id": "{tid}/{azp}"},
         "principals": [
             {"kind": "agent", "entity_type": "Agent", "id": "{tid}/{azp}", "when": [{"claim": "/idtyp", "equals": "app"}]},
             user(json!({"claim": "/idtyp", "present": false})),

@@ -79,6 +79,7 @@ reasons! {
     ForeignNamespace = "foreign_namespace", "the token names a subject or group as another issuer's are named here";
     ClaimType = "claim_type", "a claim of the token has a type or size that is not accepted";
     GroupsOverage = "groups_overage", "the token leaves out its groups because there are too many of them";
+    InvalidDpopProof = "invalid_dpop_proof", "the token is bound to a key (`cnf`), and nothing here proves possession of one";
     BadAct = "bad_act", "the token's actor is malformed, not accepted from this issuer, or its chain is too long";
     MissingRequiredClaim = "missing_required_claim", "the token lacks a claim that this issuer's tokens must have here";
     CertificateExpired = "certificate_expired", "the certificate of the connection has expired";
@@ -87,6 +88,21 @@ reasons! {
     CertificateAmbiguous = "certificate_ambiguous", "the certificate of the connection has several names that could be the caller";
     UnknownCertificate = "unknown_certificate", "no rule says who the certificate of the connection stands for";
     UnknownPrincipal = "unknown_principal", "no rule says whether this token is a user's, an agent's or a workload's";
+}
+
+impl Reason {
+    /// Whether it is a token that was refused: another one may be taken. Certificates are for whoever made the connection.
+    #[must_use]
+    pub fn is_of_token(self) -> bool {
+        !matches!(
+            self,
+            Self::CertificateExpired
+                | Self::CertificateNotYetValid
+                | Self::CertificateMalformed
+                | Self::CertificateAmbiguous
+                | Self::UnknownCertificate
+        )
+    }
 }
 
 impl fmt::Display for Reason {

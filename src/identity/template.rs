@@ -51,6 +51,11 @@ impl IdTemplate {
         if claims == 0 { Err(wrong("names no claim, such as `{sub}`")) } else { Ok(Self { parts, claims }) }
     }
 
+    /// Whether the id is what one claim says, and nothing else.
+    pub fn is_bare(&self) -> bool {
+        matches!(self.parts.as_slice(), [Part::Claim(_)])
+    }
+
     /// The id of a token with these claims. A claim that is missing or no text is a refusal.
     pub fn render(&self, claims: &Members) -> Result<String, Reason> {
         let mut id = String::new();

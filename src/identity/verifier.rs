@@ -264,6 +264,7 @@ impl Issuer {
     ) -> Result<(VerifiedToken, Validity), Reason> {
         claims::check_audience(claims, &self.settings.audiences)?;
         let validity = self.times.check(claims, now)?;
+        claims::refuse_bound(claims)?;
         self.settings.profile.check(claims, self.trust_domain.as_deref())?;
         self.clients.check(claims, &self.settings.allowed_clients)?;
         let credential = Credential {

@@ -7,11 +7,12 @@ use countersign::wire::pb;
 use pb::{ApprovalState, Outcome};
 use serde_json::json;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use super::{asked, count, extended, history, said};
 use crate::support::actors::{agent, gateway, person};
 use crate::support::client::{export, export_by_id, query, reason, uid};
-use crate::support::{PolicyDir, TestServer};
+use crate::support::{Client, PolicyDir, TestServer};
 
 fn refused_as(status: &Status) -> (Code, String) {
     (status.code(), reason(status))
@@ -268,4 +269,32 @@ async fn case_43_a_quorum_larger_than_the_people_there_are_expires() {
     server.advance(Duration::from_secs(15 * 60));
     let answer = agent.authorize(export_by_id(&approval.id)).await.unwrap();
     assert_eq!(said(&answer), (Outcome::Deny, "approval_expired"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_known_is_told_what_would_be_taken() {
+    let server = extended().await;
+    let bot = server.client("report-bot").await;
+    let wrong_scheme = format!("DPoP {}", server.token("report-bot"));
+    let nobody = |header: Option<String>| {
+        let channel = server.endpoint(None).connect_lazy();
+        async move {
+            header.map_or_else(
+                || Client::over(channel.clone(), None),
+                |header| Client::with_header(channel.clone(), Some(header)),
+            )
+        }
+    };
+    server.advance(Duration::from_secs(24 * 3_600));
+    for (client, wanted, error) in [
+        (nobody(None).await, "missing_token", None),
+        (nobody(Some(wrong_scheme)).await, "missing_token", None),
+        (nobody(Some("Bearer x".to_owned())).await, "malformed", Some("invalid_token")),
+        (bot, "expired", Some("invalid_token")),
+    ] {
+        let refused = client.authorize(query("read", "Dataset", "weather")).await.unwrap_err();
+        assert_eq!(refused_as(&refused), (Code::Unauthenticated, wanted.to_owned()));
+        let metadata = refused.get_details_error_info().unwrap().metadata;
+        assert_eq!((&*metadata["scheme"], metadata.get("error").map(String::as_str)), ("Bearer", error), "{wanted}");
+    }
 }

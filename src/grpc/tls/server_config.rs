@@ -17,7 +17,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use rustls::{SignatureScheme, version::TLS13};
 use sha2::{Digest, Sha256};
 
-use super::{ClientAuth, Files, Now, TlsError};
+use super::{ClientAuth, Files, InForce, Now, TlsError};
 use crate::identity::certificate::check_purpose;
 
 /// One PEM file; a bundle of a thousand CAs is about 2 MB.
@@ -61,18 +61,22 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// TLS 1.3 only, HTTP/2 only, a full handshake for every connection.
-pub fn make(files: &Files, contents: &Contents, now: &Now) -> Result<ServerConfig, TlsError> {
+pub fn make(files: &Files, contents: &Contents, now: &Now) -> Result<InForce, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_details(provider.clone(), Arc::new(now.clone()));
     let bad = |file: &Path, reason: String| TlsError::Bad { file: file.to_owned(), reason };
     let builder =
         builder.with_protocol_versions(&[&TLS13]).map_err(|error| bad(&files.certificate, error.to_string()))?;
-    let builder = match (&files.client_ca, &contents.client_ca) {
+    let clients = match (&files.client_ca, &contents.client_ca) {
         (Some(file), Some(bundle)) => {
             let auth = files.client_auth.unwrap_or(ClientAuth::Required);
-            builder.with_client_cert_verifier(client_verifier(file, bundle, auth, provider)?)
+            Some(client_verifier(file, bundle, auth, provider)?)
         }
-        (Some(_), None) | (None, _) => builder.with_no_client_auth(),
+        (Some(_), None) | (None, _) => None,
+    };
+    let builder = match clients.clone() {
+        Some(clients) => builder.with_client_cert_verifier(clients),
+        None => builder.with_no_client_auth(),
     };
     let chain = certificates(&files.certificate, &contents.certificate)?;
     let key = PrivateKeyDer::from_pem_slice(&contents.key)
@@ -86,7 +90,7 @@ pub fn make(files: &Files, contents: &Contents, now: &Now) -> Result<ServerConfi
     // INVARIANT: every connection shows its certificate to the CAs of its day; nothing is resumed.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(config)
+    Ok(InForce { config: Arc::new(config), clients })
 }
 
 fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
