@@ -130,6 +130,7 @@ impl Server {
         }
         let verifier = Arc::new(Verifier::new(issuers)?);
         let snapshot = PolicySnapshot::load(&setup.policies)?;
+        crate::service::policies::tell_warnings(&snapshot);
         let store = match setup.redis {
             None => Kept::Embedded(Embedded::open(setup.journal, setup.store, setup.clock)?),
             Some(redis) => Kept::Redis(Redis::open(setup.journal, redis, setup.clock)?),

@@ -80,6 +80,11 @@ section! {
         allow_missing_schema: bool = false;
         /// Start without any policy: everything is denied then.
         allow_empty: bool = false;
+        /// Load gates whose reviewers no permit lets review: they fire, and nobody can ever open them.
+        allow_unreviewable_gates: bool = false;
+        /// How long the directory must look the same before it is taken for a whole set. A copy that stalls for longer can be
+        /// taken for one: deploy by renaming.
+        settle: Span = Span(Duration::from_millis(100));
         /// Load the policies again when the directory changes. `false`: on SIGHUP and `countersign policy reload` only.
         watch: bool = true;
         /// With `watch`: how often the directory is looked at where the system does not tell of changes.

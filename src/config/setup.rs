@@ -39,6 +39,8 @@ impl Config {
             },
             allow_missing_schema: self.policy.allow_missing_schema,
             allow_empty: self.policy.allow_empty,
+            allow_unreviewable_gates: self.policy.allow_unreviewable_gates,
+            settle: self.policy.settle.get(),
             default_timeout: self.approvals.default_timeout.get(),
             ..engine::Settings::new(&self.policy.dir)
         }

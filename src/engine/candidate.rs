@@ -1,7 +1,7 @@
 //! A set of policies as it lies on disk, before anybody has judged it: read whole, at one moment.
 //!
-//! Whoever writes the files does not stop for us. A directory is read until two readings in a row are the same, so that
-//! what is loaded was there at one time, and never half of one set and half of another.
+//! Whoever writes the files does not stop for us. A directory is read until two readings in a row, with a pause between them,
+//! are the same, so that what is loaded was there at one time, and never half of one set and half of another.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -13,7 +13,7 @@ use super::load::{Tell, on_large_stack};
 use super::problem::{LoadError, Problem};
 use super::settings::Settings;
 use super::snapshot::PolicySnapshot;
-use super::source::{self, SourceFile};
+use super::source::{self, Found, SourceFile};
 use crate::domain::PolicyDigest;
 
 /// How often a directory is read before it counts as never at rest.
@@ -25,15 +25,18 @@ pub struct Candidate {
     settings: Settings,
     files: Vec<SourceFile>,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
     digest: PolicyDigest,
 }
 
 impl Candidate {
-    /// Reads the directory until it is at rest. What cannot be read becomes a problem of [`Candidate::load`].
+    /// Reads the directory until it is at rest for [`Settings::settle`]. What cannot be read becomes a problem of
+    /// [`Candidate::load`]. Blocking.
     #[must_use]
     pub fn read(settings: &Settings) -> Self {
         let mut last = Self::once(settings);
         for _ in 1..READS_MAX {
+            std::thread::sleep(settings.settle);
             let again = Self::once(settings);
             if last.is_same_as(&again) {
                 return again;
@@ -46,8 +49,8 @@ impl Candidate {
     }
 
     fn once(settings: &Settings) -> Self {
-        let (files, problems) = source::read(&settings.dir, &settings.limits);
-        Self { settings: settings.clone(), digest: source::digest(&files), files, problems }
+        let Found { files, problems, warnings } = source::read(&settings.dir, &settings.limits);
+        Self { settings: settings.clone(), digest: source::digest(&files), files, problems, warnings }
     }
 
     fn is_same_as(&self, other: &Self) -> bool {
@@ -71,7 +74,7 @@ impl Candidate {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(self, tell: &Tell<'_>) -> Result<PolicySnapshot, LoadError> {
-        on_large_stack(&self.settings, &self.files, self.problems, tell)
+        on_large_stack(&self.settings, &self.files, self.problems, self.warnings, tell)
     }
 }
 
@@ -107,6 +110,8 @@ fn each_entry(dir: &Path, depth_left: usize, into: &mut DefaultHasher) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::testing::schemas;
     use super::*;
 
@@ -135,6 +140,42 @@ mod tests {
         assert_eq!(more.digest(), more.load(&|_, _| {}).unwrap().digest());
         fs::remove_dir_all(dir.path()).unwrap();
         assert!(Candidate::read(&settings).load(&|_, _| {}).unwrap_err().to_string().contains("cannot be read"));
+    }
+
+    #[test]
+    fn a_copy_that_stalls_between_two_files_is_not_taken_for_a_set() {
+        let dir = directory();
+        let settings = Settings { settle: Duration::from_secs(2), ..Settings::new(dir.path()) };
+        let stalled = std::thread::scope(|scope| {
+            let reading = scope.spawn(|| Candidate::read(&settings));
+            // After the first reading, or before it: either way the second or third finds the other file as well.
+            std::thread::sleep(Duration::from_millis(200));
+            fs::write(dir.path().join("late.cedar"), "forbid (principal, action, resource is Dataset);").unwrap();
+            reading.join().unwrap()
+        });
+        assert_eq!(stalled.load(&|_, _| {}).unwrap().summary().policies.len(), 2);
+    }
+
+    #[test]
+    fn a_file_whose_name_was_meant_to_be_ours_is_refused_and_others_are_told_of() {
+        let told = |name: &str| {
+            let dir = directory();
+            fs::write(dir.path().join(name), "[]").unwrap();
+            match Candidate::read(&Settings { settle: Duration::ZERO, ..Settings::new(dir.path()) }).load(&|_, _| {}) {
+                Ok(snapshot) => snapshot.summary().warnings.len().to_string(),
+                Err(error) => error.problems[0].message.clone(),
+            }
+        };
+        let refused = "is no file of policies by its name, and was not read";
+        for name in ["team.link.json", "teamlinks.json", "Entities.json", "more.ceder", "more.CEDAR", "a.cedarshema"] {
+            assert_eq!(told(name), refused, "{name}");
+        }
+        for name in ["p.cedar~", "p.cedar.orig", "tests.yaml", "Makefile", "logo.png"] {
+            assert_eq!(told(name), "1", "{name}");
+        }
+        for name in ["README.md", "LICENSE", "p.test.yaml", ".links.json", ".p.cedar.swp"] {
+            assert_eq!(told(name), "0", "{name}");
+        }
     }
 
     #[test]

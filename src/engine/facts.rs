@@ -49,10 +49,10 @@ impl Facts {
             .map_err(|message| vec![Problem::in_file(&file.path, message)])?;
         let entities = cedar::Entities::from_json_str(&file.text, schema);
         let entities = entities.map_err(|error| faulty(file, &elements, schema, &with_causes(&error)))?;
-        Self::of(&entities, schema).map_err(|message| vec![Problem::in_file(&file.path, message)])
+        Self::of(&entities, schema).map_err(|(uid, message)| vec![at_entity(file, &uid, message)])
     }
 
-    fn of(entities: &cedar::Entities, schema: Option<&cedar::Schema>) -> Result<Self, String> {
+    fn of(entities: &cedar::Entities, schema: Option<&cedar::Schema>) -> Result<Self, (EntityUid, String)> {
         let mut facts = Self::default();
         for entity in entities.iter() {
             let uid = domain_uid(&entity.uid());
@@ -61,7 +61,8 @@ impl Facts {
                 continue;
             }
             if is_service_type(&uid.type_name) {
-                return Err(format!("`{uid}`: the service's own entities cannot be supplied"));
+                let message = format!("`{uid}`: the service's own entities cannot be supplied");
+                return Err((uid, message));
             }
             facts.known.insert(uid, Arc::new(Fact::of(entity)));
         }
@@ -174,13 +175,44 @@ impl Facts {
     }
 }
 
+/// A problem with an entity, where it stands in its file.
+pub fn at_entity(file: &SourceFile, uid: &EntityUid, message: String) -> Problem {
+    let is_it = |span: &Range<usize>| {
+        let found = json_text::parse::<Named>(&file.text, span).ok();
+        found.is_some_and(|found| found.uid.type_name == *uid.type_name && found.uid.id == *uid.id)
+    };
+    let elements = json_text::elements(&file.text).unwrap_or_default();
+    match elements.into_iter().find(is_it) {
+        Some(span) => in_json(file, &JsonFault { span: head(file, &span), message }),
+        None => Problem::in_file(&file.path, message),
+    }
+}
+
+/// An entity in Cedar's JSON, as far as it is looked for.
+#[derive(serde::Deserialize)]
+struct Named {
+    uid: NamedUid,
+}
+
+#[derive(serde::Deserialize)]
+struct NamedUid {
+    #[serde(rename = "type")]
+    type_name: String,
+    id: String,
+}
+
+/// The first line of an element.
+fn head(file: &SourceFile, span: &Range<usize>) -> Range<usize> {
+    let own = file.text.get(span.clone()).unwrap_or_default();
+    span.start..span.start + own.lines().next().unwrap_or_default().trim_end().len()
+}
+
 /// The elements that are wrong by themselves; where none is, what Cedar says of the whole.
 fn faulty(file: &SourceFile, elements: &[Range<usize>], schema: Option<&cedar::Schema>, of_all: &str) -> Vec<Problem> {
     let own = |span: &Range<usize>| file.text.get(span.clone()).unwrap_or_default();
     let judge = |span: &Range<usize>| {
         let error = cedar::Entity::from_json_str(own(span), schema).err()?;
-        let head = own(span).lines().next().unwrap_or_default().trim_end().len();
-        Some(in_json(file, &JsonFault { span: span.start..span.start + head, message: with_causes(&error) }))
+        Some(in_json(file, &JsonFault { span: head(file, span), message: with_causes(&error) }))
     };
     let found: Vec<_> = elements.iter().filter_map(judge).take(FAULTS_MAX).collect();
     if found.is_empty() { vec![Problem::in_file(&file.path, of_all)] } else { found }

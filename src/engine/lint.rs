@@ -23,6 +23,8 @@ pub struct Finding {
     pub help: Option<String>,
     /// Nothing outside the files could make it right.
     pub is_error: bool,
+    /// Whether it says that nobody can open a gate, which may be allowed by name.
+    pub is_unreviewable: bool,
 }
 
 /// What to say of the gates among these policies.
@@ -58,6 +60,7 @@ fn unreachable(reach: &Reach<'_>, policy: &cedar::Policy, id: &Arc<str>) -> Opti
         message: "no permit allows anything that this gate guards; it never fires".to_owned(),
         help: Some("compare its action and types with those of the permits".to_owned()),
         is_error: false,
+        is_unreviewable: false,
     })
 }
 
@@ -68,7 +71,8 @@ fn unreviewed(reach: &Reach<'_>, gate: &Gate, id: &Arc<str>) -> Option<Finding> 
         annotation: Some("reviewers"),
         message: "no permit lets any of these review".to_owned(),
         help: Some("permit `Countersign::Action::\"review\"`, as policies/service.cedar does".to_owned()),
-        is_error: false,
+        is_error: true,
+        is_unreviewable: true,
     })
 }
 
@@ -79,7 +83,7 @@ fn short_of_people(reach: &Reach<'_>, gate: &Gate, id: &Arc<str>, facts: &Facts)
     let (people, groups): (Vec<_>, Vec<_>) = reviewers.iter().copied().partition(|uid| reach.is_one(uid));
     let finding = |message, help: &str, is_error| {
         let (policy, help) = (id.clone(), Some(help.to_owned()));
-        Some(Finding { policy, annotation: Some("quorum"), message, help, is_error })
+        Some(Finding { policy, annotation: Some("quorum"), message, help, is_error, is_unreviewable: false })
     };
     if groups.is_empty() {
         let message = format!("the quorum is {quorum}, but only {} may review", people.len());
@@ -105,7 +109,8 @@ fn named(gate: &Gate) -> BTreeSet<&EntityUid> {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::testing::{load_with, refusal};
+    use crate::engine::testing::{load_with, refusal, sources};
+    use crate::engine::{PolicySnapshot, Settings};
 
     const REVIEW: &str = "permit (principal is User, action == Countersign::Action::\"review\", resource);";
     const EXPORT: &str = "permit (principal is Agent, action == Action::\"export\", resource is Dataset);";
@@ -161,6 +166,18 @@ mod tests {
         let by_name = super::tests::gate("@reviewers(\"User::\\\"alice\\\"\")", OPEN);
         let only_bob = format!("permit (principal == User::\"bob\", {review});");
         assert_eq!(warnings(&[&by_name, EXPORT, &only_bob], "[]"), [unreviewed]);
+    }
+
+    #[test]
+    fn a_gate_that_nobody_could_open_refuses_the_set_unless_that_is_allowed() {
+        let files = || sources(&[&gate(BY_GROUP, OPEN), EXPORT].join("\n"));
+        let with = |allow_unreviewable_gates| {
+            let settings = Settings { allow_unreviewable_gates, ..Settings::new("policies") };
+            PolicySnapshot::from_sources(&settings, files()).map(|snapshot| snapshot.summary().warnings.len())
+        };
+        let refused = with(false).unwrap_err().to_string();
+        assert!(refused.starts_with("policies/p.cedar:2: policy `g`: no permit lets any of these review"), "{refused}");
+        assert_eq!(with(true).unwrap(), 1);
     }
 
     #[test]

@@ -24,14 +24,14 @@ pub(super) use self::workers::STACK_BYTES;
 use super::annotation::Role;
 use super::candidate::Candidate;
 use super::convert::{Types, domain_uid};
-use super::facts::Facts;
+use super::facts::{self, Facts};
 use super::index::Index;
 use super::lint;
 use super::problem::{Level, LoadError, Problem};
 use super::schema::LoadedSchema;
 use super::settings::{GUARDS_FILE, OnError, Settings};
 use super::snapshot::{Listed, Loaded, PolicyEntry, PolicyKind, PolicySnapshot};
-use super::source::{self, FileKind, SourceFile};
+use super::source::{self, FileKind, Found, SourceFile};
 use crate::domain::EntityUid;
 
 /// How many problems are told; the rest are counted.
@@ -62,7 +62,7 @@ impl PolicySnapshot {
     /// # Errors
     /// What cannot be read.
     pub fn sources(settings: &Settings) -> Result<Vec<SourceFile>, LoadError> {
-        let (files, problems) = source::read(&settings.dir, &settings.limits);
+        let Found { files, problems, .. } = source::read(&settings.dir, &settings.limits);
         if problems.is_empty() { Ok(files) } else { Err(LoadError { problems }) }
     }
 
@@ -72,7 +72,7 @@ impl PolicySnapshot {
     /// Everything that is wrong with them.
     pub fn from_sources(settings: &Settings, mut files: Vec<SourceFile>) -> Result<Self, LoadError> {
         files.sort_by(|a, b| a.name.cmp(&b.name));
-        on_large_stack(settings, &files, Vec::new(), &|_, _| {})
+        on_large_stack(settings, &files, Vec::new(), Vec::new(), &|_, _| {})
     }
 }
 
@@ -80,12 +80,13 @@ pub(super) fn on_large_stack(
     settings: &Settings,
     files: &[SourceFile],
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
     tell: &Tell<'_>,
 ) -> Result<PolicySnapshot, LoadError> {
     let failed = |message: &str| LoadError { problems: vec![of_directory(settings, message)] };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("policy-load".into()).stack_size(STACK_BYTES);
-        let load = move || Loader::new(settings, problems).load(files, tell);
+        let load = move || Loader::new(settings, problems).load(files, warnings, tell);
         let running = thread.spawn_scoped(scope, load).map_err(|_| failed("no thread to load policies on"))?;
         running.join().map_err(|_| failed("the loader failed on these policies"))?
     })
@@ -120,7 +121,12 @@ impl<'f> Loader<'f> {
         }
     }
 
-    fn load(mut self, files: &'f [SourceFile], tell: &Tell<'_>) -> Result<PolicySnapshot, LoadError> {
+    fn load(
+        mut self,
+        files: &'f [SourceFile],
+        mut warnings: Vec<Problem>,
+        tell: &Tell<'_>,
+    ) -> Result<PolicySnapshot, LoadError> {
         let of_kind = |kind| files.iter().filter(move |file| file.kind == kind).collect::<Vec<_>>();
         let schemas = of_kind(FileKind::Schema);
         let schema = LoadedSchema::parse(&schemas, &self.settings.limits, &mut self.problems);
@@ -141,9 +147,8 @@ impl<'f> Loader<'f> {
             self.problems.push(of_directory(self.settings, &message));
         }
         let facts = self.facts(&of_kind(FileKind::Entities), schema.as_ref());
-        let mut warnings = Vec::new();
         if let Some(schema) = schema.as_ref().filter(|_| self.settings.on_error == OnError::FailClosed) {
-            warnings = self.validate(schema, &schemas, tell).map_err(|failed| self.failed(failed))?;
+            warnings.extend(self.validate(schema, &schemas, tell).map_err(|failed| self.failed(failed))?);
             self.lint(schema, &facts, &mut warnings);
         }
         if self.settings.on_error == OnError::Cedar {
@@ -199,14 +204,14 @@ impl<'f> Loader<'f> {
             // With a problem on the list the set is refused: nothing is left out in silence.
             let joined =
                 Facts::parse(file, schema.map(|schema| &schema.cedar), &self.settings.limits).and_then(|found| {
-                    let problem = |message: String| vec![Problem::in_file(&file.path, message)];
+                    let problem = |uid: &EntityUid, message: String| vec![facts::at_entity(file, uid, message)];
                     for uid in found.uids() {
                         if let Some(first) = places.insert(uid.clone(), file.path.clone()) {
-                            return Err(problem(format!("`{uid}` is defined in {first} already")));
+                            return Err(problem(uid, format!("`{uid}` is defined in {first} already")));
                         }
                     }
                     let joined = facts.joined(&found);
-                    joined.map_err(|uid| problem(format!("the parents of `{uid}` form a cycle across files")))
+                    joined.map_err(|uid| problem(&uid, format!("the parents of `{uid}` form a cycle across files")))
                 });
             match joined {
                 Ok(joined) => facts = joined,
@@ -223,7 +228,8 @@ impl<'f> Loader<'f> {
             let Some(place) = self.places.get(&finding.policy) else { continue };
             let problem = place.annotated(finding.annotation, finding.message).in_policy(&finding.policy);
             let problem = problem.with_help(finding.help);
-            if finding.is_error { self.problems.push(problem) } else { warnings.push(problem.as_warning()) }
+            let is_error = finding.is_error && !(finding.is_unreviewable && self.settings.allow_unreviewable_gates);
+            if is_error { self.problems.push(problem) } else { warnings.push(problem.as_warning()) }
         }
         let linked: HashSet<_> = self.policies.values().filter_map(|listed| listed.entry.template.as_ref()).collect();
         for (id, template) in self.templates.iter().filter(|(id, _)| !linked.contains(id)) {

@@ -220,9 +220,9 @@ mod tests {
         };
         assert!(may(&with(&of("agents", "middle"), &of("middle", "admins")).unwrap(), &["agents"]));
         let twice = with(&of("agents", "a"), &of("agents", "b")).unwrap_err().to_string();
-        let expected = "policies/hr.entities.json: `Group::\"agents\"` is defined in policies/entities.json already";
+        let expected = "policies/hr.entities.json:1: `Group::\"agents\"` is defined in policies/entities.json already";
         assert_eq!(twice, expected);
         let cycle = with(&of("a", "b"), &of("b", "a")).unwrap_err().to_string();
-        assert!(cycle.starts_with("policies/hr.entities.json: the parents of "), "{cycle}");
+        assert!(cycle.starts_with("policies/hr.entities.json:1: the parents of "), "{cycle}");
     }
 }

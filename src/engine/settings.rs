@@ -13,6 +13,10 @@ pub struct Settings {
     pub allow_missing_schema: bool,
     /// Load without any policy: everything is denied then, the service's own actions included.
     pub allow_empty: bool,
+    /// Load gates whose reviewers no permit lets review: they are never opened.
+    pub allow_unreviewable_gates: bool,
+    /// How long the directory must look the same before it is taken for a whole set.
+    pub settle: Duration,
     /// A gate's timeout where it has no `@timeout`.
     pub default_timeout: Duration,
     pub limits: Limits,
@@ -87,6 +91,8 @@ impl Settings {
             on_error: OnError::FailClosed,
             allow_missing_schema: false,
             allow_empty: false,
+            allow_unreviewable_gates: false,
+            settle: Duration::from_millis(100),
             default_timeout: Duration::from_secs(15 * 60),
             limits: Limits::default(),
         }

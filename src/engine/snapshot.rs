@@ -128,6 +128,12 @@ impl PolicySnapshot {
         &self.settings
     }
 
+    /// What is odd about the files but does no harm.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.loaded.warnings
+    }
+
     #[must_use]
     pub fn summary(&self) -> Summary {
         let mut policies: Vec<_> = self.policies.values().map(|listed| listed.entry.clone()).collect();

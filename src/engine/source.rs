@@ -1,5 +1,6 @@
 //! Files to text: everything a directory of policies holds, in one fixed order, within limits. Hidden entries are skipped
-//! (editors' swap files, Kubernetes' `..data`), symbolic links are followed, a directory is entered once.
+//! (editors' swap files, Kubernetes' `..data`), symbolic links are followed, a directory is entered once. A file that is none of
+//! ours is told of: by a name that was meant to be one of ours, policies could be left out in silence.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::problem::Problem;
+use super::problem::{Level, Problem};
 use super::settings::Limits;
 use crate::domain::PolicyDigest;
 
@@ -59,6 +60,38 @@ fn kind(path: &Path) -> Option<FileKind> {
     }
 }
 
+/// What is left alone without a word, because nobody could take it for policies: tests of policies, and text for people.
+const NO_POLICIES: [&str; 4] = [".test.yaml", ".test.yml", ".md", ".txt"];
+/// What editors and tools leave beside a file.
+const COPIES: [&str; 5] = ["~", ".bak", ".orig", ".rej", ".tmp"];
+const EXTENSIONS: [&str; 2] = ["cedar", "cedarschema"];
+/// Letters that two words may differ by and still be one, misspelt.
+const MISSPELT_MAX: usize = 2;
+
+/// What to say of a file that is none of ours; an error where a name of ours was meant.
+fn foreign(path: &Path) -> Option<Problem> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let is_named = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    if is_named(&NO_POLICIES) || name == "license" {
+        return None;
+    }
+    let problem = Problem::in_file(&shown(path), "is no file of policies by its name, and was not read");
+    if is_named(&COPIES) {
+        return Some(problem.as_warning());
+    }
+    let (_, extension) = name.rsplit_once('.').unwrap_or(("", ""));
+    let meant = EXTENSIONS.into_iter().find(|ours| strsim::levenshtein(ours, extension) <= MISSPELT_MAX);
+    Some(match (extension, meant) {
+        ("json", _) => problem.with_help(Some(
+            "expected `links.json`, `*.links.json`, `entities.json` or `*.entities.json`; begin its name with `.` if it is \
+             none"
+                .to_owned(),
+        )),
+        (_, Some(ours)) => problem.with_help(Some(format!("expected `.{ours}`, in lower case"))),
+        (_, None) => problem.as_warning(),
+    })
+}
+
 /// SHA-256 over the names and texts of all files, each behind its length.
 pub fn digest(files: &[SourceFile]) -> PolicyDigest {
     let mut hash = Sha256::new();
@@ -70,27 +103,34 @@ pub fn digest(files: &[SourceFile]) -> PolicyDigest {
     PolicyDigest(hash.finalize().into())
 }
 
-/// Reads a directory; the files found are in the order of their names, whatever else is wrong.
-pub fn read(dir: &Path, limits: &Limits) -> (Vec<SourceFile>, Vec<Problem>) {
-    let mut walk =
-        Walk { root: dir, limits, entered: BTreeSet::new(), files: Vec::new(), bytes: 0, problems: Vec::new() };
+/// A directory, read.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In the order of their names.
+    pub files: Vec<SourceFile>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a directory, whatever else is wrong.
+pub fn read(dir: &Path, limits: &Limits) -> Found {
+    let mut walk = Walk { root: dir, limits, entered: BTreeSet::new(), bytes: 0, found: Found::default() };
     walk.directory(dir, 0);
-    walk.files.sort_by(|a, b| a.name.cmp(&b.name));
-    (walk.files, walk.problems)
+    walk.found.files.sort_by(|a, b| a.name.cmp(&b.name));
+    walk.found
 }
 
 struct Walk<'a> {
     root: &'a Path,
     limits: &'a Limits,
     entered: BTreeSet<PathBuf>,
-    files: Vec<SourceFile>,
     bytes: usize,
-    problems: Vec<Problem>,
+    found: Found,
 }
 
 impl Walk<'_> {
     fn problem(&mut self, path: &Path, message: impl Into<String>) {
-        self.problems.push(Problem::in_file(&shown(path), message));
+        self.found.problems.push(Problem::in_file(&shown(path), message));
     }
 
     fn directory(&mut self, dir: &Path, depth: usize) {
@@ -122,8 +162,13 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, path: &Path) {
-        let Some(kind) = kind(path) else { return };
-        if self.files.len() >= self.limits.files_max {
+        let Some(kind) = kind(path) else {
+            return match foreign(path) {
+                Some(problem) if problem.level == Level::Error => self.found.problems.push(problem),
+                warning => self.found.warnings.extend(warning),
+            };
+        };
+        if self.found.files.len() >= self.limits.files_max {
             return self.problem(path, format!("is one file more than {}", self.limits.files_max));
         }
         match text(path, self.limits.file_bytes_max) {
@@ -138,7 +183,7 @@ impl Walk<'_> {
             return self.problem(path, format!("all files together exceed {} bytes", self.limits.total_bytes_max));
         }
         let name = path.strip_prefix(self.root).unwrap_or(path).to_string_lossy().into_owned();
-        self.files.push(SourceFile { kind, path: shown(path), name, text: text.into() });
+        self.found.files.push(SourceFile { kind, path: shown(path), name, text: text.into() });
     }
 }
 

@@ -30,7 +30,8 @@ pub const APP_SCHEMA: &str = "
     action looking;";
 
 pub fn settings() -> Settings {
-    Settings::new("policies")
+    // Most tests are about rules, or about gates that nobody opens.
+    Settings { allow_unreviewable_gates: true, ..Settings::new("policies") }
 }
 
 /// The example policies as they are shipped.

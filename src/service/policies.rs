@@ -144,6 +144,7 @@ impl Service {
         };
         let previous = self.digest();
         let digest = snapshot.digest();
+        tell_warnings(&snapshot);
         let outcome = ReloadOutcome::Loaded;
         let fact =
             PoliciesReloaded { cause: cause.clone(), previous, digest, outcome, request_id: request_id.0.clone() };
@@ -174,6 +175,13 @@ impl Service {
             self.shared.store.commit(Fact::PoliciesReloaded(fact), Seen::Nothing).await?;
         }
         Ok(Reload::Refused(refused))
+    }
+}
+
+/// Says what is odd about a set that loads.
+pub fn tell_warnings(snapshot: &PolicySnapshot) {
+    for warning in snapshot.warnings() {
+        tracing::warn!(policy.digest = %snapshot.digest(), %warning, "the policies load, and something is odd about them");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use countersign::engine::{Level, PolicySnapshot, Settings};
+use countersign::engine::{Level, PolicySnapshot, Problem, Settings};
 
 use crate::support::PolicyDir;
 
@@ -63,9 +63,13 @@ fn case_42_a_gate_that_nobody_could_ever_open_is_told_at_load() {
         "action == Countersign::Action::\"review\"",
         "action == Countersign::Action::\"cancel\"",
     );
-    let snapshot = PolicySnapshot::load(&Settings::new(closed.path())).unwrap();
-    let warnings = snapshot.summary().warnings;
-    let gates: Vec<_> = warnings.iter().filter(|warning| warning.message.starts_with("no permit lets any")).collect();
-    assert_eq!(gates.len(), 2, "{warnings:?}");
-    assert!(gates.iter().all(|gate| gate.level == Level::Warning && gate.excerpt.is_some()));
+    let told = |problems: &[Problem], level: Level| {
+        let of_gates = problems.iter().filter(|problem| problem.message.starts_with("no permit lets any"));
+        of_gates.filter(|problem| problem.level == level && problem.excerpt.is_some()).count()
+    };
+    let settings = Settings::new(closed.path());
+    let refused = PolicySnapshot::load(&settings).unwrap_err().problems;
+    assert_eq!(told(&refused, Level::Error), 2, "{refused:?}");
+    let allowed = PolicySnapshot::load(&Settings { allow_unreviewable_gates: true, ..settings }).unwrap();
+    assert_eq!(told(allowed.warnings(), Level::Warning), 2, "{:?}", allowed.warnings());
 }

@@ -226,6 +226,8 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
     settings.reserve_bytes = 0;
     (options.journal)(&mut settings);
     let mut policies = engine::Settings::new(options.policies);
+    // A test writes whole sets, or means half of one.
+    policies.settle = Duration::ZERO;
     (options.loading)(&mut policies);
     let manual = clock.clone();
     Setup {

@@ -30,6 +30,9 @@ pub struct Check {
     /// Load without a policy, as `policy.allow_empty`
     #[arg(long)]
     allow_empty: bool,
+    /// Load gates that nobody could open, as `policy.allow_unreviewable_gates`
+    #[arg(long)]
+    allow_unreviewable_gates: bool,
     #[command(flatten)]
     file: File,
 }
@@ -43,6 +46,7 @@ impl Check {
         let mut settings = config.policy_settings();
         settings.allow_missing_schema |= self.allow_missing_schema;
         settings.allow_empty |= self.allow_empty;
+        settings.allow_unreviewable_gates |= self.allow_unreviewable_gates;
         let progress = Progress::on(screen);
         let loaded = PolicySnapshot::load_telling(&settings, &|done, total| progress.tell(done, total));
         progress.end();
