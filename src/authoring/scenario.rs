@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::coverage::Sightings;
 use super::suite::{Answer, Deed};
+use crate::domain::guard::beside_asking;
 use crate::domain::identity::Credential;
 use crate::domain::poll::ReviewRules;
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Ballot, Binding, Circumstances, Counted, DecisionId, Effect, Evaluation, Gate,
-    GuardAction, Guarded, Identity, Obligation, Opening, Outcome, PolicyId, Poll, Query, Requirement, ReviewRefusal,
-    Standing, Timestamp, Transition, Verdict, decide, review,
+    GuardAction, Guarded, Identity, Obligation, Opening, Outcome, PolicyId, Poll, ProofMethod, Query, Requirement,
+    ReviewRefusal, Standing, Timestamp, Transition, Verdict, decide, review,
 };
 use crate::engine::PolicySnapshot;
 
@@ -154,15 +155,14 @@ impl<'a> Scenario<'a> {
     fn refused_asking(&mut self) -> Option<Seen> {
         let (caller, principal) = (self.asked.caller.clone(), self.asked.principal.clone());
         let query = self.asked.query.clone();
-        let mut questions = vec![(GuardAction::Authorize, Guarded::Service)];
-        questions.extend(
-            query.entities.iter().map(|one| (GuardAction::SupplyEntities, Guarded::EntityType(&one.uid.type_name))),
-        );
-        let is_asserted = principal.proof.method == crate::domain::ProofMethod::Asserted;
-        if is_asserted && principal.uid != caller.uid {
-            questions.push((GuardAction::AuthorizeAs, Guarded::Principal(&principal.uid)));
-        }
-        let refused = questions.into_iter().find(|(action, on)| !self.guard(&caller, *action, *on));
+        let is_asserted = principal.proof.method == ProofMethod::Asserted && principal.uid != caller.uid;
+        let asserted = is_asserted.then_some(&principal.uid);
+        let mut questions = std::iter::once((GuardAction::Authorize, Guarded::Service)).chain(beside_asking(
+            &query.entities,
+            false,
+            asserted,
+        ));
+        let refused = questions.find(|(action, on)| !self.guard(&caller, *action, *on));
         refused.map(|(action, _)| {
             let message = format!("no policy permits the caller `Countersign::Action::\"{}\"` here", action.name());
             Seen::refused("not_permitted", message)

@@ -1,6 +1,8 @@
 //! The service guards itself with the same policies: its own `Countersign::` actions, asked with the caller as principal.
 
-use super::entity::EntityUid;
+use std::collections::BTreeSet;
+
+use super::entity::{Entity, EntityUid};
 use super::evaluation::PolicyId;
 use super::id::ApprovalId;
 use super::requirement::Severity;
@@ -73,6 +75,20 @@ pub enum Guarded<'a> {
     EntityType(&'a str),
     /// `Countersign::Approval::"<id>"` with its attributes.
     Approval(&'a ApprovalFacts),
+}
+
+/// What must be permitted beside asking at all ([`GuardAction::Authorize`], which is first): each type of what the caller
+/// supplies, to be told why, and to speak of `asserted`, whom the caller names. In this order for whoever asks.
+pub fn beside_asking<'q>(
+    supplied: &'q [Entity],
+    explain: bool,
+    asserted: Option<&'q EntityUid>,
+) -> impl Iterator<Item = (GuardAction, Guarded<'q>)> {
+    let types: BTreeSet<&str> = supplied.iter().map(|entity| &*entity.uid.type_name).collect();
+    let types = types.into_iter().map(|name| (GuardAction::SupplyEntities, Guarded::EntityType(name)));
+    let explained = explain.then_some((GuardAction::Explain, Guarded::Service));
+    let named = asserted.map(|uid| (GuardAction::AuthorizeAs, Guarded::Principal(uid)));
+    types.chain(explained).chain(named)
 }
 
 /// What policies may know of an approval: the attributes of `Countersign::Approval`.

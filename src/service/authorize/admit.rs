@@ -1,12 +1,12 @@
 //! From an ask to a query that may be asked: identities, guards, limits, binding.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use super::{Ask, AskedPrincipal};
+use crate::domain::guard::beside_asking;
 use crate::domain::{
-    ApprovalId, Binding, Entity, Evaluation, Explanation, GuardAction, Guarded, Identity, PrincipalKind, ProofMethod,
-    Query, Timestamp,
+    ApprovalId, Binding, Evaluation, Explanation, GuardAction, Guarded, Identity, PrincipalKind, ProofMethod, Query,
+    Timestamp,
 };
 use crate::engine::PolicySnapshot;
 use crate::service::{Caller, EXPLAINS_MAX, Refusal, Service};
@@ -32,9 +32,12 @@ impl Service {
         let snapshot = self.shared.engine.current();
         self.guard_asking(&snapshot, caller)?;
         self.check_limits(&ask)?;
-        self.guard_supplied(&snapshot, caller, &ask.entities)?;
-        self.guard_explain(&snapshot, caller, ask.explain)?;
-        let principal = self.principal(&snapshot, caller, ask.principal).await?;
+        let asserted = match &ask.principal {
+            AskedPrincipal::Named(uid) if *uid != caller.identity.uid => Some(uid),
+            AskedPrincipal::Named(_) | AskedPrincipal::Caller | AskedPrincipal::Token(_) => None,
+        };
+        self.guard_all(&snapshot, caller, beside_asking(&ask.entities, ask.explain, asserted))?;
+        let principal = self.principal(caller, ask.principal).await?;
         let query = Query {
             principal: principal.uid.clone(),
             on_behalf_of: principal.on_behalf_of.as_ref().map(|human| human.uid.clone()),
@@ -82,22 +85,21 @@ impl Service {
         }
         if !asked.guarded_under.ptr_eq(&Arc::downgrade(&snapshot)) {
             self.guard_asking(&snapshot, &asked.caller)?;
-            self.guard_supplied(&snapshot, &asked.caller, &asked.query.entities)?;
-            self.guard_explain(&snapshot, &asked.caller, asked.explain)?;
-            if asked.principal.proof.method == ProofMethod::Asserted {
-                let named = Guarded::Principal(&asked.principal.uid);
-                self.guard_under(&snapshot, &asked.caller, GuardAction::AuthorizeAs, named)?;
-            }
+            let asserted = asked.principal.proof.method == ProofMethod::Asserted;
+            let asserted = asserted.then_some(&asked.principal.uid);
+            let guards = beside_asking(&asked.query.entities, asked.explain, asserted);
+            self.guard_all(&snapshot, &asked.caller, guards)?;
         }
         Ok(snapshot)
     }
 
-    /// Who may say what about entities is policy, type by type.
-    fn guard_supplied(&self, snapshot: &PolicySnapshot, caller: &Caller, entities: &[Entity]) -> Result<(), Refusal> {
-        let types: BTreeSet<&str> = entities.iter().map(|entity| &*entity.uid.type_name).collect();
-        types.into_iter().try_for_each(|name| {
-            self.guard_under(snapshot, caller, GuardAction::SupplyEntities, Guarded::EntityType(name))
-        })
+    fn guard_all<'q>(
+        &self,
+        snapshot: &PolicySnapshot,
+        caller: &Caller,
+        mut guards: impl Iterator<Item = (GuardAction, Guarded<'q>)>,
+    ) -> Result<(), Refusal> {
+        guards.try_for_each(|(action, on)| self.guard_under(snapshot, caller, action, on))
     }
 
     /// Why the policies answer as they do, if the caller asked. It reads policies again, for people: off the workers, and
@@ -122,24 +124,12 @@ impl Service {
         Ok(Some(Box::new(explained?)))
     }
 
-    fn guard_explain(&self, snapshot: &PolicySnapshot, caller: &Caller, explain: bool) -> Result<(), Refusal> {
-        match explain {
-            true => self.guard_under(snapshot, caller, GuardAction::Explain, Guarded::Service),
-            false => Ok(()),
-        }
-    }
-
-    async fn principal(
-        &self,
-        snapshot: &PolicySnapshot,
-        caller: &Caller,
-        asked: AskedPrincipal,
-    ) -> Result<Arc<Identity>, Refusal> {
+    /// Who would act. INVARIANT: whom the caller only names, it was let name before.
+    async fn principal(&self, caller: &Caller, asked: AskedPrincipal) -> Result<Arc<Identity>, Refusal> {
         match asked {
             AskedPrincipal::Caller => Ok(caller.identity.clone()),
             AskedPrincipal::Named(uid) if uid == caller.identity.uid => Ok(caller.identity.clone()),
             AskedPrincipal::Named(uid) => {
-                self.guard_under(snapshot, caller, GuardAction::AuthorizeAs, Guarded::Principal(&uid))?;
                 let kind = PrincipalKind::said_by(&uid);
                 Ok(Arc::new(Identity::asserted(uid, kind, &caller.identity)))
             }
