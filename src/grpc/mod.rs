@@ -12,6 +12,11 @@ pub mod client;
 pub mod connection;
 mod decision_point;
 mod filter;
+/// A door for `tests/fuzz`, there only in its builds.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use super::request::ask;
+}
 pub mod health;
 mod request;
 mod status;

@@ -26,6 +26,8 @@
 mod directory;
 mod error;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod index;
 mod index_file;
