@@ -19,19 +19,21 @@ const ISSUERS: &str = r#"[
   {
     "name": "people", "namespace": "people", "issuer": "https://people.example", "audiences": ["countersign"],
     "user_clients": ["portal"], "groups": [{"claim": "/groups"}, {"claim": "/realm/roles", "entity_type": "Role", "strip_prefix": "r-"}],
-    "actor": {"source": "act", "entity_type": "Agent", "trusted_issuers": ["people"], "depth_max": 3}
+    "actor": {"source": "act", "entity_type": "Agent", "trusted_issuers": ["cluster"], "depth_max": 3}
   },
   {
     "name": "tenants", "namespace": "tenants", "issuer": "https://tenants.example", "audiences": ["countersign"],
-    "principals": [{"kind": "user", "entity_type": "User", "id": "{tid}/{oid}"}], "user_clients": ["*"],
+    "principals": [{"kind": "user", "entity_type": "User", "id": "{tid}/{oid}", "when": [{"claim": "/oid", "present": true}]}],
+    "user_clients": ["*"],
     "max_age": "1h"
   },
   {
     "name": "cluster", "namespace": "cluster", "issuer": "https://cluster.example", "audiences": ["countersign"],
-    "preset": "kubernetes"
+    "preset": "kubernetes", "algorithms": ["EdDSA"], "token_types": ["at+jwt"]
   }
 ]"#;
 
+pub const NAMESPACES: [&str; 3] = ["people", "tenants", "cluster"];
 pub const LITERALS: [&str; 3] = ["https://people.example", "https://tenants.example", "https://cluster.example"];
 
 /// A signer, and a verifier that believes it.

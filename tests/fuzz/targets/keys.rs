@@ -15,6 +15,7 @@ fuzz_target!(|document: &[u8]| {
     }
     let mut settings = IssuerSettings::new("people", LITERALS[0], "countersign");
     settings.user_clients = vec!["portal".to_owned()];
-    let verifier = Verifier::with_sources(vec![(settings, Arc::new(Source(document.to_vec())))]).expect("safe settings");
+    let verifier =
+        Verifier::with_sources(vec![(settings, Arc::new(Source(document.to_vec())))]).expect("safe settings");
     TOKEN.with(|token| assert!(wait(verifier.verify(token, NOW)).is_err(), "let in by a key that nobody published"));
 });

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use countersign::domain::{Attributes, EntityUid, Identity, PrincipalKind, Proof, ProofMethod, Query, Timestamp};
+use countersign::domain::{Attributes, EntityUid, Identity, Query};
 use countersign::engine::{PolicySnapshot, Settings, SourceFile, format};
 use countersign_fuzz::NOW;
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,9 @@ fn files(text: &str) -> Vec<SourceFile> {
     for (number, part) in text.split("//// ").enumerate() {
         let (name, text) = if number == 0 { ("p.cedar", part) } else { part.split_once('\n').unwrap_or((part, "")) };
         // The directory holds a file of a name once.
-        files.extend(SourceFile::in_memory(name, text).filter(|new| files.iter().all(|old: &SourceFile| old.name != new.name)));
+        files.extend(
+            SourceFile::in_memory(name, text).filter(|new| files.iter().all(|old: &SourceFile| old.name != new.name)),
+        );
     }
     files
 }
@@ -54,7 +56,7 @@ fuzz_target!(|text: &str| {
 });
 
 fn loaded(snapshot: &PolicySnapshot, files: &[SourceFile]) {
-    let who = somebody();
+    let who = Identity::imagined("Agent", "report-bot", &["agents"]);
     let query = Query {
         principal: who.uid.clone(),
         on_behalf_of: None,
@@ -70,19 +72,5 @@ fn loaded(snapshot: &PolicySnapshot, files: &[SourceFile]) {
         if let Ok(laid_out) = format(&file.text) {
             assert_eq!(format(&laid_out).expect("formatted once, formatted twice"), laid_out);
         }
-    }
-}
-
-fn somebody() -> Identity {
-    Identity {
-        uid: EntityUid::new("Agent", "report-bot"),
-        kind: PrincipalKind::Agent,
-        groups: vec![EntityUid::new("Group", "agents")],
-        issuer: "https://people.example".into(),
-        subject: "report-bot".into(),
-        display_name: None,
-        on_behalf_of: None,
-        earlier_actors: Vec::new(),
-        proof: Proof { method: ProofMethod::Token, expires_at: Timestamp::MAX, authenticated_at: None, credential: None },
     }
 }
