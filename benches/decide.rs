@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use countersign::domain::{
-    Attributes, Binding, Circumstances, Decided, DecisionId, EntityUid, Evaluation, Fact, Identity, PrincipalKind,
-    Proof, ProofMethod, Query, Reason, Standing, Timestamp, Value, decide, record,
+    Attributes, Binding, Circumstances, Decided, DecisionId, EntityUid, Evaluation, Fact, Identity, Query, Reason,
+    Standing, Timestamp, Value, decide, record,
 };
 use countersign::engine::{PolicySnapshot, Settings};
 use countersign::wire;
@@ -14,22 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
 fn agent() -> Identity {
-    Identity {
-        uid: EntityUid::new("Agent", "report-bot"),
-        kind: PrincipalKind::Agent,
-        groups: vec![EntityUid::new("Group", "agents")],
-        issuer: "https://issuer.example".into(),
-        subject: "report-bot".into(),
-        display_name: None,
-        on_behalf_of: None,
-        earlier_actors: Vec::new(),
-        proof: Proof {
-            method: ProofMethod::Token,
-            expires_at: Timestamp::MAX,
-            authenticated_at: None,
-            credential: None,
-        },
-    }
+    Identity::imagined("Agent", "report-bot", &["agents"])
 }
 
 fn query(action: &str, dataset: &str) -> Query {

@@ -9,9 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use cedar_policy as cedar;
-use countersign::domain::{
-    Attributes, EntityUid, Identity, PrincipalKind, Proof, ProofMethod, Query, Timestamp, Value,
-};
+use countersign::domain::{Attributes, EntityUid, Identity, Query, Timestamp, Value};
 use countersign::engine::index::{Index, Judge};
 use countersign::engine::{PolicySnapshot, Settings, SourceFile};
 
@@ -108,12 +106,7 @@ fn row(size: usize, linked: bool) -> Result<(), Failure> {
 /// The example policies, as `benches/decide.rs` asks them.
 fn examples() -> Result<(), Failure> {
     let snapshot = PolicySnapshot::load(&Settings::new("policies"))?;
-    let who = Identity {
-        uid: EntityUid::new("Agent", "report-bot"),
-        kind: PrincipalKind::Agent,
-        groups: vec![EntityUid::new("Group", "agents")],
-        ..identity(0)
-    };
+    let who = Identity::imagined("Agent", "report-bot", &["agents"]);
     let export = [("destination".into(), Value::string("s3://partner")), ("rows".into(), Value::Long(1_000))];
     let queries = [
         ("read", "weather", Attributes::new()),
@@ -257,22 +250,7 @@ fn data(size: usize) -> String {
 
 fn identity(tenant: usize) -> Identity {
     let name = format!("u{tenant}");
-    Identity {
-        uid: EntityUid::new("User", &name),
-        kind: PrincipalKind::User,
-        groups: vec![EntityUid::new("Group", &format!("g{tenant}"))],
-        issuer: "https://issuer.example".into(),
-        subject: name.into(),
-        display_name: None,
-        on_behalf_of: None,
-        earlier_actors: Vec::new(),
-        proof: Proof {
-            method: ProofMethod::Token,
-            expires_at: Timestamp::MAX,
-            authenticated_at: None,
-            credential: None,
-        },
-    }
+    Identity::imagined("User", &name, &[&format!("g{tenant}")])
 }
 
 fn query(tenant: usize) -> Query {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::notation::uid;
 use super::suite::{Kind, Person};
 use crate::domain::identity::Credential;
-use crate::domain::{Identity, PrincipalKind, Proof, ProofMethod, Timestamp};
+use crate::domain::{Identity, PrincipalKind};
 
 /// How many act for one another at most.
 const CHAIN_MAX: usize = 4;
@@ -44,29 +44,20 @@ impl<'s> Cast<'s> {
 fn identity(person: Person) -> Result<Identity, String> {
     let uid = uid(&person.uid, None)?;
     let groups = person.groups.iter().map(|group| super::notation::uid(group, Some("Group")));
-    Ok(Identity {
-        kind: match person.kind {
-            None => PrincipalKind::said_by(&uid),
-            Some(Kind::User) => PrincipalKind::User,
-            Some(Kind::Agent) => PrincipalKind::Agent,
-            Some(Kind::Workload) => PrincipalKind::Workload,
-        },
-        groups: groups.collect::<Result<_, _>>()?,
-        issuer: "https://issuer.test".into(),
-        subject: uid.to_string().into(),
-        uid,
-        display_name: None,
-        on_behalf_of: None,
-        earlier_actors: Vec::new(),
-        proof: Proof {
-            method: ProofMethod::Token,
-            expires_at: Timestamp::MAX,
-            authenticated_at: None,
-            credential: Some(Arc::new(Credential {
-                acr: person.acr.as_deref().map(Into::into),
-                amr: person.amr.iter().map(|amr| amr.as_str().into()).collect(),
-                ..Credential::default()
-            })),
-        },
-    })
+    let mut identity = Identity::imagined(&uid.type_name, &uid.id, &[]);
+    identity.kind = match person.kind {
+        None => identity.kind,
+        Some(Kind::User) => PrincipalKind::User,
+        Some(Kind::Agent) => PrincipalKind::Agent,
+        Some(Kind::Workload) => PrincipalKind::Workload,
+    };
+    identity.groups = groups.collect::<Result<_, _>>()?;
+    // A user and an agent of one name are two.
+    identity.subject = uid.to_string().into();
+    identity.proof.credential = Some(Arc::new(Credential {
+        acr: person.acr.as_deref().map(Into::into),
+        amr: person.amr.iter().map(|amr| amr.as_str().into()).collect(),
+        ..Credential::default()
+    }));
+    Ok(identity)
 }

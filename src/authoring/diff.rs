@@ -161,8 +161,7 @@ mod tests {
     use super::*;
     use crate::domain::poll::ReviewRules;
     use crate::domain::{
-        Attributes, Binding, Change, DecisionId, Identity, Outcome as Answered, PolicyDigest, PrincipalKind, Proof,
-        ProofMethod, Query, Reason,
+        Attributes, Binding, Change, DecisionId, Identity, Outcome as Answered, PolicyDigest, Query, Reason,
     };
     use crate::engine;
 
@@ -190,22 +189,7 @@ mod tests {
     }
 
     fn decided(action: &str, resource: (&str, &str)) -> Decided {
-        let identity = Arc::new(Identity {
-            uid: EntityUid::new("User", "dave"),
-            kind: PrincipalKind::User,
-            groups: vec![EntityUid::new("Group", "sre")],
-            issuer: "i".into(),
-            subject: "dave".into(),
-            display_name: None,
-            on_behalf_of: None,
-            earlier_actors: Vec::new(),
-            proof: Proof {
-                method: ProofMethod::Token,
-                expires_at: Timestamp::MAX,
-                authenticated_at: None,
-                credential: None,
-            },
-        });
+        let identity = Arc::new(Identity::imagined("User", "dave", &["sre"]));
         let query = Arc::new(Query {
             principal: identity.uid.clone(),
             on_behalf_of: None,

@@ -133,6 +133,29 @@ impl Identity {
         std::iter::successors(Some(self), |identity| identity.on_behalf_of.as_deref())
     }
 
+    /// Somebody whom no issuer knows, as tests of policies and benches imagine people: of the kind that the type says, in
+    /// these groups, with a token that never ends.
+    #[must_use]
+    pub fn imagined(type_name: &str, id: &str, groups: &[&str]) -> Self {
+        let uid = EntityUid::new(type_name, id);
+        Self {
+            kind: PrincipalKind::said_by(&uid),
+            uid,
+            groups: groups.iter().map(|group| EntityUid::new("Group", group)).collect(),
+            issuer: "https://issuer.test".into(),
+            subject: id.into(),
+            display_name: None,
+            on_behalf_of: None,
+            earlier_actors: Vec::new(),
+            proof: Proof {
+                method: ProofMethod::Token,
+                expires_at: Timestamp::MAX,
+                authenticated_at: None,
+                credential: None,
+            },
+        }
+    }
+
     /// An identity that a caller asserted, of which nothing is proven but that the caller may assert it.
     #[must_use]
     pub fn asserted(uid: EntityUid, kind: PrincipalKind, by: &Self) -> Self {

@@ -146,7 +146,7 @@ mod tests {
     use super::super::entity::EntityUid;
     use super::super::evaluation::{PolicyDigest, PolicyId};
     use super::super::id::ApprovalId;
-    use super::super::identity::{Credential, PrincipalKind, Proof, ProofMethod};
+    use super::super::identity::{Credential, PrincipalKind, ProofMethod};
     use super::super::query::Query;
     use super::super::requirement::{GrantTerms, Justification, Quorum, Requirement, SelfReview};
     use super::super::review::{Ballot, Counted, ReviewRefusal, Verdict, count};
@@ -156,22 +156,9 @@ mod tests {
 
     fn person(id: &str, groups: &[&str], issued_at: Option<Timestamp>) -> Identity {
         let credential = Credential { issued_at, ..Credential::default() };
-        Identity {
-            uid: EntityUid::new("User", id),
-            kind: PrincipalKind::User,
-            groups: groups.iter().map(|group| EntityUid::new("Group", group)).collect(),
-            issuer: "https://issuer.example".into(),
-            subject: id.into(),
-            display_name: None,
-            on_behalf_of: None,
-            earlier_actors: Vec::new(),
-            proof: Proof {
-                method: ProofMethod::Token,
-                expires_at: Timestamp::MAX,
-                authenticated_at: None,
-                credential: Some(Arc::new(credential)),
-            },
-        }
+        let mut person = Identity::imagined("User", id, groups);
+        person.proof.credential = Some(Arc::new(credential));
+        person
     }
 
     fn gate(quorum: u32) -> Gate {

@@ -1,8 +1,6 @@
 //! What the engine's tests share: the example policies, people, and small sets of policies in memory.
 
-use crate::domain::{
-    Attributes, EntityUid, Evaluation, Identity, PrincipalKind, Proof, ProofMethod, Query, Timestamp, Value,
-};
+use crate::domain::{Attributes, EntityUid, Evaluation, Identity, Query, Timestamp, Value};
 
 use super::{PolicySnapshot, QueryError, Settings, SourceFile};
 
@@ -79,26 +77,7 @@ pub fn uid(type_name: &str, id: &str) -> EntityUid {
 }
 
 pub fn identity(type_name: &str, id: &str, groups: &[&str]) -> Identity {
-    Identity {
-        uid: uid(type_name, id),
-        kind: match type_name {
-            "User" => PrincipalKind::User,
-            "Agent" => PrincipalKind::Agent,
-            _ => PrincipalKind::Workload,
-        },
-        groups: groups.iter().map(|group| uid("Group", group)).collect(),
-        issuer: "https://issuer.test".into(),
-        subject: id.into(),
-        display_name: None,
-        on_behalf_of: None,
-        earlier_actors: Vec::new(),
-        proof: Proof {
-            method: ProofMethod::Token,
-            expires_at: Timestamp::MAX,
-            authenticated_at: None,
-            credential: None,
-        },
-    }
+    Identity::imagined(type_name, id, groups)
 }
 
 pub fn bot() -> Identity {

@@ -112,7 +112,8 @@ mod tests {
     }
 
     fn check(fact: Fact, expected: &str) {
-        let line = record(&pb::Record { sequence: 7, at_micros: 1_700_000_000_000_000, fact: Some(fact), origin: None });
+        let line =
+            record(&pb::Record { sequence: 7, at_micros: 1_700_000_000_000_000, fact: Some(fact), origin: None });
         assert_eq!(line, format!("2023-11-14T22:13:20.000Z      7  {expected}"));
     }
 

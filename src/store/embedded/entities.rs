@@ -108,7 +108,7 @@ impl Entities {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Identity, PrincipalKind, Proof, ProofMethod, Timestamp};
+    use crate::domain::Identity;
 
     fn change(put: &[&str], deleted: &[&str]) -> EntitiesChanged {
         let uid = |id: &&str| EntityUid::new("Group", id);
@@ -121,19 +121,7 @@ mod tests {
     }
 
     fn by_somebody(changed: EntitiesChanged) -> EntitiesChanged {
-        let proof =
-            Proof { method: ProofMethod::Token, expires_at: Timestamp::MAX, authenticated_at: None, credential: None };
-        let by = Identity {
-            uid: EntityUid::new("User", "root"),
-            kind: PrincipalKind::User,
-            groups: Vec::new(),
-            issuer: "https://issuer.test".into(),
-            subject: "root".into(),
-            display_name: None,
-            on_behalf_of: None,
-            earlier_actors: Vec::new(),
-            proof,
-        };
+        let by = Identity::imagined("User", "root", &[]);
         EntitiesChanged { by: Some(Arc::new(by)), ..changed }
     }
 

@@ -7,27 +7,15 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{
-    Attributes, DecisionId, Gate, Grant, GrantTerms, Identity, Justification, PolicyDigest, PolicyId, PrincipalKind,
-    Proof, ProofMethod, Query, Quorum, Reason, Requirement, Review, SelfReview, Severity, Verdict,
+    Attributes, DecisionId, Gate, Grant, GrantTerms, Identity, Justification, PolicyDigest, PolicyId, Query, Quorum,
+    Reason, Requirement, Review, SelfReview, Severity, Verdict,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn person(id: &str) -> Arc<Identity> {
-    let proof =
-        Proof { method: ProofMethod::Token, expires_at: NOW.after(HOUR), authenticated_at: None, credential: None };
-    Arc::new(Identity {
-        uid: EntityUid::new("User", id),
-        kind: PrincipalKind::User,
-        groups: Vec::new(),
-        issuer: "https://issuer".into(),
-        subject: id.into(),
-        display_name: None,
-        on_behalf_of: None,
-        earlier_actors: Vec::new(),
-        proof,
-    })
+    Arc::new(Identity::imagined("User", id, &[]))
 }
 
 fn export() -> Arc<Query> {
