@@ -11,6 +11,7 @@ use redis::Cmd;
 
 use super::keys::{Name, Shard};
 use super::node::Written;
+use super::places::Place;
 use super::stored::{Stored, kept};
 use super::trouble::Trouble;
 use super::{Shared, answer};
@@ -104,9 +105,8 @@ impl Shared {
         payload: Vec<u8>,
     ) -> Result<Committed, CommitError> {
         let Seen::Slot(slot) = seen else { return Err(CommitError::Conflict) };
-        let principal = Name::of_principal(&opening.query.principal);
         self.check_pending_max().await?;
-        self.reserve(&principal, opening).await?;
+        let place = self.reserve(opening).await?;
         let approval = Stored { approval: Approval::opened(opening.clone()), uses: 0, head: 0 };
         let call = Call {
             kind: Kind::Open,
@@ -124,9 +124,10 @@ impl Shared {
         let committed = self.run(fact, call, payload).await;
         match &committed {
             Ok(_) => self.memory.opened(&opening.binding, opening.id),
-            // It may be there all the same: its place is given back at its deadline at the latest.
-            Err(CommitError::Store(_)) => {}
-            Err(_) => self.release(&principal, opening.id).await,
+            // It may be there all the same, or the place may be somebody's who was faster.
+            Err(CommitError::Store(_) | CommitError::Conflict) => {}
+            Err(_) if place == Place::New => self.release(opening).await,
+            Err(_) => {}
         }
         committed
     }
@@ -172,7 +173,7 @@ impl Shared {
         match &committed {
             Ok(_) if settles => {
                 self.memory.settled(&binding, id);
-                self.release(&Name::of_principal(&before.approval.opening.query.principal), id).await;
+                self.release(&before.approval.opening).await;
             }
             Err(CommitError::Conflict) => {
                 self.cache.remove(&id);
@@ -374,29 +375,6 @@ impl Shared {
             Fact::Decided(decided) => Ok(Answered::Earlier(Arc::from(decided))),
             _ => Err(unreadable()),
         }
-    }
-
-    /// A place among what waits for people of one principal.
-    async fn reserve(&self, principal: &Name, opening: &Opening) -> Result<(), CommitError> {
-        let most = self.links.settings.limits.pending_per_principal_max;
-        let mut call = self.links.scripts.reserve.call(&[self.links.keys.places(principal)]);
-        call.arg(&opening.id.as_bytes()[..]).arg(opening.deadline.as_micros()).arg(most);
-        let reserved = match self.links.read(principal.shard(), &[call]).await {
-            Err(trouble) if trouble.is_out_of_memory() => return Err(CommitError::Busy),
-            reserved => reserved.map_err(StoreError::from)?,
-        };
-        match reserved.into_iter().next().and_then(answer::number) {
-            Some(1) => Ok(()),
-            Some(_) => Err(CommitError::TooMany { limit: "pending_per_principal_max", most }),
-            None => Err(StoreError::from(Trouble::Unexpected("reserve")).into()),
-        }
-    }
-
-    async fn release(&self, principal: &Name, id: ApprovalId) {
-        let mut remove = redis::cmd("ZREM");
-        remove.arg(self.links.keys.places(principal)).arg(&id.as_bytes()[..]);
-        // Where it fails the place is free at the approval's deadline: less is allowed until then, never more.
-        let _ = self.links.read(principal.shard(), &[remove]).await;
     }
 }
 

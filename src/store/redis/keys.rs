@@ -130,7 +130,7 @@ impl Keys {
         self.key(name.shard(), &[b"c:", &name.0[..]].concat())
     }
 
-    /// Sorted set: what waits for people of one principal, by its deadline.
+    /// Sorted set: the queries of one principal that wait for people, by their deadlines.
     pub fn places(&self, principal: &Name) -> Vec<u8> {
         self.key(principal.shard(), &[b"p:", &principal.0[..]].concat())
     }

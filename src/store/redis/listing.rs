@@ -91,10 +91,9 @@ impl Shared {
     }
 
     pub(super) async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<Approval>>, StoreError> {
-        let of_each = limit.div_ceil(usize::from(super::keys::SHARDS));
         let of_shards = Shard::all().map(|shard| {
             let mut range = redis::cmd("ZRANGEBYSCORE");
-            range.arg(self.links.keys.due(shard)).arg("-inf").arg(now.as_micros()).arg("LIMIT").arg(0).arg(of_each);
+            range.arg(self.links.keys.due(shard)).arg("-inf").arg(now.as_micros()).arg("LIMIT").arg(0).arg(limit);
             async move {
                 let answer = self.links.read(shard, &[range]).await?.pop().unwrap_or_default();
                 let ids = answer::array(answer, "ZRANGEBYSCORE")?.into_iter().filter_map(answer::approval_id);
@@ -103,7 +102,10 @@ impl Shared {
         });
         let ids = try_join_all(of_shards).await?.concat();
         let due = self.several(&ids).await?.into_iter().filter(|stored| stored.approval.due_at(now).is_some());
-        Ok(due.map(|stored| Arc::new(stored.approval.clone())).collect())
+        let mut due: Vec<_> = due.map(|stored| Arc::new(stored.approval.clone())).collect();
+        due.sort_by_key(|approval| approval.next_due());
+        due.truncate(limit);
+        Ok(due)
     }
 
     /// Time moves an approval on at this moment: the timer looks again if that is earlier than it thought.

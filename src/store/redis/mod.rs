@@ -20,6 +20,7 @@ mod keys;
 mod links;
 mod listing;
 mod node;
+mod places;
 mod policy;
 mod replica;
 mod scripts;

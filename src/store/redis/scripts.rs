@@ -9,6 +9,7 @@ pub struct Scripts {
     pub change: Loaded,
     pub begin: Loaded,
     pub reserve: Loaded,
+    pub release: Loaded,
     pub retire: Loaded,
 }
 
@@ -45,6 +46,7 @@ impl Scripts {
             change: Loaded::new(always, commit),
             begin: Loaded::new(always, include_str!("scripts/begin.lua")),
             reserve: Loaded::new("", include_str!("scripts/reserve.lua")),
+            release: Loaded::new(always, include_str!("scripts/release.lua")),
             retire: Loaded::new(always, include_str!("scripts/retire.lua")),
         }
     }
@@ -52,7 +54,7 @@ impl Scripts {
     /// What makes them known to a server.
     pub fn load(&self) -> Pipeline {
         let mut commands = Pipeline::new();
-        for script in [&self.open, &self.change, &self.begin, &self.reserve, &self.retire] {
+        for script in [&self.open, &self.change, &self.begin, &self.reserve, &self.release, &self.retire] {
             commands.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
         commands
