@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::problem::Problem;
 use super::sections::Config;
-use super::values::Sync;
+use super::values::{StoreKind, Sync};
 use crate::identity::{Certificates, Verifier};
+use crate::store::embedded::Limits;
 
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 const RECORD_BYTES_MAX: u64 = 16 << 20;
@@ -87,6 +88,7 @@ impl Config {
         let broken = rules.into_iter().chain(self.transport_rules()).filter(|(is_broken, ..)| *is_broken);
         let broken = broken.map(|(_, key, message)| Problem::Together { key, message: message.to_owned() });
         let alone = self.review_problem().into_iter().chain(self.issuer_problem()).chain(self.certificate_problem());
+        let alone = alone.chain(self.store_problem());
         broken.chain(alone).collect()
     }
 
@@ -124,6 +126,17 @@ impl Config {
     fn issuer_problem(&self) -> Option<Problem> {
         let error = Verifier::new(self.identity.issuers.clone()).err()?;
         Some(Problem::Together { key: "identity.issuers", message: error.to_string() })
+    }
+
+    /// INVARIANT: with `kind = "redis"` there are settings, or nothing starts: it never falls back to a store of its own.
+    fn store_problem(&self) -> Option<Problem> {
+        let message = match (self.store.kind, &self.store.redis) {
+            (StoreKind::Embedded, None) => None,
+            (StoreKind::Embedded, Some(_)) => Some("only with `store.kind = \"redis\"`".to_owned()),
+            (StoreKind::Redis, None) => Some("`store.kind = \"redis\"` needs it: at least `urls`".to_owned()),
+            (StoreKind::Redis, Some(table)) => table.settings(Limits::default()).err(),
+        };
+        message.map(|message| Problem::Together { key: "store.redis", message })
     }
 
     fn certificate_problem(&self) -> Option<Problem> {

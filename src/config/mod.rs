@@ -17,10 +17,11 @@ pub mod reviewers;
 mod section;
 pub mod sections;
 pub mod setup;
+pub mod store;
 pub mod values;
 
 pub use load::{FILE_NAME, Layers};
 pub use problem::{ConfigError, Origin, Problem};
 pub use section::{Entry, Section};
-pub use sections::{Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Policy, Review};
-pub use values::{Count, LogFilter, LogFormat, OnError, Span, Sync};
+pub use sections::{Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Policy, Review, Store};
+pub use values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync};

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::section::{Section, section};
-use super::values::{Count, LogFilter, LogFormat, OnError, Span, Sync};
+use super::store::Redis;
+use super::values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync};
 use crate::domain::{Links, StepUp};
 use crate::grpc::tls::Files;
 use crate::identity::IssuerSettings;
@@ -65,6 +66,22 @@ section! {
         retention_age: Option<Span> = None;
         /// The oldest segments are removed while the journal has more bytes than this. Not set: kept for ever.
         retention_bytes: Option<Count> = None;
+    }
+}
+
+section! {
+    /// Where approvals are.
+    Store "store" {
+        /// `embedded`: in this process, which its journal adds up to. `redis`: in a Redis that several replicas share; each keeps a
+        /// journal of what it did.
+        kind: StoreKind = StoreKind::Embedded;
+        /// With `redis`: `urls` of the primary, of the Sentinels (then also `master`, the primary's name), or of some nodes of a Cluster
+        /// (then also `cluster = true`); `rediss://` is TLS, with `ca_file` if its CA is not one of the system's. `username`,
+        /// `password_file` (and `sentinel_username`, `sentinel_password_file`). `durability`: `replicated` (`replicas`, 1, must have
+        /// every change before anybody is told) or `primary` (a failover may lose what was told). `prefix` of every key
+        /// (`countersign`), `command_timeout` (`250ms`), `journal_lease` (`5s`: when a silent replica's events are journaled by
+        /// another), `settled_retention` (`24h`: how long settled approvals are known). See docs/redis.md.
+        redis: Option<Redis> = None;
     }
 }
 
@@ -190,6 +207,7 @@ pub struct Config {
     pub grpc: Grpc,
     pub dev: Dev,
     pub journal: Journal,
+    pub store: Store,
     pub policy: Policy,
     pub approvals: Approvals,
     pub limits: Limits,
@@ -201,7 +219,7 @@ pub struct Config {
 impl Config {
     /// The sections, in the order of the documentation.
     #[must_use]
-    pub fn sections(&self) -> [&dyn Section; 9] {
+    pub fn sections(&self) -> [&dyn Section; 10] {
         [
             &self.grpc,
             &self.identity,
@@ -209,6 +227,7 @@ impl Config {
             &self.policy,
             &self.approvals,
             &self.journal,
+            &self.store,
             &self.limits,
             &self.log,
             &self.dev,
@@ -216,13 +235,14 @@ impl Config {
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let sections: [&mut dyn Section; 9] = [
+        let sections: [&mut dyn Section; 10] = [
             &mut self.grpc,
             &mut self.identity,
             &mut self.review,
             &mut self.policy,
             &mut self.approvals,
             &mut self.journal,
+            &mut self.store,
             &mut self.limits,
             &mut self.log,
             &mut self.dev,

@@ -205,6 +205,10 @@ choice! {
     OnError { Deny = "deny", Cedar = "cedar" }
 }
 choice! {
+    /// Where approvals are.
+    StoreKind { Embedded = "embedded", Redis = "redis" }
+}
+choice! {
     /// How log lines look.
     LogFormat { Auto = "auto", Json = "json", Pretty = "pretty" }
 }

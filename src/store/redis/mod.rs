@@ -27,6 +27,7 @@ mod scripts;
 mod settings;
 mod stored;
 mod trouble;
+mod upkeep;
 mod wake;
 
 use std::path::Path;
@@ -136,6 +137,7 @@ impl Redis {
             tokio::spawn(wake::follow(shared.clone())),
             tokio::spawn(journaling::acknowledge(shared.clone())),
             tokio::spawn(journaling::adopt(shared.clone())),
+            tokio::spawn(upkeep::keep(shared.clone())),
         ];
         Ok(Self { shared, _tasks: Arc::new(Tasks(tasks)) })
     }
