@@ -1,6 +1,6 @@
 //! The command line: a table of commands, and what all of them share.
 //!
-//! Commands that work on files (`config`, `policy check`, `audit verify`) need no server; all others speak gRPC to one, as any
+//! Commands that work on files (`config`, `policy check`, `audit verify`) or on Redis (`store`) need no server; all others speak gRPC to one, as any
 //! client does, with the caller's own token. Whatever came from outside is shown escaped.
 
 mod approvals;
@@ -16,6 +16,7 @@ mod remote;
 mod screen;
 mod serve;
 mod start;
+mod store;
 mod token;
 mod words;
 
@@ -75,6 +76,9 @@ enum Command {
     /// See and check the server's configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look after a store that several replicas share
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Get a token of the development issuer
     Token(token::Token),
     /// Write a completion script for a shell
@@ -107,6 +111,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<(), Failure> {
         Command::Approvals(command) => command.run(&cli.remote, screen).await,
         Command::Audit(command) => command.run(&cli.remote, screen).await,
         Command::Config(command) => command.run(screen),
+        Command::Store(command) => command.run(screen).await,
         Command::Token(command) => command.run(screen).await,
         Command::Completions { shell } => completions(shell, screen),
     }
@@ -152,6 +157,8 @@ mod tests {
             "audit verify dir",
             "config print --reference",
             "config check --config c.toml",
+            "store reconcile --config c.toml --journal a --journal b",
+            "store fsck --config c.toml",
             "token report-bot --for alice",
             "completions bash",
         ] {

@@ -49,6 +49,12 @@ fn epoch(value: Value) -> Option<Epoch> {
     bytes(value)?.try_into().ok()
 }
 
+fn epochs(value: Value) -> Vec<Epoch> {
+    let bytes = bytes(value).unwrap_or_default();
+    let (whole, _) = bytes.as_chunks();
+    whole.to_vec()
+}
+
 /// Of `TIME`.
 pub fn time(value: Value) -> Result<Timestamp, Trouble> {
     let unexpected = Trouble::Unexpected("TIME");
@@ -64,7 +70,7 @@ pub fn seen(value: Value) -> Result<Seen, Trouble> {
     let mut parts = array(value, "HMGET")?.into_iter();
     let epoch = parts.next().and_then(epoch);
     let head = parts.next().and_then(unsigned).unwrap_or(0);
-    let after = parts.next().and_then(self::epoch);
+    let after = parts.next().map(epochs).unwrap_or_default();
     Ok(Seen { epoch, head, after })
 }
 
@@ -74,7 +80,7 @@ pub fn begun(value: Value) -> Result<(Seen, Timestamp), Trouble> {
     let epoch = parts.next().and_then(epoch);
     let head = parts.next().and_then(unsigned);
     let now = parts.next().and_then(number);
-    let after = parts.next().and_then(self::epoch);
+    let after = parts.next().map(epochs).unwrap_or_default();
     match (head, now) {
         (Some(head), Some(now)) => Ok((Seen { epoch, head, after }, Timestamp::from_micros(now))),
         _ => Err(Trouble::Unexpected("begin")),

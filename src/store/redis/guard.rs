@@ -25,12 +25,12 @@ struct Known {
 }
 
 /// What Redis says of a shard.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Seen {
     pub epoch: Option<Epoch>,
     pub head: u64,
-    /// The epoch before it, where an operator said that what was in that is settled.
-    pub after: Option<Epoch>,
+    /// The epochs before it, where an operator had what was in them settled.
+    pub after: Vec<Epoch>,
 }
 
 impl Guard {
@@ -62,7 +62,7 @@ impl Guard {
     pub fn meet(&self, shard: Shard, seen: Seen) -> Result<(), Trouble> {
         let mut known = self.lock();
         let Some(known) = known.get_mut(shard.index()) else { return Ok(()) };
-        let lost = known.compare(shard, seen);
+        let lost = known.compare(shard, &seen);
         if let Some(lost) = &lost
             && known.lost.is_none()
         {
@@ -84,7 +84,7 @@ impl Guard {
 }
 
 impl Known {
-    fn compare(&mut self, shard: Shard, seen: Seen) -> Option<Arc<str>> {
+    fn compare(&mut self, shard: Shard, seen: &Seen) -> Option<Arc<str>> {
         let shard = shard.number();
         match (self.epoch, seen.epoch) {
             (Some(ours), Some(epoch)) if ours == epoch && seen.head >= self.head => None,
@@ -98,7 +98,7 @@ impl Known {
                 None
             }
             // Nothing happened in the one that is gone, or somebody has looked after what had.
-            (Some(ours), Some(epoch)) if self.head == 0 || seen.after == Some(ours) => {
+            (Some(ours), Some(epoch)) if self.head == 0 || seen.after.contains(&ours) => {
                 *self = Self { epoch: Some(epoch), head: 0, lost: None };
                 None
             }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn seen(epoch: Epoch, head: u64) -> Seen {
-        Seen { epoch: Some(epoch), head, after: None }
+        Seen { epoch: Some(epoch), head, after: Vec::new() }
     }
 
     #[test]
@@ -138,8 +138,8 @@ mod tests {
         assert!(guard.meet(shard(), seen(ONE, 5)).is_ok());
         guard.lasts(shard(), ONE, 5);
         assert!(guard.meet(shard(), seen(ONE, 5)).is_ok());
-        for bad in [seen(ONE, 4), seen(OTHER, 5), Seen { epoch: None, head: 0, after: None }] {
-            assert!(matches!(guard.meet(shard(), bad), Err(Trouble::Lost(_))), "{bad:?}");
+        for bad in [seen(ONE, 4), seen(OTHER, 5), Seen { epoch: None, head: 0, after: Vec::new() }] {
+            assert!(matches!(guard.meet(shard(), bad.clone()), Err(Trouble::Lost(_))), "{bad:?}");
             assert!(guard.lost().is_some());
         }
         assert!(guard.meet(shard(), seen(ONE, 6)).is_ok());
@@ -150,7 +150,7 @@ mod tests {
     fn what_an_operator_has_settled_is_taken_up() {
         let guard = Guard::default();
         guard.remember(&Origin { epoch: ONE, shard: 0, number: 9 });
-        assert!(guard.meet(shard(), Seen { after: Some(ONE), ..seen(OTHER, 0) }).is_ok());
+        assert!(guard.meet(shard(), Seen { after: vec![[3; 16], ONE], ..seen(OTHER, 0) }).is_ok());
         assert_eq!(guard.expected(shard()), Some((OTHER, 0)));
     }
 

@@ -41,6 +41,8 @@ pub struct Links {
     wanted: Notify,
     /// Where nodes were when last seen.
     seen: Mutex<Vec<Address>>,
+    /// Whether a shard that is not there is begun.
+    begins: bool,
 }
 
 /// Whether every shard is within reach, and why not. Counts the changes, so that nobody misses one.
@@ -63,7 +65,13 @@ impl Links {
             reach: watch::Sender::new(Reach::default()),
             wanted: Notify::new(),
             seen: Mutex::default(),
+            begins: true,
         }
+    }
+
+    /// The same for somebody who only looks.
+    pub fn to_look(settings: Settings, clock: SharedClock) -> Self {
+        Self { begins: false, ..Self::new(settings, clock) }
     }
 
     /// Follows whether Redis is within reach.
@@ -89,8 +97,16 @@ impl Links {
         if answers.len() != pipeline.len() {
             return Err(Trouble::Unexpected("a read"));
         }
-        self.guard.meet(shard, answer::seen(answers.remove(0))?)?;
-        Ok(answers)
+        let met = self.guard.meet(shard, answer::seen(answers.remove(0))?);
+        if met.is_err()
+            && self.guard.expected(shard).is_none()
+            && let Some(node) = self.owner(shard)
+        {
+            // Emptied before anything happened in it: it is begun again with the next connection.
+            node.give_up();
+            self.wanted.notify_one();
+        }
+        met.map(|()| answers)
     }
 
     /// Asks the server of a shard, again where that may help and there is time.
@@ -280,7 +296,7 @@ impl Links {
         for shard in &shards {
             let mut call = self.scripts.begin.call(&[self.keys.head(*shard), self.keys.events(*shard)]);
             // Where this replica knows that something was, nothing new is begun in its place.
-            let new = self.guard.expected(*shard).is_none_or(|(_, head)| head == 0);
+            let new = self.begins && self.guard.expected(*shard).is_none_or(|(_, head)| head == 0);
             call.arg(if new { uuid::Uuid::new_v4().as_bytes().to_vec() } else { Vec::new() });
             begin.add_command(call);
         }

@@ -13,6 +13,7 @@ mod clock;
 mod commit;
 mod dial;
 mod discover;
+pub mod fsck;
 mod guard;
 mod here;
 mod journaling;
@@ -22,6 +23,7 @@ mod listing;
 mod node;
 mod places;
 mod policy;
+pub mod reconcile;
 mod replica;
 mod scripts;
 mod settings;
@@ -258,3 +260,6 @@ impl Store for Redis {
         self.shared.links.trouble()
     }
 }
+
+#[cfg(test)]
+mod tests;

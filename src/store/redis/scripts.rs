@@ -11,6 +11,7 @@ pub struct Scripts {
     pub reserve: Loaded,
     pub release: Loaded,
     pub retire: Loaded,
+    pub renew: Loaded,
 }
 
 /// A script and its name.
@@ -48,13 +49,14 @@ impl Scripts {
             reserve: Loaded::new("", include_str!("scripts/reserve.lua")),
             release: Loaded::new(always, include_str!("scripts/release.lua")),
             retire: Loaded::new(always, include_str!("scripts/retire.lua")),
+            renew: Loaded::new(always, include_str!("scripts/renew.lua")),
         }
     }
 
     /// What makes them known to a server.
     pub fn load(&self) -> Pipeline {
         let mut commands = Pipeline::new();
-        for script in [&self.open, &self.change, &self.begin, &self.reserve, &self.release, &self.retire] {
+        for script in [&self.open, &self.change, &self.begin, &self.reserve, &self.release, &self.retire, &self.renew] {
             commands.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
         commands

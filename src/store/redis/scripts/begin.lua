@@ -11,7 +11,9 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
     end
   end
 end
-if not known then redis.call('XGROUP', 'CREATE', KEYS[2], 'journal', '0', 'MKSTREAM') end
+if not known and redis.call('HEXISTS', KEYS[1], 'epoch') == 1 then
+  redis.call('XGROUP', 'CREATE', KEYS[2], 'journal', '0', 'MKSTREAM')
+end
 local time = redis.call('TIME')
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'after')
 return { head[1], tonumber(head[2] or '0'), time[1] * 1000000 + time[2], head[3] or '' }

@@ -1,0 +1,87 @@
+//! `countersign store`: looking after the Redis that replicas share. Both commands take the server's own configuration.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::config::File;
+use super::failure::Failure;
+use super::screen::{Format, Screen};
+use crate::config::{Config, Layers};
+use crate::store::redis::{Settings, fsck, reconcile};
+
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Check every approval in Redis and all that leads to it; changes nothing, and may run beside servers
+    Fsck {
+        #[command(flatten)]
+        file: File,
+    },
+    /// After Redis lost state: deny on record what was open and is gone, and begin those shards anew. The server whose
+    /// journal is configured must not be running
+    Reconcile {
+        #[command(flatten)]
+        file: File,
+        /// The journals of all other replicas, or copies of them
+        #[arg(long, value_name = "DIR")]
+        journal: Vec<PathBuf>,
+    },
+}
+
+impl StoreCommand {
+    pub async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
+        match self {
+            Self::Fsck { file } => {
+                let (_, settings) = redis(file)?;
+                let report = fsck::check(settings).await.map_err(|error| Failure::Failed(error.to_string()))?;
+                match screen.format {
+                    Format::Json => {
+                        screen.json(&json!({"approvals": report.approvals, "findings": report.findings}))?;
+                    }
+                    Format::Table => {
+                        report.findings.iter().try_for_each(|finding| screen.line(finding))?;
+                        screen.line(&format!("{} approvals, {} findings", report.approvals, report.findings.len()))?;
+                    }
+                }
+                if report.findings.is_empty() {
+                    Ok(())
+                } else {
+                    Err(Failure::Failed("the store is damaged".to_owned()))
+                }
+            }
+            Self::Reconcile { file, journal } => {
+                let (config, settings) = redis(file)?;
+                let done = reconcile::reconcile(config.setup().journal, &journal, settings).await;
+                let done = done.map_err(|error| Failure::Failed(error.to_string()))?;
+                tell(&done, screen)
+            }
+        }
+    }
+}
+
+fn redis(file: File) -> Result<(Config, Settings), Failure> {
+    let config = Layers::of_process(file.config).load()?;
+    let settings = config.redis_settings();
+    let settings =
+        settings.ok_or_else(|| Failure::Usage("`store.kind` is not `redis`: there is no such store".into()))?;
+    Ok((config, settings))
+}
+
+fn tell(done: &reconcile::Reconciled, screen: &mut Screen) -> Result<(), Failure> {
+    if screen.format == Format::Json {
+        let shards: Vec<_> = done.shards.iter().map(|(shard, why)| json!({"shard": shard, "why": **why})).collect();
+        let denied = done.denied.iter().map(|(id, state)| json!({"approval_id": id.to_string(), "was": state}));
+        return screen.json(&json!({"shards": shards, "denied": denied.collect::<Vec<_>>()}));
+    }
+    for (_, why) in &done.shards {
+        screen.line(why)?;
+    }
+    for (id, state) in &done.denied {
+        screen.line(&format!("{id} was {state}, and is denied"))?;
+    }
+    match done.shards.len() {
+        0 => screen.line("nothing is lost"),
+        shards => screen.line(&format!("{shards} shards begin anew, {} approvals are denied", done.denied.len())),
+    }
+}

@@ -1,0 +1,376 @@
+//! What happens when Redis is not what it was: emptied, restored from an old copy, damaged, away, unfit; each with a real
+//! one.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::{
+    ApprovalState, Attributes, Change, Decided, DecisionId, EntityUid, Gate, Grant, GrantTerms, Identity,
+    Justification, Moved, Opening, Outcome, PolicyDigest, PolicyId, PrincipalKind, Proof, ProofMethod, Query, Quorum,
+    Reason, Requirement, Review, SelfReview, Severity, Transition, Value, Verdict,
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A Redis of its own, gone with the test.
+struct Server {
+    port: u16,
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = Self { port, dir: tempfile::tempdir().unwrap(), child: None };
+        server.run().await;
+        server
+    }
+
+    async fn run(&mut self) {
+        let port = self.port.to_string();
+        let child = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir"])
+            .arg(self.dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server; `tests/tools` installs it");
+        self.child = Some(child);
+        while self.try_tell(&["PING"]).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    async fn try_tell<T: AsRef<[u8]>>(&self, words: &[T]) -> Option<::redis::Value> {
+        let client = ::redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+        let mut command = ::redis::Cmd::new();
+        for word in words {
+            command.arg(word.as_ref());
+        }
+        connection.send_packed_command(&command).await.ok()
+    }
+
+    async fn tell<T: AsRef<[u8]>>(&self, words: &[T]) -> ::redis::Value {
+        self.try_tell(words).await.expect("an answer")
+    }
+
+    fn settings(&self) -> Settings {
+        let seeds = vec![Address { host: "127.0.0.1".into(), port: self.port }];
+        // Longer than by default: a busy machine is no fault here.
+        let command_timeout = Duration::from_secs(2);
+        let lease = Duration::from_millis(300);
+        Settings { durability: Durability::Primary, command_timeout, lease, ..Settings::new(seeds) }
+    }
+
+    async fn store(&self, dir: &Path) -> Redis {
+        let store = Redis::open(journal(dir), self.settings(), Clock::system).unwrap();
+        store.reach_out().await.unwrap();
+        store
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn journal(dir: &Path) -> journal::Settings {
+    journal::Settings { segment_bytes: 4 << 20, reserve_bytes: 4 << 20, ..journal::Settings::new(dir) }
+}
+
+fn person(id: &str) -> Arc<Identity> {
+    let (method, expires_at) = (ProofMethod::Token, Timestamp::MAX);
+    Arc::new(Identity {
+        uid: EntityUid::new("User", id),
+        kind: PrincipalKind::User,
+        groups: Vec::new(),
+        issuer: "https://issuer.example".into(),
+        subject: id.into(),
+        display_name: None,
+        on_behalf_of: None,
+        earlier_actors: Vec::new(),
+        proof: Proof { method, expires_at, authenticated_at: None, credential: None },
+    })
+}
+
+fn decided(rows: i64, outcome: Outcome, reason: Reason) -> Decided {
+    let query = Arc::new(Query {
+        principal: EntityUid::new("User", "agent"),
+        on_behalf_of: None,
+        action: EntityUid::new("Action", "export"),
+        resource: EntityUid::new("Dataset", "customers"),
+        context: Attributes::from([("rows".into(), Value::Long(rows))]),
+        environment: Attributes::new(),
+        entities: Vec::new(),
+    });
+    Decided {
+        id: DecisionId::from_uuid(Uuid::now_v7()),
+        binding: Binding::of(&query),
+        query,
+        principal: person("agent"),
+        caller: person("agent"),
+        outcome,
+        reason,
+        determining: Vec::new(),
+        errors: Vec::new(),
+        obligations: Vec::new(),
+        digest: PolicyDigest([0; 32]),
+        revision: 1,
+        justification: None,
+        request_id: "request".into(),
+        approval: None,
+        change: Change::None,
+        idempotency_key: None,
+        repeats: None,
+        follows: None,
+    }
+}
+
+fn opening(rows: i64, now: Timestamp) -> (ApprovalId, Fact) {
+    let gate = Gate {
+        id: PolicyId("gate".into()),
+        text: "why".into(),
+        reviewers: vec![EntityUid::new("Group", "privacy")],
+        quorum: Quorum::new(1).unwrap(),
+        timeout: HOUR,
+        grant: GrantTerms::Once,
+        escalations: Vec::new(),
+        severity: Severity::Low,
+        justification: Justification::Optional,
+        self_review: SelfReview::Forbidden,
+    };
+    let plain = decided(rows, Outcome::Pending, Reason::ApprovalRequired);
+    let id = ApprovalId::opened(Uuid::now_v7(), &plain.binding);
+    let opening = Opening {
+        id,
+        binding: plain.binding,
+        query: plain.query.clone(),
+        principal: plain.principal.clone(),
+        caller: plain.caller.clone(),
+        requirement: Requirement::new(vec![gate]).unwrap(),
+        justification: None,
+        opened_at: now,
+        deadline: now.after(HOUR),
+        digest: plain.digest,
+    };
+    let change = Change::Opened(Arc::new(opening));
+    (id, Fact::Decided(Box::new(Decided { approval: Some(id), change, ..plain })))
+}
+
+async fn open(store: &Redis, rows: i64) -> ApprovalId {
+    let (id, fact) = opening(rows, store.now());
+    store.commit(fact, Seen::Slot(None)).await.unwrap();
+    id
+}
+
+async fn approve(store: &Redis, id: ApprovalId) -> Arc<Approval> {
+    let before = store.approval(id).await.unwrap().unwrap();
+    let (opening, at) = (&before.opening, store.now());
+    let gates = vec![PolicyId("gate".into())];
+    let review = Review { reviewer: person("alice"), verdict: Verdict::Approve, gates, comment: None, at };
+    let transition = Transition::Approved(review, Grant::given(&opening.requirement, at, HOUR));
+    let moved = Moved {
+        approval: id,
+        binding: opening.binding,
+        principal: opening.query.principal.clone(),
+        action: opening.query.action.clone(),
+        resource: opening.query.resource.clone(),
+        transition,
+        request_id: "request".into(),
+    };
+    store.commit(Fact::Moved(moved), Seen::Version(before.version)).await.unwrap();
+    store.approval(id).await.unwrap().unwrap()
+}
+
+async fn redeem(store: &Redis, rows: i64, approval: &Approval) -> Result<Committed, CommitError> {
+    let plain = decided(rows, Outcome::Allow, Reason::Granted);
+    let (at, decision) = (store.now(), plain.id);
+    let consumed = Transition::Consumed { by: None, decision, at, report_by: at.after(HOUR) };
+    let fact = Decided { approval: Some(approval.id()), change: Change::Redeemed(consumed), ..plain };
+    store.commit(Fact::Decided(Box::new(fact)), Seen::Version(approval.version)).await
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < end, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn transitions(dir: &Path, id: ApprovalId) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    journal::replay(dir, &mut |raw| {
+        let record = raw.parse().unwrap();
+        if record.fact.approval() == Some(id) {
+            names.push(record.fact.transition().map_or("opened", |(_, transition)| transition.name()));
+        }
+    })
+    .unwrap();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_was_emptied_is_not_believed_until_what_vanished_is_denied() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = server.store(dir.path()).await;
+    let (pending, granted) = (open(&store, 1).await, open(&store, 2).await);
+    let approved = approve(&store, granted).await;
+    server.tell(&["FLUSHALL"]).await;
+    assert!(matches!(store.approval(pending).await, Err(StoreError::Unavailable(_))));
+    assert!(redeem(&store, 2, &approved).await.is_err());
+    assert!(store.trouble().is_some_and(|trouble| trouble.contains("emptied")), "{:?}", store.trouble());
+    store.log().close();
+    drop(store);
+    let again = async || reconcile::reconcile(journal(dir.path()), &[], server.settings()).await.unwrap();
+    let done = again().await;
+    let mut denied = done.denied.clone();
+    denied.sort_unstable();
+    assert_eq!(denied, [(pending, "pending"), (granted, "approved")]);
+    assert_eq!(transitions(dir.path(), pending), ["opened", "expired"]);
+    assert_eq!(transitions(dir.path(), granted), ["opened", "approved", "lapsed"]);
+    assert!(again().await.shards.is_empty(), "once is enough");
+    let store = server.store(dir.path()).await;
+    assert_eq!(store.approval(granted).await.unwrap(), None);
+    open(&store, 1).await;
+    assert_eq!(store.trouble(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_was_used_is_not_given_again_by_an_old_copy() {
+    let mut server = Server::start().await;
+    let (dir, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = server.store(dir.path()).await;
+    let id = open(&store, 1).await;
+    let approved = approve(&store, id).await;
+    server.tell(&["SAVE"]).await;
+    redeem(&store, 1, &approved).await.unwrap();
+    server.kill();
+    server.run().await;
+    // Whoever asks finds it out, if nobody did before.
+    assert!(store.approval(id).await.is_err());
+    let found_out = async || store.trouble().is_some_and(|trouble| trouble.contains("old copy"));
+    until("the old copy is found out", found_out).await;
+    assert!(redeem(&store, 1, &approved).await.is_err());
+    store.log().close();
+    drop(store);
+    // After a start the journal remembers.
+    let store = server.store(dir.path()).await;
+    assert!(redeem(&store, 1, &approved).await.is_err());
+    store.log().close();
+    drop(store);
+    let done = reconcile::reconcile(journal(dir.path()), &[], server.settings()).await.unwrap();
+    assert_eq!((done.shards.len(), done.denied), (1, vec![]));
+    let other = server.store(fresh.path()).await;
+    assert_eq!(other.approval(id).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_reconciled_while_a_journal_is_missing() {
+    let server = Server::start().await;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, two) = (server.store(dir.path()).await, server.store(other.path()).await);
+    let id = open(&one, 1).await;
+    let approved = approve(&two, id).await;
+    redeem(&one, 1, &approved).await.unwrap();
+    server.tell(&["FLUSHALL"]).await;
+    one.log().close();
+    two.log().close();
+    drop((one, two));
+    let alone = reconcile::reconcile(journal(dir.path()), &[], server.settings()).await;
+    assert!(matches!(alone, Err(reconcile::ReconcileError::Missing { number: 2, .. })), "{alone:?}");
+    let both = reconcile::reconcile(journal(dir.path()), &[other.path().to_owned()], server.settings()).await.unwrap();
+    assert_eq!((both.shards.len(), both.denied), (1, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_maker_did_not_put_on_record_another_replica_does_once() {
+    let server = Server::start().await;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, two) = (server.store(dir.path()).await, server.store(other.path()).await);
+    one.log().close();
+    let (id, fact) = opening(1, one.now());
+    assert!(one.commit(fact, Seen::Slot(None)).await.is_err(), "no answer without a record");
+    drop(one);
+    until("it is taken over", async || transitions(other.path(), id) == ["opened"]).await;
+    // Longer than the lease: it is not taken over again.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(transitions(other.path(), id), ["opened"]);
+    assert_eq!(two.approval(id).await.unwrap().unwrap().state, ApprovalState::Pending);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fsck_tells_of_what_does_not_add_up() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = server.store(dir.path()).await;
+    let id = open(&store, 1).await;
+    let findings = async || fsck::check(server.settings()).await.unwrap().findings;
+    assert_eq!(findings().await, Vec::<String>::new());
+    let links = &store.shared.links;
+    let shard = Shard::of_approval(id);
+    let due = links.keys.due(shard);
+    server.tell(&[b"ZADD", &due[..], b"7", &id.as_bytes()[..]]).await;
+    assert!(findings().await.concat().contains("time moves it on"));
+    server.tell(&[b"ZREM", &due[..], &id.as_bytes()[..]]).await;
+    let told = findings().await;
+    assert!(told.len() == 2 && told.concat().contains("0 approvals are pending, and 1 are counted"), "{told:?}");
+    let list = links.keys.approval(id);
+    server.tell(&[b"LSET", &list[..], b"0", b"1 7 approved 0 1"]).await;
+    assert!(findings().await.concat().contains("do not add up"));
+    assert!(store.approval(id).await.is_err(), "and nobody is told that it is approved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_forgets_or_has_no_replica_is_not_used() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let replicated = Settings { durability: Durability::Replicated { replicas: 1 }, ..server.settings() };
+    let store = Redis::open(journal(dir.path()), replicated, Clock::system).unwrap();
+    assert!(matches!(store.reach_out().await, Err(OpenError::Unfit(Trouble::TooFewReplicas { .. }))));
+    let (_, fact) = opening(1, store.now());
+    assert!(store.commit(fact, Seen::Slot(None)).await.is_err());
+    drop(store);
+    server.tell(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Redis::open(journal(dir.path()), server.settings(), Clock::system).unwrap();
+    assert!(matches!(store.reach_out().await, Err(OpenError::Unfit(Trouble::Evicts(_)))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_plain_decisions_are_recorded_and_the_others_fail_at_once_until_it_is_back() {
+    let mut server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = server.store(dir.path()).await;
+    server.kill();
+    until("it is known to be away", async || store.trouble().is_some()).await;
+    let began = tokio::time::Instant::now();
+    for rows in 0..20 {
+        let (_, fact) = opening(rows, store.now());
+        assert!(matches!(
+            store.commit(fact, Seen::Slot(None)).await,
+            Err(CommitError::Store(StoreError::Unavailable(_)))
+        ));
+        let plain = decided(rows, Outcome::Allow, Reason::Permitted);
+        assert!(!store.here(&plain.binding, None).may_be_pending);
+        store.commit(Fact::Decided(Box::new(plain)), Seen::Nothing).await.unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "nobody waits for it in vain");
+    server.run().await;
+    until("it is back", async || store.trouble().is_none()).await;
+    open(&store, 1).await;
+}
