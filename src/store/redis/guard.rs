@@ -58,11 +58,11 @@ impl Guard {
         }
     }
 
-    /// Whether what Redis says of a shard can be the truth.
-    pub fn meet(&self, shard: Shard, seen: Seen) -> Result<(), Trouble> {
+    /// Whether what Redis says of a shard can be the truth, by what was [expected](Self::expected) when it was asked.
+    pub fn meet(&self, shard: Shard, expected: Option<(Epoch, u64)>, seen: Seen) -> Result<(), Trouble> {
         let mut known = self.lock();
         let Some(known) = known.get_mut(shard.index()) else { return Ok(()) };
-        let lost = known.compare(shard, &seen);
+        let lost = known.compare(shard, expected, &seen);
         if let Some(lost) = &lost
             && known.lost.is_none()
         {
@@ -84,14 +84,16 @@ impl Guard {
 }
 
 impl Known {
-    fn compare(&mut self, shard: Shard, seen: &Seen) -> Option<Arc<str>> {
+    fn compare(&mut self, shard: Shard, expected: Option<(Epoch, u64)>, seen: &Seen) -> Option<Arc<str>> {
         let shard = shard.number();
+        // An answer may be older than what was learned while it was on its way.
+        let head = expected.filter(|(epoch, _)| Some(*epoch) == self.epoch).map_or(0, |(_, head)| head);
         match (self.epoch, seen.epoch) {
-            (Some(ours), Some(epoch)) if ours == epoch && seen.head >= self.head => None,
+            (Some(ours), Some(epoch)) if ours == epoch && seen.head >= head => None,
             (Some(ours), Some(epoch)) if ours == epoch => Some(Arc::from(format!(
-                "redis has {} events in shard {shard} and had {}: it was restored from an old copy, or a failover lost \
+                "redis has {} events in shard {shard} and had {head}: it was restored from an old copy, or a failover lost \
                  what was acknowledged",
-                seen.head, self.head
+                seen.head
             ))),
             (None, Some(epoch)) => {
                 *self = Self { epoch: Some(epoch), head: 0, lost: None };
@@ -128,6 +130,11 @@ mod tests {
         Shard::all().next().unwrap()
     }
 
+    /// An answer to a question that is asked now.
+    fn meet(guard: &Guard, seen: Seen) -> Result<(), Trouble> {
+        guard.meet(shard(), guard.expected(shard()), seen)
+    }
+
     fn seen(epoch: Epoch, head: u64) -> Seen {
         Seen { epoch: Some(epoch), head, after: Vec::new() }
     }
@@ -135,29 +142,40 @@ mod tests {
     #[test]
     fn what_is_behind_emptied_or_another_is_not_believed() {
         let guard = Guard::default();
-        assert!(guard.meet(shard(), seen(ONE, 5)).is_ok());
+        assert!(meet(&guard, seen(ONE, 5)).is_ok());
         guard.lasts(shard(), ONE, 5);
-        assert!(guard.meet(shard(), seen(ONE, 5)).is_ok());
+        assert!(meet(&guard, seen(ONE, 5)).is_ok());
         for bad in [seen(ONE, 4), seen(OTHER, 5), Seen { epoch: None, head: 0, after: Vec::new() }] {
-            assert!(matches!(guard.meet(shard(), bad.clone()), Err(Trouble::Lost(_))), "{bad:?}");
+            assert!(matches!(meet(&guard, bad.clone()), Err(Trouble::Lost(_))), "{bad:?}");
             assert!(guard.lost().is_some());
         }
-        assert!(guard.meet(shard(), seen(ONE, 6)).is_ok());
+        assert!(meet(&guard, seen(ONE, 6)).is_ok());
         assert_eq!(guard.lost(), None);
+    }
+
+    #[test]
+    fn an_answer_that_is_older_than_what_was_learned_meanwhile_is_no_loss() {
+        let guard = Guard::default();
+        assert!(meet(&guard, seen(ONE, 5)).is_ok());
+        guard.lasts(shard(), ONE, 5);
+        let asked = guard.expected(shard());
+        guard.lasts(shard(), ONE, 6);
+        assert!(guard.meet(shard(), asked, seen(ONE, 5)).is_ok());
+        assert!(meet(&guard, seen(ONE, 5)).is_err());
     }
 
     #[test]
     fn what_an_operator_has_settled_is_taken_up() {
         let guard = Guard::default();
         guard.remember(&Origin { epoch: ONE, shard: 0, number: 9 });
-        assert!(guard.meet(shard(), Seen { after: vec![[3; 16], ONE], ..seen(OTHER, 0) }).is_ok());
+        assert!(meet(&guard, Seen { after: vec![[3; 16], ONE], ..seen(OTHER, 0) }).is_ok());
         assert_eq!(guard.expected(shard()), Some((OTHER, 0)));
     }
 
     #[test]
     fn where_nothing_happened_nothing_is_lost() {
         let guard = Guard::default();
-        assert!(guard.meet(shard(), seen(ONE, 7)).is_ok());
-        assert!(guard.meet(shard(), seen(OTHER, 0)).is_ok());
+        assert!(meet(&guard, seen(ONE, 7)).is_ok());
+        assert!(meet(&guard, seen(OTHER, 0)).is_ok());
     }
 }

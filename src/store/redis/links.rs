@@ -93,11 +93,13 @@ impl Links {
         for question in questions {
             pipeline.add_command(question.clone());
         }
+        // What is learned while the question is on its way may be newer than its answer.
+        let known = self.guard.expected(shard);
         let mut answers = self.ask(shard, &pipeline).await?;
         if answers.len() != pipeline.len() {
             return Err(Trouble::Unexpected("a read"));
         }
-        let met = self.guard.meet(shard, answer::seen(answers.remove(0))?);
+        let met = self.guard.meet(shard, known, answer::seen(answers.remove(0))?);
         if met.is_err()
             && self.guard.expected(shard).is_none()
             && let Some(node) = self.owner(shard)
@@ -300,12 +302,13 @@ impl Links {
             call.arg(if new { uuid::Uuid::new_v4().as_bytes().to_vec() } else { Vec::new() });
             begin.add_command(call);
         }
+        let known: Vec<_> = shards.iter().map(|shard| self.guard.expected(*shard)).collect();
         let asked = std::time::Instant::now();
-        for (shard, answer) in shards.iter().zip(node.ask(&begin).await?) {
+        for ((shard, known), answer) in shards.iter().zip(known).zip(node.ask(&begin).await?) {
             let (seen, now) = answer::begun(answer)?;
             self.clock.heard(now, asked);
             // What is lost shows in the health; the connection is good.
-            let _ = self.guard.meet(*shard, seen);
+            let _ = self.guard.meet(*shard, known, seen);
         }
         Ok(node)
     }
