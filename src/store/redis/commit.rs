@@ -359,7 +359,16 @@ impl Shared {
         let retention = millis(self.links.settings.limits.idempotency_retention.saturating_mul(2));
         let mut claim = redis::cmd("SET");
         claim.arg(self.links.keys.claim(&name)).arg(&binding.0[..]).arg("NX").arg("GET").arg("PX").arg(retention);
-        let claimed = self.links.read(name.shard(), &[claim]).await?.pop().and_then(answer::bytes);
+        let claimed = match self.links.read(name.shard(), &[claim]).await {
+            // With no room for a claim, what is there still counts: votes and uses go on.
+            Err(trouble) if trouble.is_out_of_memory() => {
+                let mut look = redis::cmd("GET");
+                look.arg(self.links.keys.claim(&name));
+                self.links.read(name.shard(), &[look]).await?
+            }
+            claimed => claimed?,
+        };
+        let claimed = claimed.into_iter().next().and_then(answer::bytes);
         if claimed.is_some_and(|claimed| claimed != binding.0) {
             return Ok(Answered::OtherQuery);
         }
