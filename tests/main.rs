@@ -22,5 +22,6 @@ mod model;
 mod mtls;
 mod reload;
 mod reports;
+mod shapes;
 mod streams;
 mod tls;

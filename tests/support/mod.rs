@@ -3,8 +3,10 @@
 
 pub mod actors;
 pub mod client;
+pub mod facts;
 pub mod pki;
 pub mod random;
+pub mod redis;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
