@@ -1,7 +1,9 @@
 //! Filters and cursors of the journal's readers.
 
+use std::str::FromStr;
+
 use crate::journal::{Filter, Order, Search};
-use crate::service::follow::{Cursor, Start};
+use crate::service::follow::{Cursor, Place, Start};
 use crate::service::{Limits, Refusal};
 use crate::wire::approval::parse_timestamp;
 use crate::wire::{pb, value};
@@ -24,15 +26,20 @@ pub fn filter(filter: Option<pb::Filter>) -> Result<Filter, Refusal> {
     })
 }
 
+/// A place in the journal of one replica.
 pub fn cursor(text: &str) -> Result<Option<Cursor>, Refusal> {
+    parsed(text)
+}
+
+fn parsed<T: FromStr>(text: &str) -> Result<Option<T>, Refusal> {
     let parse = || text.parse().map_err(|_| Refusal::invalid("cursor", "not a cursor of this service"));
     (!text.is_empty()).then(parse).transpose()
 }
 
 pub fn start(request: &pb::SubscribeRequest) -> Result<Start, Refusal> {
-    match (cursor(&request.cursor)?, request.from_beginning) {
+    match (parsed::<Place>(&request.cursor)?, request.from_beginning) {
         (Some(_), true) => Err(Refusal::invalid("from_beginning", "not together with `cursor`")),
-        (Some(cursor), false) => Ok(Start::After(cursor)),
+        (Some(place), false) => Ok(Start::After(place)),
         (None, true) => Ok(Start::Beginning),
         (None, false) => Ok(Start::Now),
     }

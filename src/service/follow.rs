@@ -1,16 +1,22 @@
-//! The journal's readers: `Subscribe` follows it, `Audit` searches it.
+//! The journal's readers: `Subscribe` follows it, `Audit` searches it. Where replicas share a store, `Subscribe` follows what
+//! happens in that as well ([`shared`]), so that at each of them it sees the approvals of all.
 //!
 //! A reader holds a place, not a queue: it reads from disk when its client has taken what came before, so that one that
 //! lags loses nothing and one that never reads costs a few hundred bytes. Disk reads happen on blocking threads.
 
 mod cursor;
+mod place;
+mod shared;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 pub use self::cursor::Cursor;
+pub use self::place::Place;
+use self::shared::Following;
 use super::{Caller, Refusal, Service};
 use crate::domain::{GuardAction, Guarded, Record, Timestamp};
 use crate::journal::{Filter, Log, LogError, RawRecord, ReadError, Search};
@@ -18,19 +24,21 @@ use crate::journal::{Filter, Log, LogError, RawRecord, ReadError, Search};
 /// Records and bytes that one subscription takes from disk at a time: all that it holds.
 const CHUNK_RECORDS: usize = 64;
 const CHUNK_BYTES: usize = 16 << 10;
+/// How long a subscription waits before it asks a shared store again that was away.
+const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// Where a subscription starts.
 #[derive(Debug, Clone)]
 pub enum Start {
     Now,
     Beginning,
-    After(Cursor),
+    After(Place),
 }
 
 /// What a follower is given: a record, or a sign of life.
 #[derive(Debug, Clone)]
 pub struct Event {
-    pub cursor: Cursor,
+    pub cursor: Place,
     pub record: Option<Record>,
 }
 
@@ -39,12 +47,21 @@ pub struct Follower {
     service: Service,
     filter: Filter,
     expires_at: Timestamp,
-    /// The last record looked at.
-    place: Cursor,
-    /// What was read and not looked at yet; unparsed, which takes a fraction of the room.
-    ready: VecDeque<RawRecord>,
+    source: Source,
     durable: watch::Receiver<u64>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// What a subscription follows.
+enum Source {
+    Journal {
+        /// The last record looked at.
+        place: Cursor,
+        /// What was read and not looked at yet; unparsed, which takes a fraction of the room.
+        ready: VecDeque<RawRecord>,
+    },
+    /// Boxed: it has a place for every shard.
+    Shared(Box<Following>),
 }
 
 impl Service {
@@ -53,16 +70,11 @@ impl Service {
         self.guard(caller, GuardAction::Subscribe, Guarded::Service)?;
         let permit = self.reader()?;
         let durable = self.shared.log.subscribe();
-        let place = self.place(start).await?;
-        Ok(Follower {
-            service: self.clone(),
-            filter,
-            expires_at: caller.expires_at,
-            place,
-            ready: VecDeque::new(),
-            durable,
-            _permit: permit,
-        })
+        let source = match self.shared.store.feed() {
+            None => Source::Journal { place: self.place(start).await?, ready: VecDeque::new() },
+            Some(feed) => Source::Shared(Box::new(Following::begin(self, feed, start).await?)),
+        };
+        Ok(Follower { service: self.clone(), filter, expires_at: caller.expires_at, source, durable, _permit: permit })
     }
 
     /// One page of the past, at most `limit` records, with the cursor of each.
@@ -101,10 +113,11 @@ impl Service {
                 let empty = head.sequence < first;
                 Ok(if empty { Cursor::new(head.sequence, &head.chain) } else { Cursor::before(first) })
             }
-            Start::After(cursor) => {
+            Start::After(Place::Own(cursor)) => {
                 self.check_cursor(&cursor).await?;
                 Ok(cursor)
             }
+            Start::After(Place::Shared(_)) => Err(Refusal::invalid("cursor", "not a cursor of this journal")),
         }
     }
 
@@ -184,15 +197,20 @@ impl Follower {
             if let Some(event) = self.take_ready()? {
                 return Ok(event);
             }
-            let sign_of_life = Event { cursor: self.place.clone(), record: None };
+            let sign_of_life = Event { cursor: self.source.place(), record: None };
             if heartbeat.is_elapsed() {
                 return Ok(sign_of_life);
             }
-            if self.read_on().await? {
-                continue;
-            }
+            let pause = match self.read_on().await {
+                Ok(true) => continue,
+                Ok(false) => None,
+                // The shared store is away. What this replica does is followed all the same.
+                Err(Refusal::Unavailable(_)) if matches!(self.source, Source::Shared(_)) => Some(STORE_RETRY),
+                Err(refusal) => return Err(refusal),
+            };
             tokio::select! {
                 changed = self.durable.changed() => changed.map_err(|_| Refusal::ShuttingDown)?,
+                changed = self.source.changed(pause) => changed?,
                 () = &mut heartbeat => return Ok(sign_of_life),
                 _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::ShuttingDown),
             }
@@ -201,25 +219,66 @@ impl Follower {
 
     /// The next of the records read that passes the filter.
     fn take_ready(&mut self) -> Result<Option<Event>, Refusal> {
-        while let Some(raw) = self.ready.pop_front() {
-            let record = raw.parse().map_err(unreadable)?;
-            self.place = Cursor::new(raw.sequence, &raw.chain);
+        while let Some(record) = self.source.take()? {
             if self.filter.passes(&record) {
-                return Ok(Some(Event { cursor: self.place.clone(), record: Some(record) }));
+                return Ok(Some(Event { cursor: self.source.place(), record: Some(record) }));
             }
         }
         Ok(None)
     }
 
-    /// Takes the next chunk from disk; false where there is none yet.
+    /// Takes the next chunk from disk or from the shared store; false where there is none yet.
     async fn read_on(&mut self) -> Result<bool, Refusal> {
-        let from = self.place.sequence.saturating_add(1);
-        if *self.durable.borrow_and_update() < from {
-            return Ok(false);
+        let newest = *self.durable.borrow_and_update();
+        match &mut self.source {
+            Source::Journal { place, ready } => {
+                let from = place.sequence.saturating_add(1);
+                if newest < from {
+                    return Ok(false);
+                }
+                let chunk = self.service.on_disk(move |log| log.read_raw(from, CHUNK_RECORDS, CHUNK_BYTES));
+                *ready = chunk.await?.into();
+                Ok(!ready.is_empty())
+            }
+            Source::Shared(following) => match self.service.shared.store.feed() {
+                Some(feed) => following.read_on(&self.service, feed).await,
+                None => Ok(false),
+            },
         }
-        let chunk = self.service.on_disk(move |log| log.read_raw(from, CHUNK_RECORDS, CHUNK_BYTES));
-        self.ready = chunk.await?.into();
-        Ok(!self.ready.is_empty())
+    }
+}
+
+impl Source {
+    fn place(&self) -> Place {
+        match self {
+            Self::Journal { place, .. } => Place::Own(place.clone()),
+            Self::Shared(following) => Place::Shared(Box::new(following.place.clone())),
+        }
+    }
+
+    /// The next of the records read.
+    fn take(&mut self) -> Result<Option<Record>, Refusal> {
+        match self {
+            Self::Journal { place, ready } => {
+                let Some(raw) = ready.pop_front() else { return Ok(None) };
+                let record = raw.parse().map_err(unreadable)?;
+                *place = Cursor::new(raw.sequence, &raw.chain);
+                Ok(Some(record))
+            }
+            Self::Shared(following) => following.take(),
+        }
+    }
+
+    /// Returns when the shared store has something new, or after a pause; without such a store never.
+    async fn changed(&mut self, pause: Option<Duration>) -> Result<(), Refusal> {
+        match (self, pause) {
+            (_, Some(pause)) => {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
+            (Self::Shared(following), None) => following.changed().await,
+            (Self::Journal { .. }, None) => std::future::pending().await,
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 mod answers;
 pub mod clock;
 pub mod embedded;
+pub mod feed;
 pub mod redis;
 mod waits;
 
@@ -58,6 +59,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tells when the approval may have changed. Take it before reading, so that no change falls in between.
     fn changes(&self, id: ApprovalId) -> Changes;
+
+    /// What happens at all replicas; `None` where the journal of this process is all there is.
+    fn feed(&self) -> Option<&dyn feed::Feed>;
 
     /// Why approvals can be neither read nor written at the moment, if they cannot.
     fn trouble(&self) -> Option<Arc<str>>;

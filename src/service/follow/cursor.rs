@@ -30,6 +30,19 @@ impl Cursor {
         Self { sequence: first.saturating_sub(1), chain: START }
     }
 
+    /// The sequence and the chain, as part of a longer place.
+    pub(super) fn to_bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let (sequence, chain) = bytes.split_at_mut(8);
+        sequence.copy_from_slice(&self.sequence.to_be_bytes());
+        chain.copy_from_slice(&self.chain);
+        bytes
+    }
+
+    pub(super) const fn from_bytes(sequence: [u8; 8], chain: [u8; 8]) -> Self {
+        Self { sequence: u64::from_be_bytes(sequence), chain }
+    }
+
     pub(super) fn is_start(&self) -> bool {
         self.chain == START
     }

@@ -239,6 +239,10 @@ impl Store for Embedded {
         std::future::ready(Ok(earlier.map_or(Answered::Nothing, Answered::Earlier))).boxed()
     }
 
+    fn feed(&self) -> Option<&dyn super::feed::Feed> {
+        None
+    }
+
     fn trouble(&self) -> Option<Arc<str>> {
         // Memory is always within reach; what the disk is up to is the journal's to say.
         None

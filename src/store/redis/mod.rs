@@ -13,6 +13,7 @@ mod clock;
 mod commit;
 mod dial;
 mod discover;
+mod feed;
 pub mod fsck;
 mod guard;
 mod here;
@@ -40,7 +41,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use quick_cache::sync::Cache;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use self::clock::SharedClock;
@@ -82,6 +83,8 @@ struct Shared {
     next_due: AtomicI64,
     /// Approvals that wait for people, when last counted.
     pending: AtomicU64,
+    /// The newest event heard of, of each shard.
+    heard: watch::Sender<Arc<[u64]>>,
 }
 
 /// Ends with the last handle.
@@ -131,6 +134,7 @@ impl Redis {
             timer: Notify::new(),
             next_due: AtomicI64::new(i64::MAX),
             pending: AtomicU64::new(0),
+            heard: watch::Sender::new(Arc::from([0; keys::SHARDS as usize])),
             links,
             log,
         });
@@ -254,6 +258,10 @@ impl Store for Redis {
 
     fn changes(&self, id: ApprovalId) -> Changes {
         self.shared.waits.changes(id)
+    }
+
+    fn feed(&self) -> Option<&dyn super::feed::Feed> {
+        Some(self)
     }
 
     fn trouble(&self) -> Option<Arc<str>> {

@@ -76,10 +76,14 @@ impl Reader<'_> {
         // From here on nothing is missed; what was missed before is looked at.
         self.shared.waits.wake_all();
         self.shared.timer.notify_one();
+        self.tell();
         while self.leads_to(address) {
             let streams = self.read(&mut connection, address).await?;
-            for (index, entry) in streams {
-                self.hear(index, &entry);
+            for (index, entry) in &streams {
+                self.hear(*index, entry);
+            }
+            if !streams.is_empty() {
+                self.tell();
             }
         }
         Err(Trouble::OutOfReach("the primary is another one".into()))
@@ -166,6 +170,19 @@ impl Reader<'_> {
             }
         }
         Ok(heard)
+    }
+
+    /// Tells those who follow how far things have come.
+    fn tell(&self) {
+        self.shared.heard.send_modify(|heard| {
+            let mut numbers = heard.to_vec();
+            for (shard, place) in self.shards.iter().zip(&self.places) {
+                if let Some(number) = numbers.get_mut(shard.index()) {
+                    *number = *place;
+                }
+            }
+            *heard = numbers.into();
+        });
     }
 
     fn hear(&mut self, index: usize, entry: &Entry) {
