@@ -10,6 +10,7 @@ mod binding;
 mod canary;
 mod cases;
 mod cli;
+mod cluster;
 mod conformance;
 mod crash;
 mod entities;

@@ -48,10 +48,27 @@ impl Site {
         self
     }
 
+    /// Another one with a journal of its own, the same policies and the same issuer.
+    pub fn sibling(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(self.config(), dir.path().join("countersign.toml")).unwrap();
+        Self { dir, policies: self.policies.clone(), minter: self.minter.clone() }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("countersign.toml")
+    }
+
+    /// Adds sections to the end of the configuration.
+    pub fn append(&self, sections: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), format!("{text}\n{sections}")).unwrap();
+    }
+
     /// Sets a key of the configuration for every life from now on.
     pub fn set(&self, key: &str, value: &str) {
         let (section, key) = key.split_once('.').unwrap();
-        let file = self.dir.path().join("countersign.toml");
+        let file = self.config();
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(file, format!("[{section}]\n{key} = {value}\n{text}")).unwrap();
     }
@@ -67,11 +84,10 @@ impl Site {
 
     /// The command, run by the `wrapper` if there is one.
     fn command(&self, wrapper: &[String]) -> Command {
-        let program = env!("CARGO_BIN_EXE_countersign").to_owned();
-        let line: Vec<String> = wrapper.iter().cloned().chain([program]).collect();
+        let line: Vec<String> = wrapper.iter().cloned().chain([program().to_owned()]).collect();
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).arg("serve").args(["--listen", "127.0.0.1:0"]);
-        command.arg("--config").arg(self.dir.path().join("countersign.toml"));
+        command.arg("--config").arg(self.config());
         command.arg("--journal-dir").arg(self.journal());
         command.arg("--policy-dir").arg(&self.policies);
         // Small segments, so that deaths also meet the change from one to the next.
@@ -82,6 +98,11 @@ impl Site {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
+}
+
+/// The program under test.
+pub fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_countersign")
 }
 
 pub struct Child {
@@ -133,6 +154,15 @@ impl Child {
 
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
+    }
+
+    /// Stops taking part, with every connection open.
+    pub fn pause(&self) {
+        kill_process(self.pid, Signal::STOP).unwrap();
+    }
+
+    pub fn resume(&self) {
+        kill_process(self.pid, Signal::CONT).unwrap();
     }
 
     pub async fn kill(&mut self) {

@@ -1,0 +1,77 @@
+//! Many replicas, one truth: real server processes share a real Redis, while it and they are killed, paused, cut off,
+//! filled up and lied to about the time. A checker reads all journals and all answers at the end.
+
+mod checker;
+mod deaths;
+mod durability;
+mod fleet;
+mod followers;
+mod histories;
+mod load;
+mod outages;
+mod rivals;
+mod shape;
+mod time;
+
+use std::time::Duration;
+
+use self::checker::{Findings, History, Shown};
+use self::fleet::Fleet;
+use self::load::Load;
+use crate::support::redis::{Redis, until};
+
+/// Clients at the same time.
+const WORKERS: usize = 6;
+/// Shards of a store, by their hash tags.
+const SHARDS: u8 = 16;
+
+/// Asks every replica for every approval, ends them, and reads all that they wrote down.
+async fn account(fleet: Fleet, load: &Load) -> Findings {
+    let mut shown = Vec::new();
+    for place in 0..fleet.size() {
+        let client = fleet.client(place, "erin").await;
+        for id in load.approvals() {
+            let approval = client.get(&id).await.unwrap_or_else(|status| panic!("{id} at replica {place}: {status}"));
+            let state = approval.state().as_str_name().trim_start_matches("APPROVAL_STATE_").to_lowercase();
+            shown.push(Shown { replica: place, approval: id.parse().unwrap(), state });
+        }
+    }
+    let ended = fleet.end().await;
+    let history = History { told: load.told(), shown, ..History::of_journals(&ended.journals()) };
+    let findings = history.check();
+    assert!(findings.approvals >= load.approvals().len(), "{findings:?}");
+    findings
+}
+
+/// Asserts that nothing is wrong with what a run left.
+#[track_caller]
+fn assert_sound(findings: &Findings, load: &Load) {
+    let (violations, failures) = (&findings.violations, load.failures());
+    assert!(violations.is_empty(), "{violations:#?}\nwhat the clients met: {failures:#?}");
+}
+
+/// Returns when every event is in the journal of whoever is to have it.
+async fn journaled(nodes: &[&Redis]) {
+    until("every event is journaled", async || {
+        for node in nodes {
+            for shard in 0..SHARDS {
+                let stream = format!("{{countersign:{shard:x}}}e");
+                // Of a shard that another node has, this one knows nothing.
+                let pending = node.try_ask(&["XPENDING", &stream, "journal"]).await.unwrap_or(redis::Value::Nil);
+                if let redis::Value::Array(fields) = pending
+                    && !matches!(fields.first(), Some(redis::Value::Int(0)))
+                {
+                    return false;
+                }
+            }
+        }
+        true
+    })
+    .await;
+}
+
+/// Runs something and says how long it took.
+async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
+    let started = std::time::Instant::now();
+    (future.await, started.elapsed())
+}
