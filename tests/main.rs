@@ -9,6 +9,7 @@ mod bad_input;
 mod binding;
 mod canary;
 mod cases;
+mod cedar_vectors;
 mod cli;
 mod cluster;
 mod conformance;
