@@ -17,7 +17,7 @@ use crate::identity::{Certificates, IssuerSettings, SettingsError, Verifier};
 use crate::reload::ReloadSettings;
 use crate::service::{Limits, Refusal, Service};
 use crate::store::embedded::{self, OpenError};
-use crate::store::{Clock, Embedded, Redis, Store, redis};
+use crate::store::{Clock, Embedded, Redis, RedisError, RedisSettings, Store};
 use crate::web::dev_issuer::{DevIssuer, DevIssuerError};
 use crate::{grpc, journal};
 
@@ -27,7 +27,7 @@ pub struct Setup {
     /// Of approvals; with [`Setup::redis`] its settings say so instead.
     pub store: embedded::Limits,
     /// The Redis that replicas share; without one, approvals are this process's.
-    pub redis: Option<redis::Settings>,
+    pub redis: Option<RedisSettings>,
     pub policies: engine::Settings,
     pub issuers: Vec<IssuerSettings>,
     pub encryption: Encryption,
@@ -75,7 +75,7 @@ pub enum ServerError {
     #[error(transparent)]
     Store(#[from] OpenError),
     #[error("store: {0}")]
-    Redis(#[from] redis::OpenError),
+    Redis(#[from] RedisError),
     #[error("identity: {0}")]
     Identity(#[from] SettingsError),
     #[error("identity.certificates: {0}")]

@@ -5,7 +5,7 @@ use super::values::{OnError, StoreKind, Sync};
 use crate::domain::ReviewRules;
 use crate::grpc::tls;
 use crate::server::{Encryption, Retention, Setup};
-use crate::store::{Clock, embedded, redis};
+use crate::store::{Clock, RedisSettings, embedded};
 use crate::{engine, journal, service};
 
 impl Config {
@@ -87,10 +87,10 @@ impl Config {
 
     /// `None` where approvals are in this process.
     #[must_use]
-    pub fn redis_settings(&self) -> Option<redis::Settings> {
+    pub fn redis_settings(&self) -> Option<RedisSettings> {
         let table = self.store.redis.as_ref().filter(|_| self.store.kind == StoreKind::Redis)?;
         // What is wrong was said by `check`. Whoever did not ask gets a store that reaches nobody, never one of its own.
-        Some(table.settings(self.store_limits()).unwrap_or_else(|_| redis::Settings::new(Vec::new())))
+        Some(table.settings(self.store_limits()).unwrap_or_else(|_| RedisSettings::new(Vec::new())))
     }
 
     fn service_limits(&self) -> service::Limits {

@@ -21,7 +21,7 @@ use crate::domain::{
 };
 use crate::journal::AppendError;
 
-pub use self::redis::Redis;
+pub use self::redis::{OpenError as RedisError, Redis, Settings as RedisSettings};
 pub use clock::{Clock, Jump, ManualClock};
 pub use embedded::Embedded;
 

@@ -220,6 +220,7 @@ impl Writer {
 
     fn fail(&self, batch: &mut Vec<Job>, trouble: &Trouble) -> Result<(), ()> {
         for job in batch.drain(..) {
+            // Whoever asked has stopped waiting.
             let _ = job.answer.send(Err(trouble.clone()));
         }
         Err(())
