@@ -17,6 +17,7 @@ mod crash;
 mod entities;
 mod explain;
 mod full_disk;
+mod healthcheck;
 mod hostile_ids;
 mod invariants;
 mod life;

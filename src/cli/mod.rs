@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod entities;
 mod failure;
+mod healthcheck;
 mod logging;
 mod parse;
 mod policy;
@@ -79,6 +80,8 @@ enum Command {
     /// Look after a store that several replicas share
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Exit with 0 if the server is well, else with 1 and why; for container runtimes
+    Healthcheck(healthcheck::Healthcheck),
     /// Get a token of the development issuer
     Token(token::Token),
     /// Write a completion script for a shell
@@ -112,6 +115,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<(), Failure> {
         Command::Audit(command) => command.run(&cli.remote, screen).await,
         Command::Config(command) => command.run(screen),
         Command::Store(command) => command.run(screen).await,
+        Command::Healthcheck(command) => command.run(&cli.remote, screen).await,
         Command::Token(command) => command.run(screen).await,
         Command::Completions { shell } => completions(shell, screen),
     }
@@ -147,6 +151,7 @@ mod tests {
             "policy explain --query a.test.yaml --filter export policies -o json",
             "policy diff old new --journal data --tests --exit-code",
             "policy fmt policies --check",
+            "healthcheck --config c.toml --service journal",
             "approvals list --state pending --state approved --reviewable --principal Agent::bot -o json",
             "approvals show apr_1 --server http://127.0.0.1:1 --no-color",
             "approvals approve apr_1 --comment fine --gate a --gate b --binding 00ff",

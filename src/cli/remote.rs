@@ -8,18 +8,14 @@ use clap::Args;
 use super::failure::Failure;
 use crate::grpc::client::{BearerToken, Client, Tls};
 
+const DEFAULT: &str = "http://127.0.0.1:7443";
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub struct Remote {
-    /// The server's address
-    #[arg(
-        long,
-        global = true,
-        env = "COUNTERSIGN_SERVER",
-        default_value = "http://127.0.0.1:7443",
-        value_name = "URL"
-    )]
-    server: String,
+    /// The server's address [default: http://127.0.0.1:7443]
+    #[arg(long, global = true, env = "COUNTERSIGN_SERVER", value_name = "URL")]
+    server: Option<String>,
     /// Your access token; better in COUNTERSIGN_TOKEN or a file, where other users cannot see it
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
@@ -46,11 +42,20 @@ enum Scheme {
 }
 
 impl Remote {
+    fn server(&self) -> &str {
+        self.server.as_deref().unwrap_or(DEFAULT)
+    }
+
+    /// Whether somebody said which server.
+    pub fn is_named(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// Connects as whoever the token names.
     pub async fn connect(&self) -> Result<Client, Failure> {
         Ok(match self.check_address()? {
-            Scheme::Clear => Client::connect(&self.server, self.bearer()?).await?,
-            Scheme::Tls => Client::connect_tls(&self.server, self.bearer()?, self.tls()?).await?,
+            Scheme::Clear => Client::connect(self.server(), self.bearer()?).await?,
+            Scheme::Tls => Client::connect_tls(self.server(), self.bearer()?, self.tls()?).await?,
         })
     }
 
@@ -72,19 +77,19 @@ impl Remote {
     /// A token must not cross a network in clear without somebody saying so.
     fn check_address(&self) -> Result<Scheme, Failure> {
         let no_address =
-            || Failure::Usage(format!("`{}` is not an address such as `http://127.0.0.1:7443`", self.server));
-        let uri: http::Uri = self.server.parse().map_err(|_| no_address())?;
+            || Failure::Usage(format!("`{}` is not an address such as `http://127.0.0.1:7443`", self.server()));
+        let uri: http::Uri = self.server().parse().map_err(|_| no_address())?;
         let host = uri.host().ok_or_else(no_address)?;
         match uri.scheme_str() {
             // Whoever names a CA or a certificate does not expect to talk in clear.
             Some("http") if self.ca.is_some() || self.cert.is_some() || self.key.is_some() => Err(Failure::Usage(
-                format!("`{}` is not encrypted, and --ca, --cert and --key are for `https://..`", self.server),
+                format!("`{}` is not encrypted, and --ca, --cert and --key are for `https://..`", self.server()),
             )),
             Some("http") if is_loopback(host) || self.allow_plaintext => Ok(Scheme::Clear),
             Some("http") => Err(Failure::Usage(format!(
                 "`{}` is another machine: your token would cross the network unencrypted; use `https://..`, or pass --allow-plaintext \
                  if a mesh or tunnel encrypts it",
-                self.server
+                self.server()
             ))),
             Some("https") => Ok(Scheme::Tls),
             Some(_) | None => Err(no_address()),
@@ -115,7 +120,7 @@ mod tests {
     use super::*;
 
     fn remote(server: &str) -> Remote {
-        let server = server.to_owned();
+        let server = Some(server.to_owned());
         Remote { server, token: None, token_file: None, ca: None, cert: None, key: None, allow_plaintext: false }
     }
 

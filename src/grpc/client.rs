@@ -3,23 +3,34 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use http::Uri;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
+use tower::service_fn;
 
 use super::generated::administration_client::AdministrationClient;
 use super::generated::decision_point_client::DecisionPointClient;
+use super::local;
+use super::tls::Files;
 use crate::wire::pb;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long any call but a stream may take: longer than the longest `wait`.
 const CALL_TIMEOUT: Duration = Duration::from_secs(70);
+/// Container runtimes give up at about this.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which the connection is probed, so that a stream notices a peer that vanished.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Bytes of one answer: a page of 200 approvals, each with a large context.
@@ -180,6 +191,30 @@ impl Client {
         Ok(Self::over(reach(server, endpoint).await?, token))
     }
 
+    /// Connects to the server of this machine that has these files, without believing or proving anything
+    /// ([`super::local`]): good for [`Client::is_serving`] only.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] if the files cannot be read, [`Code::Unreachable`] if nobody answers.
+    pub async fn connect_beside(address: SocketAddr, files: &Files) -> Result<Self, CallError> {
+        let bad = |reason| CallError::local(Code::InvalidArgument, reason);
+        let config = Arc::new(local::config(files).map_err(bad)?);
+        let connector = service_fn(move |_: Uri| local::encrypted(address, config.clone()));
+        let connected = endpoint(&format!("http://{address}"))?.connect_with_connector(connector).await;
+        Ok(Self::over(connected.map_err(|error| unreachable(&format!("https://{address}"), &error))?, None))
+    }
+
+    /// Whether a part of the server, or with `""` the whole, says that it is well.
+    ///
+    /// # Errors
+    /// [`CallError`]; [`Code::NotFound`] if there is no such part.
+    pub async fn is_serving(&self, part: &str) -> Result<bool, CallError> {
+        let mut request = Request::new(HealthCheckRequest { service: part.to_owned() });
+        request.set_timeout(HEALTH_TIMEOUT);
+        let answer = HealthClient::new(self.channel.clone()).check(request).await;
+        Ok(answer.map_err(|status| CallError::from(&status))?.into_inner().status() == ServingStatus::Serving)
+    }
+
     /// The same connection for another caller.
     #[must_use]
     pub fn with_token(&self, token: BearerToken) -> Self {
@@ -228,11 +263,11 @@ fn endpoint(server: &str) -> Result<Endpoint, CallError> {
 }
 
 async fn reach(server: &str, endpoint: Endpoint) -> Result<Channel, CallError> {
-    let unreachable = |error: tonic::transport::Error| {
-        let cause = innermost(&error);
-        CallError::local(Code::Unreachable, format!("cannot reach {server}: {cause}"))
-    };
-    endpoint.connect().await.map_err(unreachable)
+    endpoint.connect().await.map_err(|error| unreachable(server, &error))
+}
+
+fn unreachable(server: &str, error: &tonic::transport::Error) -> CallError {
+    CallError::local(Code::Unreachable, format!("cannot reach {server}: {}", innermost(error)))
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {

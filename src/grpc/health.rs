@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::server::{HealthReporter, HealthService};
 
 use super::connection::WaysIn;
 use crate::service::Service;
@@ -13,6 +14,16 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// While something is not well, its recovery is told sooner.
 const UNWELL_INTERVAL: Duration = Duration::from_millis(50);
 const WHOLE: [&str; 2] = ["", "countersign.v1.DecisionPoint"];
+
+/// The service, and the way to tell it. Nothing is well before it is known to be.
+pub async fn service() -> (HealthReporter, HealthServer<impl Health>) {
+    let reporter = HealthReporter::new();
+    // It takes the whole for well from the start, and the first report comes only when calls are taken already.
+    for name in WHOLE {
+        reporter.set_service_status(name, ServingStatus::NotServing).await;
+    }
+    (reporter.clone(), HealthServer::new(HealthService::from_health_reporter(reporter)))
+}
 
 /// Keeps the reported health true until the server stops; then everything is NOT_SERVING at once.
 pub async fn report(reporter: HealthReporter, service: Service, ways_in: WaysIn, mut stopping: watch::Receiver<bool>) {
@@ -42,4 +53,23 @@ pub async fn report(reporter: HealthReporter, service: Service, ways_in: WaysIn,
 
 pub(super) fn status(serving: bool) -> ServingStatus {
     if serving { ServingStatus::Serving } else { ServingStatus::NotServing }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Request;
+    use tonic_health::pb::HealthCheckRequest;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_well_before_it_is_known_to_be() {
+        let (reporter, _) = service().await;
+        let service = HealthService::from_health_reporter(reporter);
+        for name in WHOLE {
+            let asked = Request::new(HealthCheckRequest { service: name.to_owned() });
+            let answer = service.check(asked).await.unwrap().into_inner();
+            assert_eq!(answer.status, ServingStatus::NotServing as i32, "`{name}`");
+        }
+    }
 }

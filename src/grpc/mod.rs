@@ -18,6 +18,7 @@ pub mod fuzzing {
     pub use super::request::ask;
 }
 pub mod health;
+pub mod local;
 mod request;
 mod status;
 mod stream;

@@ -35,7 +35,7 @@ const PENDING_RESETS_MAX: usize = 1_024;
 ///
 /// Reflection also knows `google.rpc`'s error details, so that generic clients show them rather than their bytes.
 pub async fn router(service: Service) -> Result<(Router<Limited>, HealthReporter), tonic_reflection::server::Error> {
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let (reporter, health) = super::health::service().await;
     let reflected = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
