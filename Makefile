@@ -5,7 +5,7 @@ CARGO ?= cargo
 BUILT = $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/countersign
 EXAMPLES = policy test policies --min-coverage 100
 
-.PHONY: help demo test tools check unit policies twins clients fuzz proof bench docs
+.PHONY: help demo test tools check unit policies twins clients fuzz helm proof bench docs
 
 help:
 	@echo "make demo          a server, an agent, and two people who countersign (AUTO=1: exit at the end)"
@@ -14,6 +14,7 @@ help:
 	@echo "make policies      the example policies against their own tests"
 	@echo "make twins         take each protection away in turn and see its test fail"
 	@echo "make fuzz          each reader of strangers' bytes on bytes that nobody wrote, FUZZ_SECONDS (60) each"
+	@echo "make helm          the Helm chart: lint, render, schemas, checkov, and the server's own word"
 	@echo "make proof         the policy index beside Cedar's authorizer on a million random queries (nightly)"
 	@echo "make bench         the benchmarks (benches/README.md)"
 	@echo "make docs          write docs/configuration.md anew"
@@ -24,6 +25,7 @@ demo:
 # Stops at the first failure: each is a line of its own. The demo is a test as well.
 test: tools check unit twins
 	COUNTERSIGN_BIN=$(BUILT) $(MAKE) clients
+	COUNTERSIGN_BIN=$(BUILT) $(MAKE) helm
 	$(MAKE) fuzz
 	$(BUILT) $(EXAMPLES)
 	$(BUILT) demo --auto
@@ -55,6 +57,10 @@ clients:
 # Targets, seeds and how long: tests/fuzz. The first build takes minutes (all libraries anew, with coverage in them).
 fuzz:
 	tests/fuzz/run
+
+# The chart and the container's files (tests/helm). The first time it may build helm with Go, which takes minutes.
+helm:
+	tests/helm/run
 
 # `make unit` compares 20,000, the same on every run; this other ones each time. Some minutes.
 proof:
