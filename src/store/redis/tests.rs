@@ -351,6 +351,33 @@ async fn a_redis_that_forgets_or_has_no_replica_is_not_used() {
     assert!(matches!(store.reach_out().await, Err(OpenError::Unfit(Trouble::Evicts(_)))));
 }
 
+/// The manual's word is tried out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_the_documented_rights_is_enough_and_the_password_is_read_anew() {
+    let server = Server::start().await;
+    let manual = include_str!("../../../docs/redis.md");
+    let rights = manual.lines().find(|line| line.starts_with("ACL SETUSER")).unwrap();
+    server.tell(&rights.split(' ').collect::<Vec<_>>()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "password\n").unwrap();
+    let login = Login { username: Some("countersign".into()), password_file: Some(file.clone()) };
+    let settings = Settings { login, settled_retention: Duration::ZERO, ..server.settings() };
+    let store = Redis::open(journal(&dir.path().join("journal")), settings.clone(), Clock::system).unwrap();
+    store.reach_out().await.unwrap();
+    let id = open(&store, 1).await;
+    let approved = approve(&store, id).await;
+    assert_eq!(store.list(&Page { size: 10, ..Page::default() }).await.unwrap().approvals.len(), 1);
+    redeem(&store, 1, &approved).await.unwrap();
+    assert_eq!(fsck::check(settings).await.unwrap().findings, Vec::<String>::new());
+    let denied = server.tell(&["ACL", "LOG"]).await;
+    assert_eq!(denied, ::redis::Value::Array(Vec::new()), "nothing was refused, neither here nor in the tasks behind");
+    server.tell(&["ACL", "SETUSER", "countersign", "resetpass", ">another"]).await;
+    std::fs::write(&file, "another\n").unwrap();
+    server.tell(&["CLIENT", "KILL", "USER", "countersign"]).await;
+    until("it logs in with the new one", async || store.approval(id).await.is_ok()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_plain_decisions_are_recorded_and_the_others_fail_at_once_until_it_is_back() {
     let mut server = Server::start().await;
