@@ -99,15 +99,15 @@ pub fn verdict(value: Value) -> Result<(String, Timestamp, u64), Trouble> {
     }
 }
 
-/// Of `ROLE`: how many replicas a primary has; `None` for what is no primary.
+/// Of `INFO replication`: how many replicas a primary has that are in step; `None` for what is no primary.
 pub fn replicas(value: Value) -> Result<Option<usize>, Trouble> {
-    let mut parts = array(value, "ROLE")?.into_iter();
-    match parts.next().and_then(text).as_deref() {
+    let text = text(value).ok_or(Trouble::Unexpected("INFO"))?;
+    match text.lines().find_map(|line| line.strip_prefix("role:")) {
         Some("master") => {
-            let replicas = parts.nth(1).ok_or(Trouble::Unexpected("ROLE"))?;
-            Ok(Some(array(replicas, "ROLE")?.len()))
+            let is_replica = |line: &&str| line.starts_with("slave") && line.contains("state=online");
+            Ok(Some(text.lines().filter(is_replica).count()))
         }
         Some(_) => Ok(None),
-        None => Err(Trouble::Unexpected("ROLE")),
+        None => Err(Trouble::Unexpected("INFO")),
     }
 }

@@ -316,12 +316,12 @@ impl Links {
     /// Whether it still is a primary that answers; learns its time and its replicas.
     async fn probe(&self, node: &Node) -> Result<(), Trouble> {
         let mut questions = Pipeline::new();
-        questions.cmd("TIME").cmd("ROLE");
+        questions.cmd("TIME").cmd("INFO").arg("replication");
         let asked = std::time::Instant::now();
         let mut answers = node.ask(&questions).await?.into_iter();
-        let (time, role) = (answers.next(), answers.next());
+        let (time, replication) = (answers.next(), answers.next());
         self.clock.heard(answer::time(time.unwrap_or_default())?, asked);
-        let Some(replicas) = answer::replicas(role.unwrap_or_default())? else {
+        let Some(replicas) = answer::replicas(replication.unwrap_or_default())? else {
             return Err(Trouble::OutOfReach(format!("{} is not the primary", node.address()).into()));
         };
         node.has_replicas(replicas);
