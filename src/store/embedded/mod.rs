@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
+use super::redis::REPLICA_FILE;
 use super::waits::{self, Waits};
 use super::{Answered, Changes, Clock, CommitError, Committed, Here, Listed, Page, Seen, Store, StoreError};
 use crate::domain::{
@@ -49,6 +50,12 @@ pub enum OpenError {
     Journal(#[from] journal::JournalError),
     #[error(transparent)]
     Log(#[from] LogError),
+    /// What other replicas did with its approvals is not in it.
+    #[error(
+        "the journal is one of several replicas' (`store.kind = \"redis\"`): without the others' it does not say which \
+             grants were used; begin another one in an empty directory"
+    )]
+    OneOfSeveral,
     #[error("record {sequence} contradicts the journal before it")]
     Contradiction {
         sequence: u64,
@@ -66,6 +73,9 @@ impl Embedded {
         clock: impl FnOnce(Timestamp) -> Clock,
     ) -> Result<Self, OpenError> {
         let dir = settings.dir.clone();
+        if dir.join(REPLICA_FILE).exists() {
+            return Err(OpenError::OneOfSeveral);
+        }
         let log = Log::open(settings)?;
         let (state, floor) = snapshot::restore(&log, &dir, limits)?;
         let waits = Arc::new(Waits::default());

@@ -55,6 +55,7 @@ use super::{Answered, Changes, Clock, CommitError, Committed, Here, Listed, Page
 use crate::domain::{Approval, ApprovalId, Binding, EntityData, Fact, IdempotencyKey, Timestamp};
 use crate::journal::{self, Log, LogError};
 
+pub(super) use replica::FILE as REPLICA_FILE;
 pub use settings::{Address, Durability, Encryption, Login, Settings, Shape};
 pub use trouble::Trouble;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-const FILE: &str = "replica";
+pub const FILE: &str = "replica";
 
 /// The name of the replica whose journal is in `dir`. Blocking.
 pub fn name(dir: &Path) -> io::Result<String> {

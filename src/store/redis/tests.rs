@@ -13,6 +13,7 @@ use crate::domain::{
     Justification, Moved, Opening, Outcome, PolicyDigest, PolicyId, PrincipalKind, Proof, ProofMethod, Query, Quorum,
     Reason, Requirement, Review, SelfReview, Severity, Transition, Value, Verdict,
 };
+use crate::store::embedded;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -320,6 +321,19 @@ async fn what_its_maker_did_not_put_on_record_another_replica_does_once() {
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(transitions(other.path(), id), ["opened"]);
     assert_eq!(two.approval(id).await.unwrap().unwrap().state, ApprovalState::Pending);
+}
+
+/// A grant that another replica used would look unused.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_of_a_replica_is_not_taken_for_all_there_is() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = server.store(dir.path()).await;
+    open(&store, 1).await;
+    store.log().close();
+    drop(store);
+    let alone = embedded::Embedded::open(journal(dir.path()), embedded::Limits::default(), Clock::system);
+    assert!(matches!(alone, Err(embedded::OpenError::OneOfSeveral)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
