@@ -6,7 +6,7 @@
 //! reported until the two agree again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
@@ -120,9 +120,11 @@ impl Source {
     }
 }
 
+/// By the C library, as everybody asks it: there libfaketime can lie to a whole process, as machines do.
 fn wall_clock() -> Timestamp {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    Timestamp::from_micros(now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000))
+    // Before 1970 nothing was decided here.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default().after(since)
 }
 
 fn boot_clock() -> Duration {
