@@ -111,6 +111,9 @@ struct Books<'a> {
     /// Each event once, in the order of the store where it has one.
     events: Vec<&'a Line>,
     decisions: HashMap<DecisionId, &'a Decided>,
+    /// Decisions by those that they repeat. Whoever gave the first answer may have died before he could write it down; the
+    /// repeated one is on record all the same.
+    repeated: HashMap<DecisionId, &'a Decided>,
     approvals: BTreeMap<ApprovalId, Approval>,
     votes: HashSet<(ApprovalId, String)>,
     settled: HashSet<(ApprovalId, &'static str)>,
@@ -176,6 +179,7 @@ impl<'a> Books<'a> {
         if self.decisions.insert(decided.id, decided).is_some() {
             self.violated(format!("{} is on record twice", decided.id));
         }
+        self.repeated.extend(decided.repeats.map(|first| (first, decided)));
         match &decided.change {
             Change::None => {}
             Change::Opened(opening) => {
@@ -226,7 +230,7 @@ impl<'a> Books<'a> {
     /// What a client was told must be on record.
     fn was_told(&mut self, told: &Told) {
         match told {
-            Told::Decision { id, outcome, approval } => match self.decisions.get(id) {
+            Told::Decision { id, outcome, approval } => match self.decisions.get(id).or(self.repeated.get(id)) {
                 None => self.violated(format!("{id} ({outcome:?}) was told and is in no journal")),
                 Some(decided) if (decided.outcome, decided.approval) != (*outcome, *approval) => {
                     self.violated(format!("{id} was told otherwise than it is on record"));

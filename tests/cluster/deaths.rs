@@ -7,25 +7,43 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use super::fleet::{Fleet, ROTATION, Store};
-use super::load::{Load, rotation};
+use super::load::{Load, export, rotation};
 use super::{WORKERS, account, assert_sound, journaled, timed};
 use crate::support::client::wait;
 use crate::support::redis::{Redis, until};
 
 const KILLS: usize = 4;
+const BURST: i64 = 100;
+const BURST_FROM: i64 = 1_000_000;
 
 /// A store whose replicas take over from each other sooner than by default.
 fn hasty(redis: &Redis) -> Store {
     Store::alone(&redis.url()).and("journal_lease = \"1s\"")
 }
 
+/// Many openings at once at a server, for which nobody waits: it dies with some of them between Redis and its disk.
+async fn burst(fleet: &Fleet, place: usize, round: usize) {
+    let agent = fleet.client(place, "report-bot").await;
+    for number in 0..BURST {
+        let agent = agent.clone();
+        let number = BURST_FROM + (round as i64) * BURST + number;
+        tokio::spawn(async move { agent.authorize(export(number, "burst")).await });
+    }
+    tokio::time::sleep(Duration::from_millis(15)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_of_one_replica_after_the_other_hides_nothing_and_doubles_nothing() {
     let redis = Redis::start().await;
-    let mut fleet = Fleet::start(3, &hasty(&redis)).await;
+    let mut fleet = Fleet::prepare(3, &hasty(&redis), "[limits]\npending_per_principal_max = 10000\n").await;
+    for place in 0..3 {
+        fleet.start_one(place, &[]).await;
+    }
+    fleet.ready().await;
     let running = Load::on(&fleet).run(WORKERS);
     for round in 0..KILLS {
         running.load.more(5).await;
+        burst(&fleet, round % 3, round).await;
         fleet.kill(round % 3).await;
         // The next one dies while this one is still away.
         if round > 0 {

@@ -8,7 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::fleet::{Fleet, Store};
 use super::load::{Load, export};
-use super::{WORKERS, account, assert_sound, journaled};
+use super::{WORKERS, account, assert_sound, journaled, patiently};
 use crate::support::client::{query, reason};
 use crate::support::redis::proxy::Mode;
 use crate::support::redis::{Redis, Replicated, Sentinel, Spec, until};
@@ -19,7 +19,7 @@ const APART: Duration = Duration::from_millis(600);
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_05_a_failover_loses_nothing_that_was_acknowledged() {
     let mut sentinel = Sentinel::start(1).await;
-    let fleet = Fleet::start(2, &Store::sentinel(&sentinel)).await;
+    let fleet = Fleet::start(2, &Store::sentinel(&sentinel).prompt()).await;
     let running = Load::on(&fleet).run(WORKERS);
     running.load.more(10).await;
     // What the primary takes from now on dies with it.
@@ -29,6 +29,7 @@ async fn fault_05_a_failover_loses_nothing_that_was_acknowledged() {
     let promoted = sentinel.fail_over().await;
     // Nobody is left to replicate to, until somebody is.
     let replacement = Redis::with(&Spec::default().following(promoted)).await;
+    fleet.until_store(ServingStatus::Serving).await;
     running.load.more(20).await;
     let load = running.finish().await;
     journaled(&[sentinel.server(promoted)]).await;
@@ -59,12 +60,12 @@ async fn fault_06_too_few_acknowledgements_are_no_answer_and_the_same_question_f
     group.link.set(Mode::Pass);
     group.in_step().await;
     until("the vote again", async || bob.approve(&approval).await.is_ok()).await;
-    let answer = other.authorize(by_id.clone()).await.unwrap();
+    let answer = patiently(|| other.authorize(by_id.clone())).await;
     assert_eq!((answer.outcome(), &*answer.reason), (pb::Outcome::Allow, "granted"));
-    let again = agent.authorize(by_id).await.unwrap();
+    let again = patiently(|| agent.authorize(by_id.clone())).await;
     assert_eq!(again.decision_id, answer.decision_id);
-    let first = agent.authorize(export(2, "ask")).await.unwrap().approval.unwrap();
-    let second = other.authorize(export(2, "ask again")).await.unwrap().approval.unwrap();
+    let first = patiently(|| agent.authorize(export(2, "ask"))).await.approval.unwrap();
+    let second = patiently(|| other.authorize(export(2, "ask again"))).await.approval.unwrap();
     assert_eq!(first.id, second.id, "what was unknown is one approval");
 }
 
@@ -120,7 +121,8 @@ async fn fault_29_a_redis_that_forgot_everything_opens_nothing_until_somebody_re
     fleet.until_store(ServingStatus::NotServing).await;
     for place in 0..2 {
         let agent = fleet.client(place, "report-bot").await;
-        for request in [export(3, "ask"), pb::AuthorizeRequest { approval_id: granted.id.clone(), ..export(2, "use") }]
+        // Neither the one that was granted nor a new one in its place.
+        for request in [pb::AuthorizeRequest { approval_id: granted.id.clone(), ..export(2, "use") }, export(2, "anew")]
         {
             let closed = agent.authorize(request).await.expect_err("nothing is known");
             assert_eq!(closed.code(), Code::Unavailable, "{closed:?}");
@@ -132,19 +134,24 @@ async fn fault_29_a_redis_that_forgot_everything_opens_nothing_until_somebody_re
     fleet.kill(0).await;
     fleet.start_one(0, &[]).await;
     until("the store of the new one", async || fleet.health(0, "store").await == Some(ServingStatus::NotServing)).await;
+    until("the issuer", async || fleet.health(0, "issuer.test").await == Some(ServingStatus::Serving)).await;
     let agent = fleet.client(0, "report-bot").await;
-    assert_eq!(agent.authorize(export(4, "ask")).await.expect_err("still").code(), Code::Unavailable);
+    assert_eq!(agent.authorize(export(2, "anew")).await.expect_err("still").code(), Code::Unavailable);
     reconcile(fleet, &pending.id, &granted.id).await;
 }
 
 /// What vanished is said and denied; then all goes on.
-async fn reconcile(fleet: Fleet, pending: &str, granted: &str) {
+async fn reconcile(mut fleet: Fleet, pending: &str, granted: &str) {
+    fleet.terminate(0).await;
+    fleet.terminate(1).await;
+    let other = fleet.journal(1).display().to_string();
+    let output = fleet.store_command(0, &["reconcile", "--journal", &other]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains(pending) && said.contains(granted), "{said}");
     for place in 0..2 {
-        let output = fleet.store_command(place, &["reconcile"]);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
+        fleet.start_one(place, &[]).await;
     }
-    fleet.until_store(ServingStatus::Serving).await;
+    fleet.ready().await;
     let agent = fleet.client(1, "report-bot").await;
     for (number, id) in [(1, pending), (2, granted)] {
         let by_id = pb::AuthorizeRequest { approval_id: id.into(), ..export(number, "after") };
@@ -154,4 +161,6 @@ async fn reconcile(fleet: Fleet, pending: &str, granted: &str) {
         }
     }
     agent.authorize(export(5, "ask")).await.expect("all goes on");
+    let checked = fleet.store_command(0, &["fsck"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }

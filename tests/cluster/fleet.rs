@@ -19,6 +19,8 @@ use crate::support::{Client, PolicyDir};
 /// What a rotation has to be countersigned within, under the policies here: short enough to expire in a test.
 pub const ROTATION: Duration = Duration::from_secs(2);
 
+/// Where the time that Redis takes is not the question, a busy machine is no fault.
+const PATIENT: &str = "command_timeout = \"1s\"\n";
 /// Of what a server said.
 const SAID_LINES: usize = 12;
 
@@ -55,7 +57,12 @@ impl Store {
     }
 
     fn at(urls: &[String]) -> Self {
-        Self(format!("[store]\nkind = \"redis\"\n[store.redis]\nurls = {urls:?}\n"))
+        Self(format!("[store]\nkind = \"redis\"\n[store.redis]\nurls = {urls:?}\n{PATIENT}"))
+    }
+
+    /// Whose servers give Redis as long as by default, however busy the machine is.
+    pub fn prompt(self) -> Self {
+        Self(self.0.replace(PATIENT, ""))
     }
 
     /// With one line more.
@@ -135,6 +142,16 @@ impl Fleet {
     pub async fn kill(&mut self, place: usize) {
         self.urls.send_modify(|urls| urls[place].clear());
         self.servers[place].take().expect("a server that runs").kill().await;
+    }
+
+    /// Ends one of them in good order.
+    pub async fn terminate(&mut self, place: usize) {
+        self.urls.send_modify(|urls| urls[place].clear());
+        self.servers[place].take().expect("a server that runs").terminate().await;
+    }
+
+    pub fn journal(&self, place: usize) -> PathBuf {
+        self.sites[place].journal()
     }
 
     /// Says of a dependency of one server whether it is well.

@@ -8,7 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::fleet::{Fleet, Store};
 use super::load::{Load, export, rotation};
-use super::{WORKERS, account, assert_sound, timed};
+use super::{WORKERS, account, assert_sound, patiently, timed};
 use crate::support::Client;
 use crate::support::client::{query, wait};
 use crate::support::redis::proxy::Mode;
@@ -31,7 +31,7 @@ impl Scene {
     async fn of(replicas: usize) -> Self {
         let redis = Redis::start().await;
         let way = Proxy::to(redis.port).await;
-        let fleet = Fleet::start(replicas, &Store::alone(&way.url())).await;
+        let fleet = Fleet::start(replicas, &Store::alone(&way.url()).prompt()).await;
         Self { redis, way, fleet }
     }
 }
@@ -78,7 +78,7 @@ async fn assert_recovers(agent: &Client, number: i64) {
 async fn fault_01_without_redis_a_server_starts_answers_what_needs_no_approval_and_finds_it_when_it_comes() {
     let mut redis = Redis::start().await;
     redis.kill();
-    let mut fleet = Fleet::prepare(1, &Store::alone(&redis.url()), "").await;
+    let mut fleet = Fleet::prepare(1, &Store::alone(&redis.url()).prompt(), "").await;
     fleet.start_one(0, &[]).await;
     until("issuer", async || fleet.health(0, "issuer.test").await == Some(ServingStatus::Serving)).await;
     assert_eq!(fleet.health(0, "store").await, Some(ServingStatus::NotServing));
@@ -93,7 +93,7 @@ async fn fault_01_without_redis_a_server_starts_answers_what_needs_no_approval_a
 async fn outage(away: Mode) {
     let Scene { redis: _redis, way, fleet } = Scene::of(2).await;
     let (agent, other) = (fleet.client(0, "report-bot").await, fleet.client(1, "report-bot").await);
-    let approval = agent.authorize(export(1, "ask")).await.unwrap().approval.unwrap();
+    let approval = patiently(|| agent.authorize(export(1, "ask"))).await.approval.unwrap();
     let waiting = tokio::spawn({
         let agent = agent.clone();
         let request = pb::AuthorizeRequest {
@@ -164,7 +164,7 @@ async fn fault_13_lost_hints_are_made_good_within_two_seconds() {
     let agent = fleet.client(0, "report-bot").await;
     let (alice, bob) = (fleet.client(1, "alice").await, fleet.client(1, "bob").await);
     for number in 0..3 {
-        let approval = agent.authorize(export(number, "ask")).await.unwrap().approval.unwrap();
+        let approval = patiently(|| agent.authorize(export(number, "ask"))).await.approval.unwrap();
         let request = pb::AuthorizeRequest {
             approval_id: approval.id.clone(),
             wait: wait(Duration::from_secs(20)),
@@ -174,14 +174,14 @@ async fn fault_13_lost_hints_are_made_good_within_two_seconds() {
             let agent = agent.clone();
             async move { agent.authorize(request).await }
         });
-        alice.approve(&approval).await.unwrap();
+        patiently(|| alice.approve(&approval)).await;
         // Every connection that waits for hints is broken, just before the vote that matters.
         let clients: String = redis.ask(&["CLIENT", "LIST"]).await;
         for client in clients.lines().filter(|line| line.contains("cmd=xread")) {
             let id = client.split(' ').find_map(|field| field.strip_prefix("id=")).unwrap();
             let _: i64 = redis.ask(&["CLIENT", "KILL", "ID", id]).await;
         }
-        bob.approve(&approval).await.unwrap();
+        patiently(|| bob.approve(&approval)).await;
         let (answer, took) = timed(waiting).await;
         assert_eq!(answer.unwrap().unwrap().outcome(), pb::Outcome::Allow);
         assert!(took < Duration::from_millis(2_500), "told {took:?} after the vote");
@@ -208,7 +208,7 @@ async fn a_redis_that_is_paused_again_and_again_loses_nothing() {
 async fn an_expiry_during_an_outage_is_told_after_it() {
     let Scene { redis: _redis, way, fleet } = Scene::of(2).await;
     let pipeline = fleet.client(0, "ci-pipeline").await;
-    let approval = pipeline.authorize(rotation(1, "ask")).await.unwrap().approval.unwrap();
+    let approval = patiently(|| pipeline.authorize(rotation(1, "ask"))).await.approval.unwrap();
     way.set(Mode::Refuse);
     tokio::time::sleep(super::fleet::ROTATION).await;
     way.set(Mode::Pass);

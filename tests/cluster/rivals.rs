@@ -6,6 +6,7 @@ use countersign::wire::pb;
 use futures_util::future::join_all;
 use tonic::{Code, Status};
 
+use super::checker::History;
 use super::fleet::{Fleet, Store};
 use super::load::{export, rotation};
 use super::timed;
@@ -54,10 +55,15 @@ async fn fault_52_of_ten_redeemers_at_two_replicas_one_wins_every_time() {
         alices: everywhere(&fleet, "alice").await,
         bobs: everywhere(&fleet, "bob").await,
     };
+    let mut all = Vec::new();
     for first in (0..ROUNDS).step_by(ABREAST as usize) {
         let winners = join_all((first..first + ABREAST).map(|number| round(&clients, number))).await;
-        assert!(winners.iter().all(|winners| *winners == 1), "{winners:?}");
+        all.extend(winners);
     }
+    let ended = fleet.end().await;
+    let violations = History::of_journals(&ended.journals()).check().violations;
+    assert!(violations.is_empty(), "{violations:#?}");
+    assert!(all.iter().all(|winners| *winners == 1), "{all:?}");
 }
 
 /// What a vote or a withdrawal came to: what it made of the approval, or what it found.
