@@ -5,6 +5,7 @@
 //! - [`domain`]: the rules of approval as pure values and functions; start with [`domain::decide`]
 //! - [`wire`]: the protobuf words, shared by what is kept and what is sent
 //! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals): what the rules need from the world
+//! - [`masking`]: personal data and secrets, found and taken out
 //! - [`service`]: the use cases, one file each; [`authoring`]: those of the people who write policies
 //! - [`grpc`], [`web`]: the edges
 //! - [`server`]: the composition root; [`upkeep`]: housekeeping that nobody waits for; [`reload`]: when policies are read again
@@ -18,6 +19,7 @@ pub mod engine;
 pub mod grpc;
 pub mod identity;
 pub mod journal;
+pub mod masking;
 pub mod reload;
 pub mod server;
 pub mod service;

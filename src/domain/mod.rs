@@ -19,6 +19,7 @@ mod hex;
 pub mod id;
 pub mod identity;
 pub mod links;
+pub mod mask;
 pub mod poll;
 pub mod query;
 pub mod record;
@@ -38,6 +39,7 @@ pub use guard::{ApprovalFacts, GuardAction, Guarded};
 pub use id::{ApprovalId, DecisionId};
 pub use identity::{Credential, Fingerprint, Identity, PrincipalKind, Proof, ProofMethod};
 pub use links::{LinkError, Links};
+pub use mask::{DataKind, KindGroup, MaskRules, Transform};
 pub use poll::{Poll, ReviewRules, Shortfall, StepUp};
 pub use query::Query;
 pub use record::{

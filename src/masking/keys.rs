@@ -1,0 +1,155 @@
+//! Keys, and the two transforms that need one: pseudonyms (HMAC-SHA-256) and sealed tokens (AES-256-GCM).
+//!
+//! A plain hash is not offered: whoever can guess a telephone number can hash all of them.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::MaskError;
+use super::token::{CONSONANTS, PSEUDONYM_LETTERS, Payload, SEALED, Token};
+use crate::domain::{DataKind, KindGroup, Transform};
+
+/// Length of every key, in bytes.
+pub const KEY_BYTES: usize = 32;
+/// Longest id of a key, in bytes.
+const ID_BYTES_MAX: usize = 32;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("expected {KEY_BYTES} bytes")]
+    Length,
+    #[error("expected an id of 1 to {ID_BYTES_MAX} letters, digits, `-` or `_`")]
+    Id,
+    #[error("two keys have the id `{0}`")]
+    Twice(String),
+}
+
+/// The keys of this deployment. An empty one serves every transform that needs none.
+#[derive(Default)]
+pub struct Keyring {
+    pseudonym: Option<hmac::Key>,
+    /// The first seals; all open.
+    sealing: Vec<(String, RandomizedNonceKey)>,
+}
+
+impl Keyring {
+    /// A key for pseudonyms. Another key makes other pseudonyms: it is not rotated.
+    ///
+    /// # Errors
+    /// [`KeyError::Length`].
+    pub fn with_pseudonym_key(mut self, key: &[u8]) -> Result<Self, KeyError> {
+        if key.len() != KEY_BYTES {
+            return Err(KeyError::Length);
+        }
+        self.pseudonym = Some(hmac::Key::new(hmac::HMAC_SHA256, key));
+        Ok(self)
+    }
+
+    /// One more key for sealing. The first one that is given seals; those after it open what was sealed with them.
+    ///
+    /// # Errors
+    /// What is wrong with the id or the key.
+    pub fn with_sealing_key(mut self, id: &str, key: &[u8]) -> Result<Self, KeyError> {
+        let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if !(1..=ID_BYTES_MAX).contains(&id.len()) || !id.bytes().all(is_id) {
+            return Err(KeyError::Id);
+        }
+        if self.sealing.iter().any(|(known, _)| known == id) {
+            return Err(KeyError::Twice(id.to_owned()));
+        }
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| KeyError::Length)?;
+        self.sealing.push((id.to_owned(), key));
+        Ok(self)
+    }
+
+    #[must_use]
+    pub fn can(&self, transform: Transform) -> bool {
+        match transform {
+            Transform::Pseudonym => self.pseudonym.is_some(),
+            Transform::Seal => !self.sealing.is_empty(),
+            Transform::Partial | Transform::Replace | Transform::Redact => true,
+        }
+    }
+
+    /// The same for the same tenant, kind and value, however the value is written.
+    ///
+    /// # Errors
+    /// [`MaskError::NoKey`].
+    pub fn pseudonym(&self, tenant: &str, kind: DataKind, value: &str) -> Result<String, MaskError> {
+        let key = self.pseudonym.as_ref().ok_or(MaskError::NoKey(Transform::Pseudonym))?;
+        let mut context = hmac::Context::with_key(key);
+        for part in [tenant, kind.as_str(), &normal(kind, value)] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let tag = context.sign();
+        let nibbles = tag.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let letters = nibbles.take(PSEUDONYM_LETTERS).filter_map(|nibble| CONSONANTS.get(usize::from(nibble)));
+        Ok(format!("<{kind}:{}>", letters.map(|letter| char::from(*letter)).collect::<String>()))
+    }
+
+    /// A token that only this deployment opens, for this tenant and kind. Twice the same value gives two tokens.
+    ///
+    /// # Errors
+    /// [`MaskError::NoKey`]; [`MaskError::Engine`] without randomness.
+    pub fn seal(&self, tenant: &str, kind: DataKind, value: &str) -> Result<String, MaskError> {
+        let (id, key) = self.sealing.first().ok_or(MaskError::NoKey(Transform::Seal))?;
+        let mut sealed = value.as_bytes().to_vec();
+        let bound = Aad::from(bound_to(tenant, kind, id));
+        let nonce = key.seal_in_place_append_tag(bound, &mut sealed).map_err(|_| MaskError::Engine)?;
+        let mut bytes = nonce.as_ref().to_vec();
+        bytes.append(&mut sealed);
+        Ok(format!("<{kind}:{SEALED}{id}.{}>", URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    /// The value in a sealed token.
+    ///
+    /// # Errors
+    /// [`MaskError::Unopened`] for any other token, tenant, kind or key.
+    pub fn open(&self, tenant: &str, token: &Token<'_>) -> Result<String, MaskError> {
+        let (Some(kind), Payload::Sealed { key: id, sealed }) = (token.kind, token.payload) else {
+            return Err(MaskError::Unopened);
+        };
+        let (_, key) = self.sealing.iter().find(|(known, _)| known == id).ok_or(MaskError::Unopened)?;
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| MaskError::Unopened)?;
+        let (nonce, body) = bytes.split_at_checked(NONCE_LEN).ok_or(MaskError::Unopened)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| MaskError::Unopened)?;
+        let mut body = body.to_vec();
+        let opened = key
+            .open_in_place(nonce, Aad::from(bound_to(tenant, kind, id)), &mut body)
+            .map_err(|_| MaskError::Unopened)?;
+        String::from_utf8(opened.to_vec()).map_err(|_| MaskError::Unopened)
+    }
+
+    /// Whether a token in a text stays as it is: one that we wrote. What merely looks sealed does not.
+    #[must_use]
+    pub fn wrote(&self, tenant: &str, token: &Token<'_>) -> bool {
+        match token.payload {
+            Payload::None | Payload::Pseudonym => true,
+            Payload::Sealed { .. } => self.open(tenant, token).is_ok(),
+        }
+    }
+}
+
+/// What a sealed token is sealed for; it opens for nothing else.
+fn bound_to(tenant: &str, kind: DataKind, id: &str) -> Vec<u8> {
+    let mut bound = b"countersign sealed token 1".to_vec();
+    for part in [tenant, kind.as_str(), id] {
+        bound.extend((part.len() as u64).to_be_bytes());
+        bound.extend(part.as_bytes());
+    }
+    bound
+}
+
+/// Letter case of an address and the spaces in a number do not make another one. Of a secret every byte counts.
+fn normal(kind: DataKind, value: &str) -> String {
+    match kind.group() {
+        KindGroup::Secrets => value.to_owned(),
+        KindGroup::Personal if kind == DataKind::EMAIL_ADDRESS => value.to_lowercase(),
+        KindGroup::Personal => {
+            value.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_uppercase).collect()
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! All of masking behind one type: scanner, keys, and what a profile asks for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::MaskError;
+use super::custom::Custom;
+use super::encoded;
+use super::finding::{Finding, Layer};
+use super::json::JsonStream;
+use super::keys::Keyring;
+use super::scan::Scanner;
+use super::text::TextStream;
+use super::token::{is_partial, token_at};
+use super::transform::apply;
+use crate::domain::{DataKind, MaskRules, Transform};
+
+/// How often a text is masked again until nothing is found in it any more. From the second half on values are replaced by
+/// their kind, whatever the rules say, since that leaves nothing to find.
+const ROUNDS_MAX: usize = 8;
+
+/// What happens to a part of the text that could not be searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// The call fails.
+    #[default]
+    Strict,
+    /// The part is withheld: `<REDACTED>` stands for it.
+    Lenient,
+}
+
+/// What is to be done, for whom.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Pseudonyms and sealed tokens of one tenant mean nothing to another.
+    pub tenant: Arc<str>,
+    pub rules: MaskRules,
+    pub mode: Mode,
+}
+
+/// How many values of each kind were masked.
+pub type Counts = BTreeMap<DataKind, u64>;
+
+pub struct Masker {
+    pub(super) scanner: Scanner,
+    pub(super) keyring: Keyring,
+}
+
+impl Masker {
+    /// # Errors
+    /// [`MaskError::Engine`] if the detectors do not compile.
+    pub fn new(custom: Custom, keyring: Keyring) -> Result<Self, MaskError> {
+        Ok(Self { scanner: Scanner::new(custom)?, keyring })
+    }
+
+    /// Whether everything that the rules ask for can be done here: the keys are there, and the operator's kinds are known.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check(&self, rules: &MaskRules) -> Result<(), MaskError> {
+        if let Some(missing) =
+            Transform::ALL.into_iter().find(|transform| rules.uses(*transform) && !self.keyring.can(*transform))
+        {
+            return Err(MaskError::NoKey(missing));
+        }
+        let unknown = rules.own_kinds().find(|kind| !self.scanner.custom().knows(kind));
+        unknown.map_or(Ok(()), |kind| Err(MaskError::UnknownKind(*kind)))
+    }
+
+    /// What is in a text, with its context before `from`.
+    ///
+    /// # Errors
+    /// [`MaskError::Engine`].
+    pub fn find(&self, profile: &Profile, text: &str, from: usize) -> Result<Vec<Finding>, MaskError> {
+        let wanted = |kind: &DataKind| profile.rules.transform_of(kind).is_some();
+        self.scanner.find(text, from, &wanted, &|token| self.keyring.wrote(&profile.tenant, token))
+    }
+
+    /// A whole text.
+    ///
+    /// # Errors
+    /// Why it could not be masked.
+    pub fn text(&self, profile: &Profile, text: &str) -> Result<(String, Counts), MaskError> {
+        self.text_after(profile, "", text)
+    }
+
+    /// A whole text that something stands before, such as the name of its field.
+    pub(super) fn text_after(
+        &self,
+        profile: &Profile,
+        context: &str,
+        text: &str,
+    ) -> Result<(String, Counts), MaskError> {
+        let mut stream = TextStream::after(self, profile, context);
+        let mut masked = String::with_capacity(text.len());
+        stream.push(text.as_bytes(), &mut masked)?;
+        let counts = stream.finish(&mut masked)?;
+        Ok((masked, counts))
+    }
+
+    /// A whole JSON text, or several in a row; structure, order, spaces and numbers stay as they are.
+    ///
+    /// # Errors
+    /// Why it could not be masked.
+    pub fn json(&self, profile: &Profile, json: &str) -> Result<(String, Counts), MaskError> {
+        let mut stream = JsonStream::new(self, profile);
+        let mut masked = String::with_capacity(json.len());
+        stream.push(json.as_bytes(), &mut masked)?;
+        let counts = stream.finish(&mut masked)?;
+        Ok((masked, counts))
+    }
+
+    /// One value of a field or column: its name may say what it is.
+    ///
+    /// # Errors
+    /// Why it could not be masked.
+    pub fn field(&self, profile: &Profile, name: &str, value: &str) -> Result<(String, Counts), MaskError> {
+        match self.rule_of_field(profile, name) {
+            Some((kind, transform)) if self.is_value(profile, value) => {
+                let masked = apply(transform, &self.keyring, &profile.tenant, kind, value)?;
+                Ok((masked, [(kind, 1)].into()))
+            }
+            Some(_) | None => self.text_after(profile, &format!("{name}: "), value),
+        }
+    }
+
+    /// What a field of this name holds, and what becomes of it.
+    pub(super) fn rule_of_field(&self, profile: &Profile, name: &str) -> Option<(DataKind, Transform)> {
+        let kind = self.scanner.custom().kind_of_field(name)?;
+        Some((kind, profile.rules.transform_of(&kind)?))
+    }
+
+    /// Whether something is there to be masked: neither nothing, nor what masking left.
+    fn is_value(&self, profile: &Profile, value: &str) -> bool {
+        let trimmed = value.trim();
+        let token = token_at(trimmed, 0).filter(|token| token.span.end == trimmed.len());
+        !trimmed.is_empty()
+            && !is_partial(trimmed)
+            && !token.is_some_and(|token| self.keyring.wrote(&profile.tenant, &token))
+    }
+
+    /// Masks what begins in `segment` until nothing is found there any more; `None` if nothing was. `before` and `ahead` are
+    /// context, `whole` is room to work in.
+    pub(super) fn settle(
+        &self,
+        profile: &Profile,
+        [before, segment, ahead]: [&str; 3],
+        whole: &mut String,
+        counts: &mut Counts,
+    ) -> Result<Option<String>, MaskError> {
+        let mut settled: Option<String> = None;
+        for round in 0..ROUNDS_MAX {
+            let now = settled.as_deref().unwrap_or(segment);
+            whole.clear();
+            whole.extend([before, now, ahead]);
+            let end = before.len() + now.len();
+            let mut found = self.find(profile, whole, before.len())?;
+            found.retain(|finding| finding.span.start < end);
+            if found.is_empty() {
+                return Ok(settled);
+            }
+            let mut masked = String::with_capacity(now.len());
+            let mut at = before.len();
+            for finding in found {
+                masked.push_str(whole.get(at..finding.span.start).ok_or(MaskError::Engine)?);
+                let span = finding.span.start..finding.span.end.min(end);
+                let value = whole.get(span.clone()).ok_or(MaskError::Engine)?;
+                masked.push_str(&self.replacement(profile, &finding, value, round, counts)?);
+                at = span.end;
+            }
+            masked.push_str(whole.get(at..end).ok_or(MaskError::Engine)?);
+            settled = Some(masked);
+        }
+        Err(MaskError::Unsettled)
+    }
+
+    fn replacement(
+        &self,
+        profile: &Profile,
+        finding: &Finding,
+        value: &str,
+        round: usize,
+        counts: &mut Counts,
+    ) -> Result<String, MaskError> {
+        if finding.layer == Layer::Base64
+            && round < ROUNDS_MAX / 2
+            && let Some((inner, form)) = encoded::decode(value)
+        {
+            let (masked, inside) = self.text(profile, &inner)?;
+            add(counts, &inside);
+            return Ok(form.encode(&masked));
+        }
+        add(counts, &[(finding.kind, 1)].into());
+        let asked = profile.rules.transform_of(&finding.kind).unwrap_or(Transform::Redact);
+        let transform = if round < ROUNDS_MAX / 2 { asked } else { asked.max(Transform::Replace) };
+        apply(transform, &self.keyring, &profile.tenant, finding.kind, value)
+    }
+}
+
+/// Adds up.
+pub(super) fn add(counts: &mut Counts, more: &Counts) {
+    for (kind, count) in more {
+        *counts.entry(*kind).or_default() += count;
+    }
+}

@@ -1,0 +1,93 @@
+//! What stands in place of a value, for each transform.
+
+use super::{masker, profile};
+use crate::domain::{DataKind, Transform};
+use crate::masking::token::token_at;
+use crate::masking::{Custom, Keyring, MaskError, Masker};
+
+fn masked(rules: &str, text: &str) -> String {
+    masker().text(&profile(rules), text).unwrap().0
+}
+
+#[test]
+fn each_transform_leaves_what_it_says() {
+    let text = "card 4242 4242 4242 4242, mail jane@example.com, password: hunter2";
+    for (rules, expected) in [
+        ("ALL", "card <CREDIT_CARD>, mail <EMAIL_ADDRESS>, password: <PASSWORD>"),
+        ("ALL:redact", "card <REDACTED>, mail <REDACTED>, password: <REDACTED>"),
+        ("ALL:partial", "card **** 4242, mail ***@example.com, password: ****"),
+        ("CREDIT_CARD:partial", "card **** 4242, mail jane@example.com, password: hunter2"),
+        ("SECRETS:redact, EMAIL_ADDRESS", "card 4242 4242 4242 4242, mail <EMAIL_ADDRESS>, password: <REDACTED>"),
+    ] {
+        assert_eq!(masked(rules, text), expected, "{rules}");
+    }
+}
+
+#[test]
+fn a_pseudonym_is_the_same_for_the_same_value_tenant_and_kind_only() {
+    let (masker, profile) = (masker(), profile("ALL:pseudonym"));
+    let of = |profile: &crate::masking::Profile, text: &str| masker.text(profile, text).unwrap().0;
+    let one = of(&profile, "card 4242 4242 4242 4242");
+    assert_eq!(one, of(&profile, "card 4242424242424242"));
+    assert_ne!(one, of(&profile, "card 5555 5555 5555 4444"));
+    let other = crate::masking::Profile { tenant: "other".into(), ..profile.clone() };
+    assert_ne!(one, of(&other, "card 4242 4242 4242 4242"));
+    let keyring = &masker.keyring;
+    let (ssn, phone) =
+        (keyring.pseudonym("acme", DataKind::US_SSN, "1"), keyring.pseudonym("acme", DataKind::PHONE_NUMBER, "1"));
+    assert_ne!(
+        ssn.unwrap().split(':').next_back().map(str::to_owned),
+        phone.unwrap().split(':').next_back().map(str::to_owned)
+    );
+    // Of a secret every byte counts.
+    assert_ne!(
+        keyring.pseudonym("acme", DataKind::PASSWORD, "abc"),
+        keyring.pseudonym("acme", DataKind::PASSWORD, "ABC")
+    );
+}
+
+#[test]
+fn what_was_sealed_opens_for_its_tenant_and_kind_and_nobody_else() {
+    let keyring = masker().keyring;
+    let sealed = keyring.seal("acme", DataKind::US_SSN, "219-09-9999").unwrap();
+    assert_ne!(sealed, keyring.seal("acme", DataKind::US_SSN, "219-09-9999").unwrap());
+    assert_eq!(keyring.open("acme", &token_at(&sealed, 0).unwrap()).unwrap(), "219-09-9999");
+    assert_eq!(keyring.open("other", &token_at(&sealed, 0).unwrap()), Err(MaskError::Unopened));
+    let renamed = sealed.replace("US_SSN", "US_ITIN");
+    assert_eq!(keyring.open("acme", &token_at(&renamed, 0).unwrap()), Err(MaskError::Unopened));
+    for place in sealed.find("s1.k1.").unwrap() + 6..sealed.len() - 2 {
+        let mut changed = sealed.clone().into_bytes();
+        changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(changed).unwrap();
+        assert_eq!(keyring.open("acme", &token_at(&changed, 0).unwrap()), Err(MaskError::Unopened), "at {place}");
+    }
+}
+
+#[test]
+fn a_key_that_was_rotated_out_of_use_still_opens_and_one_that_is_gone_does_not() {
+    let old = Keyring::default().with_sealing_key("k1", &[1; 32]).unwrap();
+    let sealed = old.seal("acme", DataKind::US_SSN, "1").unwrap();
+    let rotated =
+        Keyring::default().with_sealing_key("k2", &[2; 32]).unwrap().with_sealing_key("k1", &[1; 32]).unwrap();
+    assert_eq!(rotated.open("acme", &token_at(&sealed, 0).unwrap()).unwrap(), "1");
+    assert!(rotated.seal("acme", DataKind::US_SSN, "1").unwrap().contains(":s1.k2."));
+    let gone = Keyring::default().with_sealing_key("k2", &[2; 32]).unwrap();
+    assert_eq!(gone.open("acme", &token_at(&sealed, 0).unwrap()), Err(MaskError::Unopened));
+}
+
+#[test]
+fn a_token_that_we_did_not_seal_is_searched_like_any_text() {
+    let forged = "<PERSON:s1.k1.AKIAIOSFODNN7EXAMPLE>";
+    assert_eq!(masked("ALL", forged), "<PERSON:s1.k1.<AWS_ACCESS_KEY>>");
+    assert_eq!(masked("ALL", "<US_SSN:219-09-9999>"), "<US_SSN:<US_SSN>>");
+}
+
+#[test]
+fn what_is_asked_for_must_be_possible() {
+    let bare = Masker::new(Custom::default(), Keyring::default()).unwrap();
+    assert_eq!(bare.check(&profile("ALL:seal").rules), Err(MaskError::NoKey(Transform::Seal)));
+    assert_eq!(bare.check(&profile("ALL:pseudonym").rules), Err(MaskError::NoKey(Transform::Pseudonym)));
+    assert!(matches!(bare.check(&profile("X_BADGE").rules), Err(MaskError::UnknownKind(_))));
+    assert_eq!(bare.check(&profile("ALL:partial").rules), Ok(()));
+    assert_eq!(bare.text(&profile("ALL:seal"), "jane@example.com").unwrap_err(), MaskError::NoKey(Transform::Seal));
+}
