@@ -62,6 +62,11 @@ const HARMLESS: &[&str] = &[
     "id",
     "request",
     "correlation",
+    "chapter",
+    "section",
+    "clause",
+    "figure",
+    "table",
 ];
 
 /// The text before `at`, as far back as words count.
@@ -81,23 +86,35 @@ fn after(text: &str, at: usize) -> &str {
     text.get(at..to).unwrap_or_default()
 }
 
-/// Whether one of the words (lower case) stands near enough, before or just after.
-pub fn supports(words: &[&str], text: &str, start: usize, end: usize) -> bool {
-    let (before, after) = (before(text, start).to_lowercase(), after(text, end).to_lowercase());
-    let line = before.rsplit_once('\n').map_or(&*before, |(_, line)| line);
-    // The line above counts as well where this one begins with the value: `SSN:` and then the number.
-    let near = if line.trim().is_empty() { &*before } else { line };
-    words.iter().any(|word| has_word(near, word) || has_word(after.split('\n').next().unwrap_or_default(), word))
+/// The words before a place, read once for all that begins there.
+pub struct Near {
+    before: String,
 }
 
-/// Whether the last words before the value say that it is a number of something harmless.
-pub fn is_harmless(text: &str, start: usize) -> bool {
-    let before = before(text, start).to_lowercase();
-    let words = before.rsplit(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
-    let telling = words.filter(|word| {
-        !["no", "number", "nr", "num", "is", "the", "n", "numero", "num\u{e9}ro", "nummer"].contains(word)
-    });
-    telling.take(1).any(|word| HARMLESS.contains(&word))
+impl Near {
+    pub fn at(text: &str, start: usize) -> Self {
+        Self { before: before(text, start).to_lowercase() }
+    }
+
+    /// Whether one of the words (lower case) stands near enough, before or just after `end`.
+    pub fn supports(&self, words: &[&str], text: &str, end: usize) -> bool {
+        let line = self.before.rsplit_once('\n').map_or(&*self.before, |(_, line)| line);
+        // The line above counts as well where this one begins with the value: `SSN:` and then the number.
+        let near = if line.trim().is_empty() { &*self.before } else { line };
+        if words.iter().any(|word| has_word(near, word)) {
+            return true;
+        }
+        let after = after(text, end);
+        let after = after.split('\n').next().unwrap_or_default().to_lowercase();
+        !after.is_empty() && words.iter().any(|word| has_word(&after, word))
+    }
+
+    /// Whether the last word before says that it is a number of something harmless.
+    pub fn is_harmless(&self) -> bool {
+        const EMPTY: [&str; 10] = ["no", "number", "nr", "num", "is", "the", "n", "numero", "num\u{e9}ro", "nummer"];
+        let words = self.before.rsplit(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+        words.filter(|word| !EMPTY.contains(word)).take(1).any(|word| HARMLESS.contains(&word))
+    }
 }
 
 /// A word as such, or as a part of `snake_case` and `kebab-case`.
@@ -117,7 +134,10 @@ mod tests {
 
     #[test]
     fn words_count_as_words_near_the_value_and_on_its_line() {
-        let supported = |text: &str| supports(&["ssn"], text, text.find('#').unwrap(), text.find('#').unwrap() + 1);
+        let supported = |text: &str| {
+            let at = text.find('#').unwrap();
+            Near::at(text, at).supports(&["ssn"], text, at + 1)
+        };
         for text in ["my SSN is #", "ssn:#", "user_ssn=#", "SSN:\n#", "# (ssn)", "SSNs: #"] {
             assert!(supported(text), "{text}");
         }
@@ -129,10 +149,10 @@ mod tests {
     #[test]
     fn the_number_of_an_order_is_harmless() {
         for text in ["order #", "Order no. #", "version: #", "sha256:#"] {
-            assert!(is_harmless(text, text.len() - 1), "{text}");
+            assert!(Near::at(text, text.len() - 1).is_harmless(), "{text}");
         }
         for text in ["order by phone #", "#", "card #"] {
-            assert!(!is_harmless(text, text.len() - 1), "{text}");
+            assert!(!Near::at(text, text.len() - 1).is_harmless(), "{text}");
         }
     }
 }

@@ -11,7 +11,7 @@ use super::json::JsonStream;
 use super::keys::Keyring;
 use super::scan::Scanner;
 use super::text::TextStream;
-use super::token::{is_partial, token_at};
+use super::token::{Token, is_partial, token_at};
 use super::transform::apply;
 use crate::domain::{DataKind, MaskRules, Transform};
 
@@ -124,10 +124,44 @@ impl Masker {
         }
     }
 
+    /// Rows of a table; the names of the columns say what is in them.
+    ///
+    /// # Errors
+    /// Why they could not be masked; [`MaskError::Rows`] where a row has other columns.
+    pub fn rows(
+        &self,
+        profile: &Profile,
+        columns: &[String],
+        rows: Vec<Vec<String>>,
+    ) -> Result<(Vec<Vec<String>>, Counts), MaskError> {
+        let mut counts = Counts::new();
+        let mut mask = |cells: Vec<String>| {
+            if cells.len() != columns.len() {
+                return Err(MaskError::Rows);
+            }
+            let mask = |(name, cell): (&String, String)| {
+                let (masked, more) = self.field(profile, name, &cell)?;
+                add(&mut counts, &more);
+                Ok(masked)
+            };
+            columns.iter().zip(cells).map(mask).collect()
+        };
+        let rows = rows.into_iter().map(&mut mask).collect::<Result<_, _>>()?;
+        Ok((rows, counts))
+    }
+
     /// What a field of this name holds, and what becomes of it.
     pub(super) fn rule_of_field(&self, profile: &Profile, name: &str) -> Option<(DataKind, Transform)> {
         let kind = self.scanner.custom().kind_of_field(name)?;
         Some((kind, profile.rules.transform_of(&kind)?))
+    }
+
+    /// The value in a sealed token.
+    ///
+    /// # Errors
+    /// [`MaskError::Unopened`].
+    pub fn open(&self, tenant: &str, token: &Token<'_>) -> Result<String, MaskError> {
+        self.keyring.open(tenant, token)
     }
 
     /// Whether something is there to be masked: neither nothing, nor what masking left.

@@ -52,6 +52,8 @@ pub enum MaskError {
     TooDeep(usize),
     #[error("expected JSON strings of at most {0} bytes")]
     TooLong(usize),
+    #[error("expected as many cells in each row as there are columns")]
+    Rows,
     #[error("masking did not come to an end")]
     Unsettled,
     #[error("`{}` needs a key that is not configured", .0.word())]

@@ -250,7 +250,8 @@ impl Pass<'_> {
                 let search = search.get_or_insert_with(|| self.scanner.numbers.search());
                 number(search, self.text, from, start, &mut self.found)?;
             }
-            if class & UPPER != 0 && at - start <= NAME_BYTES_MAX {
+            let leads = bytes.get(at).is_some_and(|byte| b" .,:".contains(byte));
+            if class & UPPER != 0 && leads && at - start <= NAME_BYTES_MAX {
                 self.name(start, at);
             }
             if at - start >= encoded::RUN_BYTES_MIN {
@@ -269,8 +270,8 @@ impl Pass<'_> {
         let Ok(word) = std::str::from_utf8(room) else { return };
         let found = match self.scanner.names.get(word) {
             Some(NameWord::Salutation) => persons::after_word(self.text, end, true),
-            Some(NameWord::Given) => persons::from_given_name(self.text, start),
-            None => None,
+            Some(NameWord::Given) if text_goes_on(self.text, end) => persons::from_given_name(self.text, start),
+            Some(NameWord::Given) | None => None,
         };
         self.found.extend(found);
     }
@@ -330,6 +331,12 @@ fn short_line_before(text: &str, from: usize) -> usize {
         }
         Some(_) | None => 0,
     }
+}
+
+/// Whether a space and a capital follow.
+fn text_goes_on(text: &str, end: usize) -> bool {
+    let ahead = text.get(end..).unwrap_or_default().strip_prefix(' ');
+    ahead.and_then(|ahead| ahead.chars().next()).is_some_and(char::is_uppercase)
 }
 
 fn is_within_word(text: &str, at: usize) -> bool {

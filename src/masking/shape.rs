@@ -12,12 +12,14 @@ use regex_automata::util::pool::Pool;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
-use super::context;
+use super::context::Near;
 use super::finding::{Confidence, Finding, Layer};
 use crate::domain::DataKind;
 
 /// A pattern runs over at most this many bytes, however long the text.
-const MATCH_BYTES_MAX: usize = 16 * 1024;
+const MATCH_BYTES_MAX: usize = 8 * 1024;
+/// And over at most this many where it begins in the middle of what may be one long token: it is entered there again and again.
+const MATCH_WITHIN_BYTES_MAX: usize = 256;
 
 /// What must hold of a match beside the pattern.
 pub enum Check {
@@ -76,10 +78,10 @@ impl Shape {
         }
     }
 
-    fn confidence(&self, text: &str, span: &Range<usize>) -> Confidence {
-        if context::supports(self.words, text, span.start, span.end) {
+    fn confidence(&self, text: &str, span: &Range<usize>, near: &Near) -> Confidence {
+        if near.supports(self.words, text, span.end) {
             self.supported
-        } else if self.alone < 90 && context::is_harmless(text, span.start) {
+        } else if self.alone < 90 && near.is_harmless() {
             0
         } else {
             self.alone
@@ -149,14 +151,14 @@ impl Search<'_> {
     /// The automaton gave up; then nothing is known about the text.
     pub fn at(&mut self, text: &str, start: usize, found: &mut Vec<Finding>) -> Result<(), super::MaskError> {
         self.collect(text, start)?;
-        let mut done = None;
+        let (mut done, mut near) = (None, None);
         for (shape_index, end) in self.ends.drain(..).rev() {
             let Some(shape) = self.shapes.shapes.get(shape_index).filter(|_| done != Some(shape_index)) else {
                 continue;
             };
             let Some(span) = shape.value(text, start..end) else { continue };
             done = Some(shape_index);
-            let confidence = shape.confidence(text, &span);
+            let confidence = shape.confidence(text, &span, near.get_or_insert_with(|| Near::at(text, start)));
             if confidence > 0 {
                 found.push(Finding { kind: shape.kind, span, confidence, why: shape.why, layer: Layer::Plain });
             }
@@ -167,7 +169,10 @@ impl Search<'_> {
     /// Every end of every pattern, by pattern and then by length.
     fn collect(&mut self, text: &str, start: usize) -> Result<(), super::MaskError> {
         self.ends.clear();
-        let span = start..text.len().min(start + MATCH_BYTES_MAX);
+        let behind = start.checked_sub(1).and_then(|before| text.as_bytes().get(before));
+        let is_within = behind.is_some_and(|byte| b"-._~+%".contains(byte));
+        let most = if is_within { MATCH_WITHIN_BYTES_MAX } else { MATCH_BYTES_MAX };
+        let span = start..text.len().min(start + most);
         let input = Input::new(text.as_bytes()).range(span).anchored(Anchored::Yes);
         let mut state = OverlappingState::start();
         loop {

@@ -3,6 +3,7 @@
 
 mod detectors;
 mod promises;
+mod quality;
 mod transforms;
 
 use super::{Custom, CustomRules, Keyring, Masker, Mode, Profile};

@@ -177,7 +177,8 @@ impl<'m> TextStream<'m> {
         for finding in self.masker.find(self.profile, &whole, self.before.len())? {
             let (start, end) = (finding.span.start - self.before.len(), finding.span.end - self.before.len());
             if start < cut && cut < end {
-                cut = if start > 0 { start } else { end };
+                // One that takes up most of what can be held is not waited for.
+                cut = if start >= text.len() / 2 { start } else { end };
             }
         }
         let then = if cut == text.len() { State::InValue } else { State::Text };

@@ -72,7 +72,7 @@ pub const SHAPES: &[Shape] = &[
     token(DataKind::SLACK_TOKEN, "xapp-[0-9]-[0-9A-Za-z-]{20,}", "Slack app token"),
     token(DataKind::SLACK_TOKEN, "hooks\\.slack\\.com/services/[0-9A-Z]+/[0-9A-Z]+/[0-9A-Za-z]{16,}", "Slack webhook"),
     token(DataKind::STRIPE_KEY, "[rs]k_(?:live|test)_[0-9A-Za-z]{16,}", "Stripe key"),
-    token(DataKind::STRIPE_KEY, "whsec_[0-9A-Za-z+/=]{24,}", "webhook secret"),
+    token(DataKind::STRIPE_KEY, "whsec_[0-9A-Za-z+/]{24,100}={0,2}", "webhook secret"),
     token(DataKind::API_KEY, "glpat-[0-9A-Za-z_-]{20,}", "GitLab token"),
     token(DataKind::API_KEY, "npm_[0-9A-Za-z]{36}", "npm token"),
     token(DataKind::API_KEY, "pypi-[0-9A-Za-z_-]{50,}", "PyPI token"),
