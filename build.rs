@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "countersign/v1/query.proto",
     "countersign/v1/record.proto",
     "countersign/v1/decision_point.proto",
     "countersign/v1/administration.proto",
+    "countersign/v1/masking.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use countersign::domain::{
-    Attributes, Binding, Circumstances, Decided, DecisionId, EntityUid, Evaluation, Fact, Identity, Query, Reason,
-    Standing, Timestamp, Value, decide, record,
+    Attributes, Binding, Circumstances, Decided, DecisionId, EntityUid, Evaluation, Fact, Identity, MaskSupport, Query,
+    Reason, Standing, Timestamp, Value, decide, record,
 };
 use countersign::engine::{PolicySnapshot, Settings};
 use countersign::wire;
@@ -34,7 +34,14 @@ fn query(action: &str, dataset: &str) -> Query {
 }
 
 fn around(query: &Query) -> Circumstances {
-    Circumstances { binding: Binding::of(query), standing: Standing::None, justified: true, earlier: None, now: NOW }
+    Circumstances {
+        binding: Binding::of(query),
+        standing: Standing::None,
+        justified: true,
+        masking: MaskSupport::Declared,
+        earlier: None,
+        now: NOW,
+    }
 }
 
 fn recorded(query: &Query, evaluation: &Evaluation) -> Fact {

@@ -71,6 +71,7 @@ fn serve(role: &str) -> Result<(), Failure> {
             issuers: Vec::new(),
             encryption: Encryption::Loopback,
             limits: service::Limits::default(),
+            masking: countersign::config::Masking::default(),
             watch: None,
             retention: Retention::default(),
             clock: Box::new(Clock::system),

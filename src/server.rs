@@ -15,11 +15,11 @@ use crate::identity::certificate::RuleError;
 use crate::identity::san::CertificateRule;
 use crate::identity::{Certificates, IssuerSettings, SettingsError, Verifier};
 use crate::reload::ReloadSettings;
-use crate::service::{Limits, Refusal, Service};
+use crate::service::{Limits, Refusal, Service, mask};
 use crate::store::embedded::{self, OpenError};
 use crate::store::{Clock, Embedded, Redis, RedisError, RedisSettings, Store};
 use crate::web::dev_issuer::{DevIssuer, DevIssuerError};
-use crate::{grpc, journal};
+use crate::{config, grpc, journal};
 
 /// All that a server is made from. `config` makes it from a file, tests make it by hand.
 pub struct Setup {
@@ -32,6 +32,8 @@ pub struct Setup {
     pub issuers: Vec<IssuerSettings>,
     pub encryption: Encryption,
     pub limits: Limits,
+    /// Keys are read from where it says they lie.
+    pub masking: config::Masking,
     /// How often the policy directory is looked at where the system does not tell of changes; `None`: it is not watched.
     pub watch: Option<Duration>,
     /// What the journal may forget; checked every hour.
@@ -80,6 +82,10 @@ pub enum ServerError {
     Identity(#[from] SettingsError),
     #[error("identity.certificates: {0}")]
     Certificates(#[from] RuleError),
+    #[error("masking: {0}")]
+    MaskingSettings(#[from] config::masking::MaskingSettingsError),
+    #[error("masking: {0}")]
+    Masking(#[from] mask::MaskingError),
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -137,8 +143,9 @@ impl Server {
         };
         let engine = Arc::new(Engine::new(snapshot.with_data(&store.entity_data())?));
         let (stopping, stopped) = watch::channel(false);
-        let service =
-            Service::new(store.shared(), store.log().clone(), engine, verifier.clone(), setup.limits, stopped);
+        let masking = mask::Masking::new(config::masking::settings(&setup.masking)?)?;
+        let (shared, log) = (store.shared(), store.log().clone());
+        let service = Service::new(shared, log, engine, verifier.clone(), setup.limits, masking, stopped);
         let reload = ReloadSettings { watch: setup.watch, policies: setup.policies, hangups: Arc::default() };
         let protection = protection(setup.encryption, recognised, &service)?;
         protection.check(listeners.grpc.local_addr().map_err(ServerError::Address)?.ip())?;

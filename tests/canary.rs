@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use countersign::grpc::generated::masking_client::MaskingClient;
 use countersign::wire::pb;
 use tokio::time::timeout;
 
 use crate::crash::child::{Child, Site};
 use crate::support::Client;
-use crate::support::client::{export, reason};
+use crate::support::client::{export, reason, string};
 
 /// Parts of a token that must not be found: the signature, and the claims.
 fn parts(token: &str) -> Vec<String> {
@@ -55,6 +56,41 @@ async fn no_token_is_in_the_journal_or_the_log() {
         for (place, bytes) in &written {
             assert!(!find(bytes, &secret), "{place} holds {secret}");
         }
+    }
+}
+
+/// What is asked and what is masked is data of others: no line of the log has it, whatever became of the call.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_and_what_is_masked_is_in_no_log() {
+    let site = Site::new().await;
+    let mut server = Child::start_with(&site, &[("COUNTERSIGN__LOG__LEVEL", "trace")]).await;
+    let token = site.token("report-bot");
+    let bot = ready(&server.url, &token).await;
+    let (asked, why, masked) = ("canary-asked@example.com", "canary-why 219-09-9999", "canary-masked@example.com");
+    let mut query = pb::AuthorizeRequest { justification: why.into(), ..export() };
+    query.context.insert("destination".into(), string(asked));
+    bot.authorize(query.clone()).await.unwrap();
+    // Refused: the context has a field that nobody declared.
+    query.context.insert("undeclared".into(), string(asked));
+    bot.authorize(query).await.unwrap_err();
+    let channel = tonic::transport::Endpoint::new(server.url.clone()).unwrap().connect().await.unwrap();
+    let mut masking = MaskingClient::new(channel);
+    let whole = format!(r#"{{"mail": "{masked}"}}"#);
+    for json in [whole.clone(), whole.replace('}', "")] {
+        let (by, data) =
+            (pb::mask_request::By::Profile("everything".into()), pb::mask_request::Data::Json(json.clone()));
+        let mut request = tonic::Request::new(pb::MaskRequest { by: Some(by), data: Some(data) });
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let answer = format!("{:?}", masking.mask(request).await);
+        assert!(!answer.contains(masked), "{answer}");
+        assert_eq!(answer.contains("EMAIL_ADDRESS"), json == whole, "{answer}");
+    }
+    drop((bot, masking));
+    server.kill().await;
+    let said = server.said();
+    assert!(said.contains("TRACE") || said.contains("DEBUG"), "the log is not at its most talkative: {said}");
+    for secret in [asked, why, masked, "219-09-9999"] {
+        assert!(!said.contains(secret), "the log holds {secret}");
     }
 }
 

@@ -21,6 +21,7 @@ mod healthcheck;
 mod hostile_ids;
 mod invariants;
 mod life;
+mod masking;
 mod model;
 mod mtls;
 mod reload;

@@ -37,6 +37,7 @@ pub async fn serve() -> Result<(), Failure> {
         issuers: Vec::new(),
         encryption: Encryption::Loopback,
         limits: service::Limits { wait_max: WAIT, ..service::Limits::default() },
+        masking: countersign::config::Masking::default(),
         watch: None,
         retention: Retention::default(),
         clock: Box::new(Clock::system),

@@ -65,7 +65,9 @@ fn open(dir: &Path, clock: &ManualClock, engine: &Arc<Engine>, verifier: &Arc<Ve
     let store = Embedded::open(settings, limits(), |floor| Clock::manual(clock, floor))?;
     let (running, stopping) = watch::channel(false);
     let (log, engine) = (store.log().clone(), engine.clone());
-    let service = Service::new(Arc::new(store.clone()), log, engine, verifier.clone(), Limits::default(), stopping);
+    let masking = countersign::service::mask::Masking::new(countersign::service::mask::Settings::default())?;
+    let service =
+        Service::new(Arc::new(store.clone()), log, engine, verifier.clone(), Limits::default(), masking, stopping);
     Ok(World { service, store, _running: running })
 }
 
@@ -86,5 +88,6 @@ pub fn export(number: usize, wait: Duration) -> Ask {
         idempotency_key: None,
         at_least_revision: 0,
         explain: false,
+        masking: countersign::domain::MaskSupport::Absent,
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::identity::Credential;
 use crate::domain::poll::ReviewRules;
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Ballot, Binding, Circumstances, Counted, DecisionId, Effect, Evaluation, Gate,
-    GuardAction, Guarded, Identity, Obligation, Opening, Outcome, PolicyId, Poll, ProofMethod, Query, Requirement,
+    GuardAction, Guarded, Identity, MaskSupport, Obligation, Opening, Outcome, PolicyId, Poll, ProofMethod, Query, Requirement,
     ReviewRefusal, Standing, Timestamp, Transition, Verdict, decide, review,
 };
 use crate::engine::PolicySnapshot;
@@ -139,6 +139,8 @@ impl<'a> Scenario<'a> {
             binding: self.binding,
             standing,
             justified: justification.is_some(),
+            // The obligations of an ALLOW are part of what a test expects.
+            masking: MaskSupport::Declared,
             earlier: None,
             now: self.now,
         };

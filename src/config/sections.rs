@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::masking::{DetectorSettings, KeySettings, KeySource, ProfileSettings};
 use super::section::{Section, section};
 use super::store::Redis;
 use super::values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync};
@@ -192,6 +193,24 @@ section! {
 }
 
 section! {
+    /// Personal data and secrets: found and taken out by `Mask`, and by `@mask` of policies (docs/masking.md).
+    Masking "masking" {
+        /// Named rules for `Mask`, one `[[masking.profiles]]` table each: `name`, `rules` as in `@mask`, and `lenient = true` where
+        /// what cannot be searched is to be withheld instead of the call failing. `everything` is always there.
+        profiles: Vec<ProfileSettings> = Vec::new();
+        /// What is found beside what is built in, one `[[masking.detectors]]` table each: a `kind` (`X_...` of your own, or one that
+        /// is built in) with `patterns` (syntax of the regex crate), `words` and names of `fields`.
+        detectors: Vec<DetectorSettings> = Vec::new();
+        /// Where the key of pseudonyms lies: 32 random bytes as base64 or hexadecimal, in `file:/path` or `env:NAME`. Another key
+        /// makes other pseudonyms.
+        pseudonym_key: Option<KeySource> = None;
+        /// The keys of sealed tokens, one `[[masking.sealing_keys]]` table each: `id` and `from`, as for pseudonyms. The first seals, all
+        /// open: a new key goes first, an old one stays for as long as its tokens are to be opened.
+        sealing_keys: Vec<KeySettings> = Vec::new();
+    }
+}
+
+section! {
     /// What the server says about itself, on standard error.
     Log "log" {
         /// `json`: a line each, for machines. `pretty`: for people. `auto`: pretty on a terminal, else json.
@@ -213,6 +232,7 @@ pub struct Config {
     pub limits: Limits,
     pub identity: IdentitySection,
     pub review: Review,
+    pub masking: Masking,
     pub log: Log,
 }
 
@@ -226,6 +246,7 @@ impl Config {
             &self.review,
             &self.policy,
             &self.approvals,
+            &self.masking,
             &self.journal,
             &self.store,
             &self.limits,
@@ -241,6 +262,7 @@ impl Config {
             &mut self.review,
             &mut self.policy,
             &mut self.approvals,
+            &mut self.masking,
             &mut self.journal,
             &mut self.store,
             &mut self.limits,

@@ -20,6 +20,7 @@ impl Config {
             issuers: self.identity.issuers.clone(),
             encryption: self.encryption(),
             limits: self.service_limits(),
+            masking: self.masking.clone(),
             retention: Retention {
                 max_age: self.journal.retention_age.map(super::Span::get),
                 max_bytes: self.journal.retention_bytes.map(super::Count::get),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::approval::{Approval, ApprovalState};
 use super::binding::Binding;
 use super::evaluation::{Evaluation, RuleVerdict};
+use super::mask::MaskSupport;
 use super::record::Decided;
 use super::requirement::{GrantTerms, Requirement};
 use super::time::Timestamp;
@@ -46,10 +47,12 @@ pub enum Reason {
     ApprovalRevoked,
     GrantConsumed,
     GrantLapsed,
+    /// It is permitted masked only, and whoever asks did not say that it masks.
+    UnsupportedObligation,
 }
 
 impl Reason {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Permitted,
         Self::Granted,
         Self::ApprovalRequired,
@@ -64,6 +67,7 @@ impl Reason {
         Self::ApprovalRevoked,
         Self::GrantConsumed,
         Self::GrantLapsed,
+        Self::UnsupportedObligation,
     ];
 
     #[must_use]
@@ -83,6 +87,7 @@ impl Reason {
             Self::ApprovalRevoked => "approval_revoked",
             Self::GrantConsumed => "grant_consumed",
             Self::GrantLapsed => "grant_lapsed",
+            Self::UnsupportedObligation => "unsupported_obligation",
         }
     }
 }
@@ -129,6 +134,7 @@ pub struct Circumstances {
     pub binding: Binding,
     pub standing: Standing,
     pub justified: bool,
+    pub masking: MaskSupport,
     /// What was answered before under the same idempotency key to the same query.
     pub earlier: Option<Arc<Decided>>,
     pub now: Timestamp,
@@ -142,6 +148,10 @@ pub fn decide(evaluation: &Evaluation, around: &Circumstances) -> Decision {
         && named.opening.binding != around.binding
     {
         return Decision::deny(Reason::BindingMismatch);
+    }
+    // Before anything is opened or used: people are not asked, and no grant is spent, for what would have to be denied.
+    if evaluation.verdict == RuleVerdict::Permitted && around.masking == MaskSupport::Absent && evaluation.must_mask() {
+        return Decision::deny(Reason::UnsupportedObligation);
     }
     let standing = match &around.standing {
         Standing::None => None,

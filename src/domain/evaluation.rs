@@ -69,3 +69,11 @@ pub struct Evaluation {
     pub requirement: Option<Requirement>,
     pub obligations: Vec<Obligation>,
 }
+
+impl Evaluation {
+    /// Whether an ALLOW is for masked data only.
+    #[must_use]
+    pub fn must_mask(&self) -> bool {
+        self.obligations.iter().any(|obligation| matches!(obligation, Obligation::Mask { .. }))
+    }
+}

@@ -135,6 +135,15 @@ impl Transform {
     }
 }
 
+/// Whether the enforcement point said that it carries out `@mask`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MaskSupport {
+    Declared,
+    /// It did not say so, and is not believed to.
+    #[default]
+    Absent,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Kind(DataKind),

@@ -39,7 +39,7 @@ pub use guard::{ApprovalFacts, GuardAction, Guarded};
 pub use id::{ApprovalId, DecisionId};
 pub use identity::{Credential, Fingerprint, Identity, PrincipalKind, Proof, ProofMethod};
 pub use links::{LinkError, Links};
-pub use mask::{DataKind, KindGroup, MaskRules, Transform};
+pub use mask::{DataKind, KindGroup, MaskRules, MaskSupport, Transform};
 pub use poll::{Poll, ReviewRules, Shortfall, StepUp};
 pub use query::Query;
 pub use record::{

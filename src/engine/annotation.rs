@@ -13,7 +13,8 @@ use super::problem::{Annotation, Problem, nearest};
 use super::scan::Statement;
 use super::source::SourceFile;
 use crate::domain::{
-    EntityUid, Escalation, Gate, GrantTerms, Justification, Obligation, PolicyId, Quorum, SelfReview, Severity,
+    EntityUid, Escalation, Gate, GrantTerms, Justification, MaskRules, Obligation, PolicyId, Quorum, SelfReview,
+    Severity,
 };
 
 /// Longest text of one annotation, in bytes.
@@ -76,7 +77,7 @@ impl Site<'_> {
         let role = match (self.effect, self.annotation("approval")) {
             (cedar::Effect::Forbid, Some(text)) => self.gate(text, default_timeout, problems).map(Role::Gate),
             (cedar::Effect::Forbid, None) => Some(Role::Rule(Vec::new())),
-            (cedar::Effect::Permit, _) => Some(Role::Rule(self.obligations())),
+            (cedar::Effect::Permit, _) => self.obligations(problems).map(Role::Rule),
         };
         role.filter(|_| problems.len() == before)
     }
@@ -116,11 +117,14 @@ impl Site<'_> {
         self.annotations.get(name).copied()
     }
 
-    fn obligations(&self) -> Vec<Obligation> {
+    /// `None` for a mask that says nothing: data would go out as it is.
+    fn obligations(&self, problems: &mut Vec<Problem>) -> Option<Vec<Obligation>> {
         let policy = || PolicyId(self.id.clone());
-        let mask = self.annotation("mask").map(|what| Obligation::Mask { policy: policy(), what: what.into() });
+        let mask = Reader { site: self, problems }.value_or("mask", |what| MaskRules::parse(what).map(Some), None)?;
+        let what = mask.and_then(|_| self.annotation("mask"));
+        let mask = what.map(|what| Obligation::Mask { policy: policy(), what: what.into() });
         let advice = self.annotation("advice").map(|text| Obligation::Advice { policy: policy(), text: text.into() });
-        mask.into_iter().chain(advice).collect()
+        Some(mask.into_iter().chain(advice).collect())
     }
 
     fn gate(&self, text: &str, default_timeout: Duration, problems: &mut Vec<Problem>) -> Option<Gate> {
@@ -176,7 +180,9 @@ struct Reader<'s, 'a> {
 
 impl Reader<'_, '_> {
     fn value<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let text = self.site.annotation(name).filter(|text| text.len() <= TEXT_BYTES_MAX)?;
+        let is_text = |text: &&str| text.len() <= TEXT_BYTES_MAX && !(name == "mask" && text.trim().is_empty());
+        // What is too long, or empty where a text is expected, was told already.
+        let text = self.site.annotation(name).filter(is_text)?;
         parse(text).map_err(|message| self.problems.push(self.site.problem(name, text, message))).ok()
     }
 
@@ -315,6 +321,20 @@ mod tests {
         );
         let stranger = "policies/p.cedar:2: policy `g`: `@reviewers(\"Groop::\\\"a\\\"\")`: the schema declares no entity type `Groop`; did you mean `Group`?";
         assert_eq!(with("@reviewers(\"Groop::\\\"a\\\"\")"), stranger);
+    }
+
+    #[test]
+    fn a_mask_that_is_not_understood_is_refused() {
+        let with =
+            |mask: &str| refusal(&format!("@id(\"p\")\n@mask(\"{mask}\")\npermit (principal, action, resource);"));
+        for (mask, expected) in [
+            ("US_SNN", "`US_SNN` is no kind of data that is known; one of your own begins with `X_`"),
+            ("US_SSN:hash", "expected `redact`, `replace`, `seal`, `pseudonym` or `partial` after the colon"),
+            ("US_SSN, US_SSN", "`US_SSN` is named twice"),
+            ("US_SSN,", "expected kinds separated by commas, such as `EMAIL_ADDRESS:pseudonym, US_SSN`"),
+        ] {
+            assert_eq!(with(mask), format!("policies/p.cedar:2: policy `p`: `@mask(\"{mask}\")`: {expected}"));
+        }
     }
 
     #[test]

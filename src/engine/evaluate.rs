@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn obligations_come_from_the_permits_that_matched() {
         let masks = "@id(\"m\") @mask(\"US_SSN\") @advice(\"careful\") permit (principal, action, resource is Dataset) when { resource.pii };
-            @id(\"n\") @mask(\"OTHER\") permit (principal, action, resource is Dataset) when { !resource.pii };";
+            @id(\"n\") @mask(\"PERSON\") permit (principal, action, resource is Dataset) when { !resource.pii };";
         let policy = || PolicyId("m".into());
         let expected = [
             Obligation::Mask { policy: policy(), what: "US_SSN".into() },

@@ -34,6 +34,7 @@ macro_rules! about_none {
 
 about_an_approval!(
     AuthorizeRequest,
+    UnmaskRequest,
     DecideRequest,
     GetApprovalRequest,
     CancelApprovalRequest,
@@ -51,4 +52,6 @@ about_none!(
     pb::PutEntitiesRequest,
     pb::DeleteEntitiesRequest,
     pb::ListEntitiesRequest,
+    pb::MaskRequest,
+    Streaming<pb::MaskStreamRequest>,
 );

@@ -1,6 +1,6 @@
 //! The gRPC edge: the only place that names `tonic`.
 //!
-//! [`decision_point`] and [`administration`] have one short handler for each rpc: who calls ([`call`]), what is asked ([`request`]), the use case,
+//! [`decision_point`], [`administration`] and [`masking`] have one short handler for each rpc: who calls ([`call`]), what is asked ([`request`]), the use case,
 //! the answer ([`answer`]) or the one map of refusals to codes ([`status`]). [`transport`] has every limit of HTTP/2 in
 //! one place; [`connection`] takes connections, in clear or by [`tls`].
 
@@ -19,6 +19,7 @@ pub mod fuzzing {
 }
 pub mod health;
 pub mod local;
+mod masking;
 mod request;
 mod status;
 mod stream;
@@ -26,7 +27,8 @@ pub mod tls;
 pub mod transport;
 mod uniform;
 
-/// The generated clients and servers of `countersign.v1.DecisionPoint` and `countersign.v1.Administration`.
+/// The generated clients and servers of `countersign.v1.DecisionPoint`, `countersign.v1.Administration` and
+/// `countersign.v1.Masking`.
 #[allow(clippy::all, clippy::pedantic, clippy::too_many_lines, missing_docs)]
 pub mod generated {
     include!(concat!(env!("OUT_DIR"), "/service/countersign.v1.rs"));

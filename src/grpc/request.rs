@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{ApprovalId, Binding, DecisionId, PolicyId, Report};
+use crate::domain::{ApprovalId, Binding, DecisionId, MaskSupport, PolicyId, Report};
 use crate::service::authorize::{Ask, AskedPrincipal};
 use crate::service::read::ListRequest;
 use crate::service::review::Vote;
+use crate::service::unmask::Opening;
 use crate::service::{Limits, Refusal};
 use crate::store::Page;
 use crate::wire::approval::state_name;
@@ -37,7 +38,16 @@ pub fn ask(request: pb::AuthorizeRequest, limits: &Limits) -> Result<Ask, Refusa
         idempotency_key: text(&request.idempotency_key),
         at_least_revision: request.at_least_revision,
         explain: request.explain,
+        masking: masking(&request.supported_obligations),
     })
+}
+
+/// Obligations that we do not know are none that we ask for.
+fn masking(supported: &[String]) -> MaskSupport {
+    match supported.iter().any(|kind| kind == "mask") {
+        true => MaskSupport::Declared,
+        false => MaskSupport::Absent,
+    }
 }
 
 /// A batch whose answers fit into one message: what it asks comes back in them.
@@ -97,6 +107,21 @@ pub fn approval_id(field: &str, text: &str) -> Result<ApprovalId, Refusal> {
     text.parse().map_err(|error| Refusal::invalid(field, format!("not an approval id: {error}")))
 }
 
+pub fn decision_id(field: &str, text: &str) -> Result<DecisionId, Refusal> {
+    text.parse().map_err(|error| Refusal::invalid(field, format!("not a decision id: {error}")))
+}
+
+pub fn unmask(request: pb::UnmaskRequest) -> Result<Opening, Refusal> {
+    let approval = (!request.approval_id.is_empty()).then(|| approval_id("approval_id", &request.approval_id));
+    Ok(Opening {
+        tokens: request.tokens,
+        justification: text(request.justification.trim()),
+        approval: approval.transpose()?,
+        wait: request.wait.map_or(Ok(Duration::ZERO), wait)?,
+        idempotency_key: text(&request.idempotency_key),
+    })
+}
+
 pub fn vote(request: pb::DecideRequest) -> Result<Vote, Refusal> {
     let unspecified = || Refusal::invalid("verdict", "expected VERDICT_APPROVE or VERDICT_REJECT");
     Ok(Vote {
@@ -115,8 +140,7 @@ fn binding(text: &str) -> Result<Binding, Refusal> {
 
 pub fn report(request: &pb::ReportOutcomeRequest) -> Result<(ApprovalId, DecisionId, Report), Refusal> {
     let id = approval_id("approval_id", &request.approval_id)?;
-    let malformed = |error| Refusal::invalid("decision_id", format!("not a decision id: {error}"));
-    let decision = request.decision_id.parse().map_err(malformed)?;
+    let decision = decision_id("decision_id", &request.decision_id)?;
     match pb::Report::parse(request.report) {
         Some(report @ (Report::Succeeded | Report::Failed)) => Ok((id, decision, report)),
         Some(Report::Unknown) | None => Err(Refusal::invalid("report", "expected REPORT_SUCCEEDED or REPORT_FAILED")),

@@ -86,7 +86,7 @@ pub fn records(audit: Audit) -> impl Stream<Item = Result<pb::AuditResponse, Sta
 }
 
 /// The stream up to and including its first error.
-fn until_error<T: Send + 'static>(
+pub(super) fn until_error<T: Send + 'static>(
     items: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
     items.scan(false, |failed, item| {

@@ -11,6 +11,7 @@ use tower::util::MapResponseLayer;
 use super::decision_point::Edge;
 use super::generated::administration_server::AdministrationServer;
 use super::generated::decision_point_server::DecisionPointServer;
+use super::generated::masking_server::MaskingServer;
 use super::uniform::{self, Answer};
 use crate::service::Service;
 use crate::wire::DESCRIPTORS;
@@ -31,7 +32,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// hundred cancelled calls.
 const PENDING_RESETS_MAX: usize = 1_024;
 
-/// The server with every service: decisions, administration, health, reflection (v1 and v1alpha).
+/// The server with every service: decisions, administration, masking, health, reflection (v1 and v1alpha).
 ///
 /// Reflection also knows `google.rpc`'s error details, so that generic clients show them rather than their bytes.
 pub async fn router(service: Service) -> Result<(Router<Limited>, HealthReporter), tonic_reflection::server::Error> {
@@ -45,12 +46,16 @@ pub async fn router(service: Service) -> Result<(Router<Limited>, HealthReporter
     let administration = AdministrationServer::new(Edge::new(service.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let masking = MaskingServer::new(Edge::new(service.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let decisions = DecisionPointServer::new(Edge::new(service))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let router = limited(Server::builder())
         .add_service(decisions)
         .add_service(administration)
+        .add_service(masking)
         .add_service(health)
         .add_service(reflected().build_v1()?)
         .add_service(reflected().build_v1alpha()?);

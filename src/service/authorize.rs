@@ -18,7 +18,7 @@ use self::admit::Admitted;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Attributes, Binding, Circumstances, Decided, Decision, Effect, Entity,
-    EntityUid, Evaluation, Explanation, IdempotencyKey, Outcome, Reason, Standing, decide,
+    EntityUid, Evaluation, Explanation, IdempotencyKey, MaskSupport, Outcome, Reason, Standing, decide,
 };
 use crate::store::{Answered, Committed};
 
@@ -40,6 +40,8 @@ pub struct Ask {
     pub at_least_revision: u64,
     /// Say why; takes `explain`.
     pub explain: bool,
+    /// Whether who enforces the answer masks where it must.
+    pub masking: MaskSupport,
 }
 
 /// In whose name the caller asks.
@@ -152,7 +154,8 @@ impl Service {
         let explanation = self.explained(asked, &snapshot, &evaluation, now).await?;
         let (earlier, standing) = self.known(asked, &evaluation).await?;
         let (justified, now) = (asked.justification.is_some(), self.shared.store.now());
-        let mut around = Circumstances { binding: asked.binding, standing, justified, earlier, now };
+        let (binding, masking) = (asked.binding, asked.masking);
+        let mut around = Circumstances { binding, standing, justified, masking, earlier, now };
         let mut decision = decide(&evaluation, &around);
         if let (Effect::Open(_), Standing::ById(_)) = (decision.effect(), &around.standing) {
             // The approval named does not cover what today's gates demand. What stands for the query now might.
@@ -161,6 +164,7 @@ impl Service {
         }
         let planned = self.plan(asked, evaluation, &decision, &around);
         let committed = self.shared.store.commit(planned.fact, planned.seen).await?;
+        self.shared.masking.remember(&planned.decided);
         Ok(Answer { decided: planned.decided, approval: planned.approval, explanation, committed })
     }
 
@@ -236,6 +240,9 @@ pub fn message(decided: &Decided, approval: Option<&Approval>) -> String {
         Reason::ApprovalRevoked => "the approval was taken back".into(),
         Reason::GrantConsumed => "the approval has been used; it serves once".into(),
         Reason::GrantLapsed => "the approval was not used in time".into(),
+        Reason::UnsupportedObligation => {
+            "permitted only with personal data masked; an enforcement point that masks names `mask` in `supported_obligations`".into()
+        }
     }
 }
 

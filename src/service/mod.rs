@@ -1,6 +1,6 @@
 //! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`withdraw`] (cancel and revoke),
 //! [`report`], [`read`], [`follow`] (the stream and the audit), [`expire`] (what time makes due), [`policies`] (reload),
-//! [`entities`] (the server's own facts).
+//! [`entities`] (the server's own facts), [`mask`] and [`unmask`].
 //!
 //! Everything comes in parsed and goes out as domain values; there is no gRPC in here. Each use case is the same few
 //! steps: who calls, may he, what stands, what the domain says, one commit, the answer.
@@ -13,6 +13,7 @@ pub mod follow;
 mod guard;
 pub mod health;
 pub mod limits;
+pub mod mask;
 mod places;
 pub mod policies;
 pub mod read;
@@ -20,6 +21,7 @@ mod refusal;
 pub mod report;
 pub mod review;
 mod strangers;
+pub mod unmask;
 pub mod withdraw;
 
 use std::sync::Arc;
@@ -75,6 +77,7 @@ struct Shared {
     admitted: guard::Admitted,
     strangers: strangers::Strangers,
     changing: policies::Changing,
+    masking: mask::Masking,
 }
 
 impl Service {
@@ -86,6 +89,7 @@ impl Service {
         engine: Arc<Engine>,
         verifier: Arc<Verifier>,
         limits: Limits,
+        masking: mask::Masking,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let admitted = guard::Admitted::new(guard::ADMITTED_CALLERS_MAX);
@@ -104,6 +108,7 @@ impl Service {
                 admitted,
                 strangers: strangers::Strangers::default(),
                 changing: policies::Changing::default(),
+                masking,
             }),
         }
     }

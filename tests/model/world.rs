@@ -11,6 +11,7 @@ use countersign::engine::{self, Engine, PolicySnapshot};
 use countersign::identity::Verifier;
 use countersign::journal;
 use countersign::service::authorize::{Ask, AskedPrincipal};
+use countersign::service::mask::{Masking, Settings};
 use countersign::service::review::Vote;
 use countersign::service::{Caller, Limits, Refusal, RequestId, Service};
 use countersign::store::{Clock, Embedded, ManualClock, embedded};
@@ -98,7 +99,8 @@ impl World {
         // Its people logged in once, at the beginning of time: how groups grow old is tested where that is the question.
         let review = ReviewRules { membership_max_age: Duration::MAX, ..ReviewRules::default() };
         let limits = Limits { review, ..Limits::default() };
-        let service = Service::new(Arc::new(store.clone()), log, engine, verifier, limits, stopping);
+        let masking = Masking::new(Settings::default()).expect("detectors");
+        let service = Service::new(Arc::new(store.clone()), log, engine, verifier, limits, masking, stopping);
         Self { service, store }
     }
 }
@@ -126,6 +128,7 @@ pub fn ask(asked: Asked, key: Option<u8>, justified: bool) -> Ask {
         idempotency_key: key.map(|key| format!("key-{key}").into()),
         at_least_revision: 0,
         explain: false,
+        masking: countersign::domain::MaskSupport::Absent,
     }
 }
 

@@ -43,6 +43,7 @@ pub struct Options {
     /// How they are loaded, but for the directory.
     pub loading: fn(&mut engine::Settings),
     pub limits: service::Limits,
+    pub masking: countersign::config::Masking,
     pub store: embedded::Limits,
     pub journal: fn(&mut journal::Settings),
     pub retention: Retention,
@@ -59,6 +60,7 @@ impl Default for Options {
             policies: Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"),
             loading: |_| {},
             limits: service::Limits::default(),
+            masking: countersign::config::Masking::default(),
             store: embedded::Limits::default(),
             journal: |_| {},
             retention: Retention::default(),
@@ -241,6 +243,7 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
         encryption: options.encryption,
         watch: options.watch,
         limits: options.limits,
+        masking: options.masking,
         retention: options.retention,
         clock: Box::new(move |floor| Clock::manual(&manual, floor)),
     }

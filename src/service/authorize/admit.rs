@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 use super::{Ask, AskedPrincipal};
 use crate::domain::guard::beside_asking;
 use crate::domain::{
-    ApprovalId, Binding, Evaluation, Explanation, GuardAction, Guarded, Identity, PrincipalKind, ProofMethod, Query,
-    Timestamp,
+    ApprovalId, Binding, Evaluation, Explanation, GuardAction, Guarded, Identity, MaskSupport, PrincipalKind,
+    ProofMethod, Query, Timestamp,
 };
 use crate::engine::PolicySnapshot;
 use crate::service::{Caller, EXPLAINS_MAX, Refusal, Service};
@@ -25,6 +25,7 @@ pub(super) struct Admitted {
     pub approval: Option<ApprovalId>,
     pub idempotency_key: Option<Arc<str>>,
     pub explain: bool,
+    pub masking: MaskSupport,
 }
 
 impl Service {
@@ -60,6 +61,7 @@ impl Service {
             approval: ask.approval,
             idempotency_key: ask.idempotency_key,
             explain: ask.explain,
+            masking: ask.masking,
         })
     }
 

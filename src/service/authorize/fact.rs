@@ -107,7 +107,8 @@ fn bears_on(reason: Reason) -> bool {
         | Reason::JustificationRequired
         | Reason::Forbidden
         | Reason::NotPermitted
-        | Reason::EvaluationError => false,
+        | Reason::EvaluationError
+        | Reason::UnsupportedObligation => false,
     }
 }
 

@@ -1,0 +1,270 @@
+//! Masking for those who enforce: by the obligation of a decision that they were given, or by a profile of the operator.
+//!
+//! The obligations of an ALLOW are remembered here for a while, for the caller who got it. Whoever comes later, or to another
+//! server, asks for the decision again: nothing is masked by rules that nobody can find.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{Caller, Refusal, Service};
+use crate::domain::{Decided, DecisionId, EntityUid, MaskRules, Obligation, Outcome};
+use crate::masking::{Custom, CustomRules, JsonStream, Keyring, MaskError, Masker, Mode, Profile, TextStream};
+
+pub use crate::masking::Counts;
+
+/// Ids and keys leave room for tenants; one deployment serves one for now.
+const TENANT: &str = "default";
+/// The profile that is always there: all that is known is replaced by its kind.
+const EVERYTHING: &str = "everything";
+/// Decisions whose obligations are remembered.
+const DECISIONS_MAX: usize = 50_000;
+/// Texts that are masked at the same time; others wait.
+const MASKS_MAX: usize = 16;
+/// Streams at the same time; each has a thread.
+const STREAMS_MAX: usize = 64;
+/// Pieces of one stream that wait, each way.
+const PIECES_MAX: usize = 4;
+
+/// What the operator configured.
+#[derive(Default)]
+pub struct Settings {
+    pub custom: CustomRules,
+    pub profiles: BTreeMap<String, (MaskRules, Mode)>,
+    pub keyring: Keyring,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MaskingError {
+    #[error(transparent)]
+    Detectors(MaskError),
+    #[error("profile `{name}`: {error}")]
+    Profile { name: String, error: MaskError },
+}
+
+/// The masker, the profiles, and the obligations of decisions.
+pub struct Masking {
+    masker: Arc<Masker>,
+    profiles: BTreeMap<String, Arc<Profile>>,
+    decisions: quick_cache::sync::Cache<DecisionId, (EntityUid, Arc<Profile>)>,
+    places: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+impl Masking {
+    /// # Errors
+    /// A pattern that is none, or a profile that needs a key or kind that is not there.
+    pub fn new(settings: Settings) -> Result<Self, MaskingError> {
+        let custom = Custom::new(settings.custom).map_err(MaskingError::Detectors)?;
+        let masker = Masker::new(custom, settings.keyring).map_err(MaskingError::Detectors)?;
+        let mut profiles = BTreeMap::from([(EVERYTHING.to_owned(), profile(MaskRules::everything(), Mode::Strict))]);
+        for (name, (rules, mode)) in settings.profiles {
+            masker.check(&rules).map_err(|error| MaskingError::Profile { name: name.clone(), error })?;
+            profiles.insert(name, profile(rules, mode));
+        }
+        Ok(Self {
+            masker: Arc::new(masker),
+            profiles,
+            decisions: quick_cache::sync::Cache::new(DECISIONS_MAX),
+            places: Arc::new(Semaphore::new(MASKS_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        })
+    }
+
+    pub(super) fn masker(&self) -> &Masker {
+        &self.masker
+    }
+
+    /// Keeps what an ALLOW demands, for its caller. An obligation that cannot be read is not kept: nothing is masked by it then.
+    pub(super) fn remember(&self, decided: &Decided) {
+        if decided.outcome != Outcome::Allow {
+            return;
+        }
+        let masks = decided.obligations.iter().filter_map(|obligation| match obligation {
+            Obligation::Mask { what, .. } => Some(MaskRules::parse(what)),
+            Obligation::Advice { .. } => None,
+        });
+        let Ok(Some(rules)) = masks.map(|rules| rules.map(Some)).reduce(both).unwrap_or(Ok(None)) else { return };
+        let id = decided.repeats.unwrap_or(decided.id);
+        self.decisions.insert(id, (decided.caller.uid.clone(), profile(rules, Mode::Strict)));
+    }
+}
+
+fn both(
+    one: Result<Option<MaskRules>, String>,
+    other: Result<Option<MaskRules>, String>,
+) -> Result<Option<MaskRules>, String> {
+    Ok(one?.zip(other?).map(|(one, other)| one.and(&other)))
+}
+
+pub(super) fn tenant() -> &'static str {
+    TENANT
+}
+
+fn profile(rules: MaskRules, mode: Mode) -> Arc<Profile> {
+    Arc::new(Profile { tenant: TENANT.into(), rules, mode })
+}
+
+/// By what the rules are found.
+#[derive(Debug, Clone)]
+pub enum By {
+    Decision(DecisionId),
+    Profile(String),
+}
+
+#[derive(Clone)]
+pub enum Data {
+    Text(String),
+    Json(String),
+    Rows { columns: Vec<String>, rows: Vec<Vec<String>> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// A part of a stream's output.
+pub enum Piece {
+    Part(String),
+    End(Counts),
+}
+
+impl Service {
+    /// Masks all of it, or nothing.
+    ///
+    /// # Errors
+    /// Rules that nobody can find, data that is not what it is said to be, and masking that is not possible here.
+    pub async fn mask(&self, caller: &Caller, by: By, data: Data) -> Result<(Data, Counts), Refusal> {
+        let profile = self.mask_profile(caller, by)?;
+        let masking = &self.shared.masking;
+        let place = masking.places.clone().acquire_owned().await.map_err(|_| Refusal::ShuttingDown)?;
+        let masker = masking.masker.clone();
+        let masked = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            mask(&masker, &profile, data)
+        });
+        masked.await.map_err(|panicked| Refusal::Internal(Box::new(panicked)))?
+    }
+
+    /// Masks pieces as they come. Ends after the first error, or with [`Piece::End`].
+    ///
+    /// # Errors
+    /// As for [`Service::mask`], and past the limit of streams.
+    pub fn mask_stream(
+        &self,
+        caller: &Caller,
+        by: By,
+        format: Format,
+    ) -> Result<(mpsc::Sender<Vec<u8>>, mpsc::Receiver<Result<Piece, Refusal>>), Refusal> {
+        let profile = self.mask_profile(caller, by)?;
+        let masking = &self.shared.masking;
+        let full = |_| Refusal::Exhausted { limit: "mask_streams_max", most: STREAMS_MAX };
+        let place = masking.streams.clone().try_acquire_owned().map_err(full)?;
+        let masker = masking.masker.clone();
+        let (pieces, mut incoming) = mpsc::channel::<Vec<u8>>(PIECES_MAX);
+        let (outgoing, masked) = mpsc::channel(PIECES_MAX);
+        // Ends when either side lets go of its channel.
+        drop(tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let send = |piece: Result<Piece, Refusal>| outgoing.blocking_send(piece).is_ok();
+            let mut stream = Stream::new(&masker, &profile, format);
+            while let Some(piece) = incoming.blocking_recv() {
+                let is_taken = match stream.push(&piece) {
+                    Ok(part) => part.is_empty() || send(Ok(Piece::Part(part))),
+                    Err(error) => return drop(send(Err(refusal(error)))),
+                };
+                if !is_taken {
+                    return;
+                }
+            }
+            match stream.finish() {
+                Ok((rest, counts)) => drop(send(Ok(Piece::Part(rest))) && send(Ok(Piece::End(counts)))),
+                Err(error) => drop(send(Err(refusal(error)))),
+            }
+        }));
+        Ok((pieces, masked))
+    }
+
+    /// Masks for whoever may ask for decisions; a decision's rules for the one who got it.
+    fn mask_profile(&self, caller: &Caller, by: By) -> Result<Arc<Profile>, Refusal> {
+        self.guard_asking(&self.shared.engine.current(), caller)?;
+        let masking = &self.shared.masking;
+        match by {
+            By::Decision(id) => {
+                let found = masking.decisions.get(&id).filter(|(uid, _)| *uid == caller.identity.uid);
+                let (_, profile) = found.ok_or_else(|| {
+                    Refusal::invalid(
+                        "decision_id",
+                        "no obligation to mask is known here for this decision; ask for it again",
+                    )
+                })?;
+                masking.masker.check(&profile.rules).map_err(refusal)?;
+                Ok(profile)
+            }
+            By::Profile(name) => {
+                let known = masking.profiles.get(&name).cloned();
+                known.ok_or_else(|| Refusal::invalid("profile", "no such profile is configured"))
+            }
+        }
+    }
+}
+
+fn mask(masker: &Masker, profile: &Profile, data: Data) -> Result<(Data, Counts), Refusal> {
+    match data {
+        Data::Text(text) => masker.text(profile, &text).map(|(text, counts)| (Data::Text(text), counts)),
+        Data::Json(json) => masker.json(profile, &json).map(|(json, counts)| (Data::Json(json), counts)),
+        Data::Rows { columns, rows } => {
+            masker.rows(profile, &columns, rows).map(|(rows, counts)| (Data::Rows { columns, rows }, counts))
+        }
+    }
+    .map_err(refusal)
+}
+
+enum Stream<'m> {
+    Text(TextStream<'m>),
+    Json(JsonStream<'m>),
+}
+
+impl<'m> Stream<'m> {
+    fn new(masker: &'m Masker, profile: &'m Profile, format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text(TextStream::new(masker, profile)),
+            Format::Json => Self::Json(JsonStream::new(masker, profile)),
+        }
+    }
+
+    fn push(&mut self, piece: &[u8]) -> Result<String, MaskError> {
+        let mut out = String::with_capacity(piece.len());
+        match self {
+            Self::Text(stream) => stream.push(piece, &mut out)?,
+            Self::Json(stream) => stream.push(piece, &mut out)?,
+        }
+        Ok(out)
+    }
+
+    fn finish(self) -> Result<(String, Counts), MaskError> {
+        let mut out = String::new();
+        let counts = match self {
+            Self::Text(stream) => stream.finish(&mut out)?,
+            Self::Json(stream) => stream.finish(&mut out)?,
+        };
+        Ok((out, counts))
+    }
+}
+
+/// What a caller is told; never a part of the data.
+pub(super) fn refusal(error: MaskError) -> Refusal {
+    match error {
+        MaskError::NotText
+        | MaskError::NotJson(_)
+        | MaskError::TooDeep(_)
+        | MaskError::TooLong(_)
+        | MaskError::Rows => Refusal::invalid("data", error.to_string()),
+        MaskError::Unopened => Refusal::invalid("tokens", error.to_string()),
+        MaskError::NoKey(_) | MaskError::UnknownKind(_) => Refusal::unavailable(error),
+        MaskError::Engine | MaskError::Unsettled | MaskError::Pattern(_) => Refusal::Internal(Box::new(error)),
+    }
+}
