@@ -71,7 +71,7 @@ impl Scanner {
             .kind(Some(AhoCorasickKind::DFA))
             .build(&texts)
             .map_err(|_| MaskError::Engine)?;
-        let given = persons::GIVEN_NAMES.iter().map(|name| (*name, NameWord::Given));
+        let given = persons::GIVEN_NAMES.split_whitespace().map(|name| (name, NameWord::Given));
         let names = given.chain(persons::SALUTATIONS.iter().map(|word| (*word, NameWord::Salutation))).collect();
         let families =
             [payment::SHAPES, network::SHAPES, contact::SHAPES, crypto::SHAPES, dates::SHAPES, places::SHAPES];

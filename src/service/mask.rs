@@ -174,15 +174,24 @@ impl Service {
             while let Some(piece) = incoming.blocking_recv() {
                 let is_taken = match stream.push(&piece) {
                     Ok(part) => part.is_empty() || send(Ok(Piece::Part(part))),
-                    Err(error) => return drop(send(Err(refusal(error)))),
+                    Err(error) => {
+                        send(Err(refusal(error)));
+                        false
+                    }
                 };
                 if !is_taken {
                     return;
                 }
             }
             match stream.finish() {
-                Ok((rest, counts)) => drop(send(Ok(Piece::Part(rest))) && send(Ok(Piece::End(counts)))),
-                Err(error) => drop(send(Err(refusal(error)))),
+                Ok((rest, counts)) => {
+                    if send(Ok(Piece::Part(rest))) {
+                        send(Ok(Piece::End(counts)));
+                    }
+                }
+                Err(error) => {
+                    send(Err(refusal(error)));
+                }
             }
         }));
         Ok((pieces, masked))
