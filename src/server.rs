@@ -19,6 +19,8 @@ use crate::service::{Limits, Refusal, Service, mask};
 use crate::store::embedded::{self, OpenError};
 use crate::store::{Clock, Embedded, Redis, RedisError, RedisSettings, Store};
 use crate::web::dev_issuer::{DevIssuer, DevIssuerError};
+use crate::web::inbox::Place;
+use crate::web::{self, Inbox, InboxError};
 use crate::{config, grpc, journal};
 
 /// All that a server is made from. `config` makes it from a file, tests make it by hand.
@@ -31,6 +33,8 @@ pub struct Setup {
     pub policies: engine::Settings,
     pub issuers: Vec<IssuerSettings>,
     pub encryption: Encryption,
+    /// Of the inbox, where there is a listener for it.
+    pub web: web::Settings,
     pub limits: Limits,
     /// Keys are read from where it says they lie.
     pub masking: config::Masking,
@@ -64,6 +68,8 @@ pub struct Retention {
 /// Sockets that are bound already, so that whoever starts a server knows its ports.
 pub struct Listeners {
     pub grpc: TcpListener,
+    /// For the inbox; without it there is none.
+    pub web: Option<TcpListener>,
     /// For the development issuer; without it there is none.
     pub dev_issuer: Option<TcpListener>,
 }
@@ -90,6 +96,8 @@ pub enum ServerError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     InClear(#[from] InClear),
+    #[error("the inbox: {0}")]
+    Inbox(#[from] InboxError),
     #[error("the development issuer: {0}")]
     DevIssuer(#[from] DevIssuerError),
     #[error("reflection: {0}")]
@@ -115,6 +123,7 @@ pub struct Server {
     reload: ReloadSettings,
     listeners: Listeners,
     dev_issuer: Option<DevIssuer>,
+    inbox: Option<(Inbox, TcpListener)>,
     verifier: Arc<Verifier>,
     protection: Protection,
     stopping: watch::Sender<bool>,
@@ -129,12 +138,16 @@ impl Server {
             Encryption::Tls { certificates, .. } => Certificates::new(certificates, &issuers)?,
             Encryption::Loopback | Encryption::Elsewhere => Certificates::default(),
         };
-        let dev_issuer = listeners.dev_issuer.take().map(DevIssuer::bind).transpose()?;
+        let mut dev_issuer = listeners.dev_issuer.take().map(DevIssuer::bind).transpose()?;
         issuers.extend(dev_issuer.iter().map(DevIssuer::settings));
         if issuers.is_empty() {
             return Err(ServerError::NoIssuer);
         }
-        let verifier = Arc::new(Verifier::new(issuers)?);
+        let place = listeners.web.take().map(|listener| place(setup.web, listener)).transpose()?;
+        if let Some((place, _)) = &place {
+            dev_issuer = dev_issuer.map(|issuer| issuer.with_login(place.callback()));
+        }
+        let verifier = Arc::new(Verifier::new(issuers.clone())?);
         let snapshot = PolicySnapshot::load(&setup.policies)?;
         crate::service::policies::tell_warnings(&snapshot);
         let store = match setup.redis {
@@ -146,6 +159,11 @@ impl Server {
         let masking = mask::Masking::new(config::masking::settings(&setup.masking)?)?;
         let (shared, log) = (store.shared(), store.log().clone());
         let service = Service::new(shared, log, engine, verifier.clone(), setup.limits, masking, stopped);
+        let inbox = place.map(|(place, listener)| {
+            let inbox = place.open(service.clone(), &issuers, &verifier);
+            inbox.map(|inbox| (inbox, listener))
+        });
+        let inbox = inbox.transpose()?;
         let reload = ReloadSettings { watch: setup.watch, policies: setup.policies, hangups: Arc::default() };
         let protection = protection(setup.encryption, recognised, &service)?;
         protection.check(listeners.grpc.local_addr().map_err(ServerError::Address)?.ip())?;
@@ -156,6 +174,7 @@ impl Server {
             reload,
             listeners,
             dev_issuer,
+            inbox,
             verifier,
             protection,
             stopping,
@@ -181,7 +200,8 @@ impl Server {
 
     /// Serves until `shutdown`, then ends waits and streams, finishes calls, and closes the journal.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let Self { service, store, retention, reload, listeners, dev_issuer, verifier, protection, stopping } = self;
+        let Self { service, store, retention, reload, listeners, dev_issuer, inbox, verifier, protection, stopping } =
+            self;
         if let Kept::Redis(redis) = &store {
             redis.reach_out().await?;
         }
@@ -196,6 +216,7 @@ impl Server {
         if let Some(issuer) = dev_issuer {
             tokio::spawn(issuer.serve(stopped()));
         }
+        let pages = inbox.map(|(inbox, listener)| tokio::spawn(inbox.serve(listener, stopped())));
         let _refresh = verifier.start();
         let (router, reporter) = grpc::transport::router(service.clone()).await?;
         let certificates =
@@ -220,6 +241,10 @@ impl Server {
             }
         };
         stopping.send_replace(true);
+        if let Some(pages) = pages {
+            // It gives its answers some seconds to leave; a panic in there was logged where it happened.
+            let _ = pages.await;
+        }
         for task in [health, timer, upkeep, reload].into_iter().chain(certificates) {
             task.abort();
         }
@@ -266,6 +291,11 @@ impl Kept {
             Self::Redis(store) => crate::upkeep::keep_shared(store, retention, stopping).await,
         }
     }
+}
+
+fn place(settings: web::Settings, listener: TcpListener) -> Result<(Place, TcpListener), ServerError> {
+    let address = listener.local_addr().map_err(ServerError::Address)?;
+    Ok((Place::new(settings, address)?, listener))
 }
 
 /// What a port is protected by; certificates are judged by the service's clock.

@@ -19,6 +19,7 @@ mod explain;
 mod full_disk;
 mod healthcheck;
 mod hostile_ids;
+mod inbox;
 mod invariants;
 mod life;
 mod masking;

@@ -35,6 +35,7 @@ pub async fn serve() -> Result<(), Failure> {
         redis: None,
         policies: policies(),
         issuers: Vec::new(),
+        web: countersign::web::Settings::default(),
         encryption: Encryption::Loopback,
         limits: service::Limits { wait_max: WAIT, ..service::Limits::default() },
         masking: countersign::config::Masking::default(),
@@ -44,6 +45,7 @@ pub async fn serve() -> Result<(), Failure> {
     };
     let listeners = Listeners {
         grpc: TcpListener::bind("127.0.0.1:0").await?,
+        web: None,
         dev_issuer: Some(TcpListener::bind("127.0.0.1:0").await?),
     };
     let server = Server::prepare(setup, listeners)?;

@@ -9,7 +9,7 @@ use super::config::File;
 use super::failure::Failure;
 use super::screen::Screen;
 use super::start::{self, Issuers};
-use crate::config::{Config, Layers};
+use crate::config::{Config, Layers, PublicUrl};
 use crate::server::{Listeners, Server};
 
 #[derive(Debug, Args)]
@@ -23,6 +23,9 @@ pub struct Serve {
     /// Address and port of the gRPC service
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Address and port of the inbox
+    #[arg(long, value_name = "ADDRESS")]
+    web_listen: Option<String>,
     /// Where the journal is
     #[arg(long, value_name = "DIR")]
     journal_dir: Option<PathBuf>,
@@ -37,7 +40,7 @@ impl Serve {
         let issuers = if self.dev { Issuers::Development } else { Issuers::Configured };
         let listeners = start::bind(&config, issuers).await?;
         let scheme = if config.grpc.tls.is_some() { "https" } else { "http" };
-        let announced = announcement(&listeners, scheme)?;
+        let announced = announcement(&listeners, scheme, config.web.public_url.as_ref())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let announce = |server: &Server| {
             announced.iter().for_each(|line| screen.note(line));
@@ -54,6 +57,7 @@ impl Serve {
 
     fn config(&self) -> Result<Config, Failure> {
         let layers = Layers::of_process(self.file.config.clone())
+            .flag("web.listen", self.web_listen.as_ref())
             .flag("grpc.listen", self.listen.as_ref())
             .flag("journal.dir", self.journal_dir.as_ref().map(|dir| dir.display()).as_ref())
             .flag("policy.dir", self.policy_dir.as_ref().map(|dir| dir.display()).as_ref());
@@ -61,9 +65,13 @@ impl Serve {
     }
 }
 
-fn announcement(listeners: &Listeners, scheme: &str) -> Result<Vec<String>, Failure> {
+fn announcement(listeners: &Listeners, scheme: &str, public_url: Option<&PublicUrl>) -> Result<Vec<String>, Failure> {
     let version = env!("CARGO_PKG_VERSION");
     let mut lines = vec![format!("countersign {version} listens on {scheme}://{}", listeners.grpc.local_addr()?)];
+    if let Some(web) = &listeners.web {
+        let address = format!("http://{}", web.local_addr()?);
+        lines.push(format!("the inbox is at {}", public_url.map_or(address, ToString::to_string)));
+    }
     if let Some(issuer) = &listeners.dev_issuer {
         let issuer = issuer.local_addr()?;
         lines.push(format!("DEVELOPMENT issuer on http://{issuer}: anybody on this machine can be anybody"));

@@ -1,11 +1,11 @@
 //! How the command line starts a server: `serve` and `demo` alike.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 
 use super::failure::Failure;
-use crate::config::Config;
+use crate::config::{Config, Text};
 use crate::server::{Listeners, Server, ServerError};
 
 /// Whose tokens are believed.
@@ -17,6 +17,9 @@ pub enum Issuers {
     Development,
 }
 
+/// Where the inbox is when things are tried out and nobody says otherwise.
+const DEVELOPMENT_INBOX: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7480);
+
 /// Takes the ports that the configuration names.
 ///
 /// # Errors
@@ -27,7 +30,12 @@ pub async fn bind(config: &Config, issuers: Issuers) -> Result<Listeners, Failur
         Issuers::Configured => None,
         Issuers::Development => Some(listen(config.dev.issuer_listen).await?),
     };
-    Ok(Listeners { grpc: listen(config.grpc.listen).await?, dev_issuer })
+    let web = match (config.web.listen, issuers) {
+        (Some(address), _) => Some(listen(address).await?),
+        (None, Issuers::Development) => Some(listen(DEVELOPMENT_INBOX).await?),
+        (None, Issuers::Configured) => None,
+    };
+    Ok(Listeners { grpc: listen(config.grpc.listen).await?, web, dev_issuer })
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -45,6 +53,10 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Failure> {
     super::logging::start(&config.log)?;
+    let mut config = config;
+    if listeners.dev_issuer.is_some() && config.web.issuer.is_none() {
+        config.web.issuer = Some(Text::of(crate::web::dev_issuer::NAME));
+    }
     // Reads the journal and the policies, which takes a while and blocks.
     let prepared = tokio::task::spawn_blocking(move || Server::prepare(config.setup(), listeners)).await;
     let server = prepared.map_err(|error| Failure::Failed(format!("the server did not start: {error}")))??;

@@ -72,6 +72,25 @@ impl Config {
                 "limits.batch_bytes_max",
                 "at most 2097152 (2 MiB): its answers must fit into one message",
             ),
+        ];
+        let broken = rules
+            .into_iter()
+            .chain(self.transport_rules())
+            .chain(self.web_rules().into_iter().chain(self.approval_rules()))
+            .filter(|(is_broken, ..)| *is_broken);
+        let broken = broken.map(|(_, key, message)| Problem::Together { key, message: message.to_owned() });
+        let alone = self
+            .web_problem()
+            .into_iter()
+            .chain(self.review_problem())
+            .chain(self.issuer_problem())
+            .chain(self.certificate_problem())
+            .chain(self.store_problem());
+        broken.chain(alone).collect()
+    }
+
+    fn approval_rules(&self) -> [(bool, &'static str, &'static str); 4] {
+        [
             (self.approvals.default_timeout.get().is_zero(), "approvals.default_timeout", "more than 0s"),
             (
                 self.approvals.redeem_within.get().is_zero(),
@@ -84,12 +103,38 @@ impl Config {
                 "dev.issuer_listen",
                 "must be a loopback address: whoever reaches it can be anybody",
             ),
-        ];
-        let broken = rules.into_iter().chain(self.transport_rules()).filter(|(is_broken, ..)| *is_broken);
-        let broken = broken.map(|(_, key, message)| Problem::Together { key, message: message.to_owned() });
-        let alone = self.review_problem().into_iter().chain(self.issuer_problem()).chain(self.certificate_problem());
-        let alone = alone.chain(self.store_problem());
-        broken.chain(alone).collect()
+        ]
+    }
+
+    fn web_rules(&self) -> [(bool, &'static str, &'static str); 4] {
+        [
+            (
+                !self.web.allow_plaintext && self.web.listen.is_some_and(|listen| !listen.ip().is_loopback()),
+                "web.listen",
+                "other machines can reach it, and sessions would cross the network in clear: let a proxy encrypt and say \
+                 `web.allow_plaintext = true`",
+            ),
+            (
+                self.web.public_url.is_none() && self.web.listen.is_some_and(|listen| !listen.ip().is_loopback()),
+                "web.public_url",
+                "must be set where other machines can reach the inbox",
+            ),
+            (self.web.session_lifetime.get().is_zero(), "web.session_lifetime", "more than 0s"),
+            (self.web.fresh_login.get().is_zero(), "web.fresh_login", "more than 0s: nobody could approve"),
+        ]
+    }
+
+    /// With `--dev` there is one more issuer; what is wrong without it is then said at the start.
+    fn web_problem(&self) -> Option<Problem> {
+        self.web.listen?;
+        let name = match (&self.web.issuer, self.identity.issuers.as_slice()) {
+            (Some(name), _) => name.as_str().to_owned(),
+            (None, [only]) => only.name.clone(),
+            (None, _) => return None,
+        };
+        let verifier = Verifier::new(self.identity.issuers.clone()).ok()?;
+        let error = verifier.for_login(&self.login(name)).err()?;
+        Some(Problem::Together { key: "web.issuer", message: error.to_string() })
     }
 
     fn review_problem(&self) -> Option<Problem> {
@@ -229,6 +274,9 @@ mod tests {
             config.grpc.tls = Some(files(None, None));
         };
         check(told, "grpc.allow_plaintext");
+        check(|config| config.web.listen = Some(([0, 0, 0, 0], 7480).into()), "web.listen");
+        check(|config| config.web.listen = Some(([0, 0, 0, 0], 7480).into()), "web.public_url");
+        check(|config| config.web.fresh_login = Span(Duration::ZERO), "web.fresh_login");
         check(|config| config.dev.issuer_listen = ([0, 0, 0, 0], 7444).into(), "dev.issuer_listen");
     }
 }

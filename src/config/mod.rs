@@ -20,9 +20,13 @@ pub mod sections;
 pub mod setup;
 pub mod store;
 pub mod values;
+pub mod web;
 
 pub use load::{FILE_NAME, Layers};
 pub use problem::{ConfigError, Origin, Problem};
 pub use section::{Entry, Section};
-pub use sections::{Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Masking, Policy, Review, Store};
-pub use values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync};
+pub use sections::{
+    Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Masking, Policy, Review, Store, Web,
+};
+pub use values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync, Text};
+pub use web::PublicUrl;

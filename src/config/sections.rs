@@ -1,21 +1,22 @@
 //! Every key there is. The documentation comments are the documentation: `config print` and `docs/configuration.md` are
 //! made of them. A duration or size says its unit; a limit has its unit last.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::masking::{DetectorSettings, KeySettings, KeySource, ProfileSettings};
 use super::section::{Section, section};
 use super::store::Redis;
-use super::values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync};
+use super::values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync, Text};
+use super::web::PublicUrl;
 use crate::domain::{Links, StepUp};
 use crate::grpc::tls::Files;
-use crate::identity::IssuerSettings;
 use crate::identity::san::CertificateRule;
+use crate::identity::{IdTokenRules, IssuerSettings};
 
 const fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
 section! {
@@ -34,9 +35,39 @@ section! {
 }
 
 section! {
+    /// The inbox: web pages on which people countersign (docs/inbox.md).
+    Web "web" {
+        /// Address and port to listen on. Not set: there is no inbox, but with `--dev` at 127.0.0.1:7480.
+        listen: Option<SocketAddr> = None;
+        /// Where browsers reach it, such as `https://approvals.company.example`: scheme, host and port, nothing behind them.
+        /// Not set: at `listen`, on this machine only.
+        public_url: Option<PublicUrl> = None;
+        /// The `name` of the issuer at whose page people log in. Not set: the only one there is.
+        issuer: Option<Text> = None;
+        /// The client that the inbox is at the issuer, with the redirect address `<public_url>/login/callback`.
+        client_id: Text = Text::of("inbox");
+        /// A file with the client's secret. Not set: a public client, which proves itself by PKCE alone.
+        client_secret_file: Option<PathBuf> = None;
+        /// What is asked for beside `openid`.
+        scopes: Vec<Text> = vec![Text::of("profile")];
+        /// Where ID tokens say things elsewhere than access tokens do: `id`, `groups` and `required_claims`, as in
+        /// `[[identity.issuers]]` and its `principals`.
+        id_token: IdTokenRules = IdTokenRules::default();
+        /// How long a login is believed. Sessions end with the process as well.
+        session_lifetime: Span = Span(Duration::from_secs(8 * 3_600));
+        /// To approve at high severity and above, one must have logged in no longer ago. `[review]` may demand more.
+        fresh_login: Span = Span(Duration::from_secs(15 * 60));
+        /// Listen in clear where other machines can reach it: a proxy encrypts. Sessions are as good as passwords.
+        allow_plaintext: bool = false;
+        /// Addresses of proxies whose `x-forwarded-for` is believed when logins are counted per address.
+        proxies: Vec<IpAddr> = Vec::new();
+    }
+}
+
+section! {
     /// The development issuer, which `serve --dev` and `demo` start. Loopback only, never part of a deployment.
     Dev "dev" {
-        /// Address and port of its token endpoint. Port 0 takes any free one.
+        /// Address and port of its login page and its token endpoint. Port 0 takes any free one.
         issuer_listen: SocketAddr = loopback(7444);
     }
 }
@@ -224,6 +255,7 @@ section! {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
     pub grpc: Grpc,
+    pub web: Web,
     pub dev: Dev,
     pub journal: Journal,
     pub store: Store,
@@ -239,9 +271,10 @@ pub struct Config {
 impl Config {
     /// The sections, in the order of the documentation.
     #[must_use]
-    pub fn sections(&self) -> [&dyn Section; 10] {
+    pub fn sections(&self) -> [&dyn Section; 11] {
         [
             &self.grpc,
+            &self.web,
             &self.identity,
             &self.review,
             &self.policy,
@@ -256,8 +289,9 @@ impl Config {
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let sections: [&mut dyn Section; 10] = [
+        let sections: [&mut dyn Section; 11] = [
             &mut self.grpc,
+            &mut self.web,
             &mut self.identity,
             &mut self.review,
             &mut self.policy,

@@ -4,9 +4,10 @@ use super::sections::Config;
 use super::values::{OnError, StoreKind, Sync};
 use crate::domain::ReviewRules;
 use crate::grpc::tls;
+use crate::identity::LoginSettings;
 use crate::server::{Encryption, Retention, Setup};
 use crate::store::{Clock, RedisSettings, embedded};
-use crate::{engine, journal, service};
+use crate::{engine, journal, service, web};
 
 impl Config {
     /// What a server is made from, by the machine's clock.
@@ -19,6 +20,7 @@ impl Config {
             policies: self.policy_settings(),
             issuers: self.identity.issuers.clone(),
             encryption: self.encryption(),
+            web: self.web_settings(),
             limits: self.service_limits(),
             masking: self.masking.clone(),
             retention: Retention {
@@ -45,6 +47,28 @@ impl Config {
             default_timeout: self.approvals.default_timeout.get(),
             ..engine::Settings::new(&self.policy.dir)
         }
+    }
+
+    fn web_settings(&self) -> web::Settings {
+        let written = &self.web;
+        web::Settings {
+            public_url: written.public_url.as_ref().map(ToString::to_string),
+            issuer: written.issuer.as_ref().map(|name| name.as_str().to_owned()),
+            client_id: written.client_id.as_str().to_owned(),
+            client_secret_file: written.client_secret_file.clone(),
+            scopes: written.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            id_token: written.id_token.clone(),
+            session_lifetime: written.session_lifetime.get(),
+            fresh_login: written.fresh_login.get(),
+            allow_plaintext: written.allow_plaintext,
+            proxies: written.proxies.clone(),
+        }
+    }
+
+    /// How people log in at the inbox, at the issuer of that name.
+    pub(super) fn login(&self, issuer: String) -> LoginSettings {
+        let (client_id, id_token) = (self.web.client_id.as_str().to_owned(), self.web.id_token.clone());
+        LoginSettings { issuer, client_id, id_token }
     }
 
     fn encryption(&self) -> Encryption {
@@ -135,6 +159,7 @@ mod tests {
         same(&setup.store, &embedded::Limits::default());
         same(&setup.journal, &journal::Settings::new("countersign-data"));
         same(&setup.policies, &engine::Settings::new("policies"));
+        same(&setup.web, &web::Settings::default());
         same(&setup.retention, &Retention::default());
     }
 }

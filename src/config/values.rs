@@ -1,7 +1,7 @@
 //! What a value may be. Parsed once, here; the rest of the program holds types.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -136,6 +136,61 @@ impl Setting for PathBuf {
         self.to_string_lossy().into()
     }
 }
+
+impl Setting for IpAddr {
+    fn read(raw: &Value) -> Result<Self, String> {
+        let address = raw.as_str().and_then(|text| text.parse().ok());
+        address.ok_or_else(|| "an IP address such as `10.0.0.1`".to_owned())
+    }
+
+    fn show(&self) -> Value {
+        self.to_string().into()
+    }
+}
+
+/// A name, without blanks around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text(String);
+
+impl Text {
+    /// For defaults.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Setting for Text {
+    fn read(raw: &Value) -> Result<Self, String> {
+        let text = raw.as_str().filter(|text| !text.is_empty() && text.trim() == *text);
+        text.map(Self::of).ok_or_else(|| "a text that is not empty, without blanks around it".to_owned())
+    }
+
+    fn show(&self) -> Value {
+        self.0.clone().into()
+    }
+}
+
+macro_rules! list {
+    ($($Type:ty),+) => {
+        $(impl Setting for Vec<$Type> {
+            fn read(raw: &Value) -> Result<Self, String> {
+                raw.as_array().ok_or("a list")?.iter().map(<$Type>::read).collect()
+            }
+
+            fn show(&self) -> Value {
+                self.iter().map(Setting::show).collect()
+            }
+        })+
+    };
+}
+
+list!(Text, IpAddr);
 
 /// What is logged, by level and module.
 #[derive(Debug, Clone, PartialEq, Eq)]

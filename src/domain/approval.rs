@@ -203,6 +203,12 @@ impl Approval {
         self.approvers(gate, &Links::default(), |_| true)
     }
 
+    /// How many distinct humans have approved `gate` whose votes would count if the quorum closed now.
+    #[must_use]
+    pub fn counting_approvals(&self, gate: &Gate, poll: &Poll<'_>) -> usize {
+        self.approvers(gate, &poll.rules.links, |review| poll.still_counts(review, gate))
+    }
+
     /// How many distinct humans have approved `gate`, counting only votes for which `still` holds.
     fn approvers(&self, gate: &Gate, links: &Links, still: impl Fn(&Review) -> bool) -> usize {
         let mut people: Vec<&Identity> = Vec::new();
@@ -342,6 +348,21 @@ impl Transition {
             | Self::Consumed { .. }
             | Self::Used { .. }
             | Self::Reported(Report::Succeeded | Report::Failed) => false,
+        }
+    }
+
+    /// The vote that it is, if it is one.
+    #[must_use]
+    pub const fn review(&self) -> Option<&Review> {
+        match self {
+            Self::Reviewed(review) | Self::Approved(review, _) | Self::Rejected(review) => Some(review),
+            Self::Expired { .. }
+            | Self::Cancelled { .. }
+            | Self::Revoked { .. }
+            | Self::Lapsed { .. }
+            | Self::Consumed { .. }
+            | Self::Used { .. }
+            | Self::Reported(_) => None,
         }
     }
 

@@ -96,7 +96,8 @@ impl fmt::Display for Shown<'_> {
 
 /// Whether a character is invisible or changes how its neighbours are shown.
 /// Source: Unicode `Cc`, `Cf`, `Zl`, `Zp`, variation selectors, tags, and the blank letters used as camouflage.
-fn deceives(character: char) -> bool {
+#[must_use]
+pub fn deceives(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

@@ -23,6 +23,7 @@ pub fn filter(filter: Option<pb::Filter>) -> Result<Filter, Refusal> {
             .then(|| approval_id("filter.approval_id", &filter.approval_id))
             .transpose()?,
         outcomes: filter.outcomes.into_iter().map(outcome).collect::<Result<_, _>>()?,
+        reviewer: None,
     })
 }
 

@@ -163,7 +163,7 @@ pub fn list(request: pb::ListApprovalsRequest, limits: &Limits) -> Result<ListRe
         before: (!request.page_token.is_empty()).then(|| approval_id("page_token", &request.page_token)).transpose()?,
         size,
     };
-    Ok(ListRequest { page, reviewable: request.reviewable })
+    Ok(ListRequest { page, reviewable: request.reviewable, ..ListRequest::default() })
 }
 
 /// Text that may be left empty.

@@ -70,6 +70,7 @@ reasons! {
     WrongAudience = "wrong_audience", "the token is not meant for this service";
     ClientNotAllowed = "client_not_allowed", "the token was issued to a client that is not accepted here";
     WrongTyp = "wrong_typ", "the token is of another type than is accepted from this issuer";
+    WrongNonce = "wrong_nonce", "the token is not of the login that was begun here";
     Expired = "expired", "the token has expired";
     MissingExp = "missing_exp", "the token has no expiry";
     NotYetValid = "not_yet_valid", "the token is not valid yet";

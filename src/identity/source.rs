@@ -135,6 +135,42 @@ impl KeySource for Filed {
     }
 }
 
+/// The way to an issuer for whoever sends people to its login page: as mistrustful as the way to its keys.
+pub struct Outbound(Client);
+
+impl Outbound {
+    /// How long one exchange may take: behind a login there may be a slow directory.
+    pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// To the issuer of these settings.
+    ///
+    /// # Errors
+    ///
+    /// A text for the operator if no TLS client can be built.
+    pub fn to(issuer: &IssuerSettings) -> Result<Self, String> {
+        Client::new(issuer.allow_insecure_http_loopback, issuer.ca_file.as_deref()).map(Self)
+    }
+
+    /// One request and its whole answer, whatever its status but a redirect.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`].
+    pub async fn exchange(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, FetchError> {
+        let url = request.uri().to_string();
+        let (head, body) = request.into_parts();
+        let request = self.0.http.request(head.method, self.0.admit(&url)?).headers(head.headers).body(body);
+        let response = request.timeout(Self::TIMEOUT).send().await.map_err(|error| unreachable(&url, &error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if status.is_redirection() {
+            return Err(FetchError::Status { url, status: status.as_u16() });
+        }
+        let mut answer = http::Response::new(read_bounded(&url, response).await?);
+        (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+        Ok(answer)
+    }
+}
+
 /// An HTTP client that goes only where it was told to.
 struct Client {
     http: reqwest::Client,

@@ -116,6 +116,22 @@ impl Verifier {
         Ok(Self { issuers, by_literal, cache: Cache::new(CACHED_TOKENS_MAX) })
     }
 
+    /// A verifier of one of these issuers alone, under other rules and with the same keys.
+    pub(super) fn with_rules(
+        &self,
+        name: &str,
+        rules: impl FnOnce(&IssuerSettings) -> IssuerSettings,
+    ) -> Result<Self, SettingsError> {
+        let unknown = || SettingsError::Issuer { name: name.to_owned(), problem: "is not configured".to_owned() };
+        let found = self.issuers.iter().find(|issuer| &*issuer.name == name).ok_or_else(unknown)?;
+        let settings = rules(&found.settings);
+        settings.check()?;
+        let all: Vec<IssuerSettings> = self.issuers.iter().map(|issuer| issuer.settings.clone()).collect();
+        let by_literal = settings.literals().map(|literal| (literal.to_owned(), 0)).collect();
+        let issuer = Issuer::with_ring(settings, &all, found.ring.clone())?;
+        Ok(Self { issuers: vec![issuer], by_literal, cache: Cache::new(CACHED_TOKENS_MAX) })
+    }
+
     /// Starts fetching keys in the background, now and then regularly. Needs a tokio runtime.
     pub fn start(&self) -> KeyRefresh {
         KeyRefresh(self.issuers.iter().map(|issuer| tokio::spawn(issuer.ring.clone().keep_fresh())).collect())
@@ -216,6 +232,10 @@ impl Issuer {
             refresh_interval: settings.refresh_interval,
             max_stale: settings.max_stale,
         };
+        Self::with_ring(settings, all, Ring::new(source, ring))
+    }
+
+    fn with_ring(settings: IssuerSettings, all: &[IssuerSettings], ring: Arc<Ring>) -> Result<Self, SettingsError> {
         let trust_domain = settings.literals().find(|literal| literal.starts_with(SPIFFE)).map(str::to_owned);
         Ok(Self {
             name: settings.name.as_str().into(),
@@ -228,7 +248,7 @@ impl Issuer {
             clients: Clients::read(&settings.client_claims).map_err(|problem| settings.problem(&problem))?,
             times: TimeRules { leeway: settings.leeway, max_age: settings.max_age },
             mapping: Mapping::new(&settings, all)?,
-            ring: Ring::new(source, ring),
+            ring,
             settings,
         })
     }

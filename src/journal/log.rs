@@ -11,7 +11,7 @@ use super::{
     AppendError, Chain, Class, Durability, Entry, Failed, Frame, Head, Journal, JournalError, Key, Keys, Lookup, Order,
     ReadError, Removed, Retention, Settings, Ticket,
 };
-use crate::domain::{ApprovalId, Change, EntityUid, Fact, Origin, Outcome, Record, Timestamp, Transition};
+use crate::domain::{ApprovalId, Change, EntityUid, Fact, Origin, Outcome, Record, Review, Timestamp, Transition};
 use crate::wire::{self, Malformed};
 
 /// A record as it lies in the journal.
@@ -45,6 +45,8 @@ pub struct Filter {
     pub action: Option<EntityUid>,
     pub resource: Option<EntityUid>,
     pub approval: Option<ApprovalId>,
+    /// Only this person's votes. Those from before votes were indexed by who cast them are not found.
+    pub reviewer: Option<EntityUid>,
     /// Only decisions with one of these outcomes; empty: everything.
     pub outcomes: Vec<Outcome>,
 }
@@ -375,8 +377,11 @@ fn keys(fact: &Fact) -> Keys {
     let named = [("principal", principal), ("action", action), ("resource", resource)];
     let mut keys = Keys::default();
     for key in named.into_iter().filter_map(|(kind, uid)| Some(uid_key(kind, uid?))) {
-        // Five keys at the most, of eight that a record may have.
+        // Six keys at the most, of eight that a record may have.
         let _ = keys.push(key);
+    }
+    if let Some(review) = vote(fact) {
+        let _ = keys.push(uid_key("reviewer", &review.reviewer.uid));
     }
     if let Some(id) = fact.approval() {
         let _ = keys.push(Key::of("approval", id.as_bytes()));
@@ -385,6 +390,18 @@ fn keys(fact: &Fact) -> Keys {
         }
     }
     keys
+}
+
+/// The vote that a fact is.
+fn vote(fact: &Fact) -> Option<&Review> {
+    match fact {
+        Fact::Moved(moved) => moved.transition.review(),
+        Fact::Started(_)
+        | Fact::Decided(_)
+        | Fact::Refused(_)
+        | Fact::PoliciesReloaded(_)
+        | Fact::EntitiesChanged(_) => None,
+    }
 }
 
 /// Whether a fact made its approval what it is, rather than only being about it.
@@ -419,7 +436,8 @@ impl Filter {
         let principal = self.principal.as_ref().map(|uid| uid_key("principal", uid));
         let resource = self.resource.as_ref().map(|uid| uid_key("resource", uid));
         let action = self.action.as_ref().map(|uid| uid_key("action", uid));
-        approval.or(principal).or(resource).or(action)
+        let reviewer = self.reviewer.as_ref().map(|uid| uid_key("reviewer", uid));
+        approval.or(reviewer).or(principal).or(resource).or(action)
     }
 
     /// Whether a record matches every part that is set.
@@ -440,6 +458,7 @@ impl Filter {
         matches(&self.principal, principal)
             && matches(&self.action, action)
             && matches(&self.resource, resource)
+            && matches(&self.reviewer, vote(&record.fact).map(|review| &review.reviewer.uid))
             && (self.approval.is_none() || self.approval == record.fact.approval())
             && (self.outcomes.is_empty() || outcome.is_some_and(|outcome| self.outcomes.contains(&outcome)))
     }

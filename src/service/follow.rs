@@ -95,7 +95,7 @@ impl Service {
         Ok(audit)
     }
 
-    fn reader(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(super) fn reader(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let most = self.shared.limits.subscribers_max;
         let over = |_| Refusal::Exhausted { limit: "subscribers_max", most };
         Arc::clone(&self.shared.followers).try_acquire_owned().map_err(over)

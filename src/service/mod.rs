@@ -1,6 +1,7 @@
 //! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`withdraw`] (cancel and revoke),
-//! [`report`], [`read`], [`follow`] (the stream and the audit), [`expire`] (what time makes due), [`policies`] (reload),
-//! [`entities`] (the server's own facts), [`mask`] and [`unmask`].
+//! [`report`], [`read`], [`inspect`] (what a reviewer sees), [`history`], [`figures`], [`login`], [`follow`] (the stream and
+//! the audit), [`news`], [`expire`] (what time makes due), [`policies`] (reload), [`entities`] (the server's own facts),
+//! [`mask`] and [`unmask`].
 //!
 //! Everything comes in parsed and goes out as domain values; there is no gRPC in here. Each use case is the same few
 //! steps: who calls, may he, what stands, what the domain says, one commit, the answer.
@@ -9,11 +10,16 @@ pub mod authorize;
 pub mod caller;
 pub mod entities;
 pub mod expire;
+pub mod figures;
 pub mod follow;
 mod guard;
 pub mod health;
+pub mod history;
+pub mod inspect;
 pub mod limits;
+pub mod login;
 pub mod mask;
+pub mod news;
 mod places;
 pub mod policies;
 pub mod read;
@@ -78,6 +84,7 @@ struct Shared {
     strangers: strangers::Strangers,
     changing: policies::Changing,
     masking: mask::Masking,
+    newsroom: news::Newsroom,
 }
 
 impl Service {
@@ -109,6 +116,7 @@ impl Service {
                 strangers: strangers::Strangers::default(),
                 changing: policies::Changing::default(),
                 masking,
+                newsroom: news::Newsroom::default(),
             }),
         }
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::guard::may_review;
 use super::{Caller, Refusal, Service};
-use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Guarded, SelfReview};
+use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Guarded, SelfReview, Severity};
 use crate::engine::PolicySnapshot;
-use crate::store::{Listed, Page};
+
+pub use crate::store::{Listed, Page};
 
 /// Pages of the store looked through for one page of the caller; then he gets what there is, and a token to go on.
 const PAGES_MAX: usize = 10;
@@ -17,6 +18,31 @@ pub struct ListRequest {
     pub page: Page,
     /// Only what the caller himself could review now.
     pub reviewable: bool,
+    /// Only what has this text in its names, ids, justification or gates, in any case.
+    pub text: Option<String>,
+    /// Only of this severity and above.
+    pub severity_min: Option<Severity>,
+}
+
+impl ListRequest {
+    /// Whether an approval is looked for, whoever looks.
+    fn is_about(&self, approval: &Approval) -> bool {
+        let requirement = &approval.opening.requirement;
+        let is_severe = self.severity_min.is_none_or(|least| requirement.severity() >= least);
+        is_severe && self.text.as_ref().is_none_or(|text| says(approval, &text.to_lowercase()))
+    }
+}
+
+/// Whether one of the texts that a list shows holds this one, which is in lower case.
+fn says(approval: &Approval, text: &str) -> bool {
+    let opening = &approval.opening;
+    let query = &opening.query;
+    let uids = [&query.principal, &query.action, &query.resource].into_iter().chain(&query.on_behalf_of);
+    let mut words = uids.flat_map(|uid| [&*uid.type_name, &*uid.id]);
+    let gates = opening.requirement.gates();
+    let mut told = gates.iter().flat_map(|gate| [&*gate.text, &*gate.id.0]).chain(opening.justification.as_deref());
+    let holds = |word: &str| word.to_lowercase().contains(text);
+    words.any(holds) || told.any(holds) || opening.id.to_string().contains(text)
 }
 
 impl Service {
@@ -37,7 +63,7 @@ impl Service {
                     return Ok(shown);
                 }
                 shown.more = Some(approval.id());
-                if self.shows(&snapshot, caller, &approval, request.reviewable) {
+                if request.is_about(&approval) && self.shows(&snapshot, caller, &approval, request.reviewable) {
                     shown.approvals.push(approval);
                 }
             }

@@ -76,7 +76,7 @@ impl Service {
 
 /// Whether today's gates demand what this approval cannot give, however many approve it: the vote would be for nothing, and
 /// its author should know. A rejection always counts. What the rules say today is looked at when the grant is redeemed.
-fn is_raised(snapshot: &PolicySnapshot, approval: &Approval, now: Timestamp) -> bool {
+pub(super) fn is_raised(snapshot: &PolicySnapshot, approval: &Approval, now: Timestamp) -> bool {
     let Opening { query, principal, caller, requirement, .. } = &*approval.opening;
     let evaluation = snapshot.evaluate(query, principal, caller, now).ok();
     evaluation.and_then(|today| today.requirement).is_some_and(|today| !today.is_covered_by(requirement))

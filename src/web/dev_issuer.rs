@@ -3,13 +3,15 @@
 //! lives as long as it does. Anybody who reaches it can be anybody: it therefore serves loopback addresses only, and
 //! answers neither browsers of other origins nor foreign host names (DNS rebinding). It is never part of a deployment.
 
+mod login;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
-use axum::extract::{Form, Request, State};
+use axum::extract::{Form, FromRef, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -21,10 +23,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
+use login::Logins;
+
 use crate::domain::time::Timestamp;
 use crate::identity::check::ANY_CLIENT;
 use crate::identity::condition::ClaimCondition;
 use crate::identity::settings::{Algorithm, IssuerSettings, Kind, PrincipalRule};
+
+/// Its name among the issuers.
+pub const NAME: &str = "dev";
 
 /// What its tokens are for (`aud`).
 pub const AUDIENCE: &str = "countersign";
@@ -101,6 +108,7 @@ pub enum DevIssuerError {
 pub struct DevIssuer {
     listener: TcpListener,
     minter: DevMinter,
+    callback: Option<String>,
 }
 
 impl DevIssuer {
@@ -116,7 +124,7 @@ impl DevIssuer {
         }
         let key = Ed25519KeyPair::generate().map_err(|_| DevIssuerError::Key)?;
         let (url, kid) = (format!("http://{address}"), format!("dev-{}", uuid::Uuid::now_v7()));
-        Ok(Self { listener, minter: DevMinter(Arc::new(Minting { url, kid, key })) })
+        Ok(Self { listener, minter: DevMinter(Arc::new(Minting { url, kid, key })), callback: None })
     }
 
     /// Its `iss` and the start of all its addresses, such as `http://127.0.0.1:7443`.
@@ -142,8 +150,14 @@ impl DevIssuer {
             // It says of everybody what kind they are, and everybody can have its tokens anyway.
             user_clients: vec![ANY_CLIENT.to_owned()],
             allow_insecure_http_loopback: true,
-            ..IssuerSettings::new("dev", self.url(), AUDIENCE)
+            ..IssuerSettings::new(NAME, self.url(), AUDIENCE)
         }
+    }
+
+    /// People may log in at its page, and are then sent back here: to the inbox, and nowhere else.
+    #[must_use]
+    pub fn with_login(self, callback: String) -> Self {
+        Self { callback: Some(callback), ..self }
     }
 
     /// What makes its tokens without HTTP; stays usable while it serves.
@@ -162,9 +176,23 @@ impl DevIssuer {
             .route("/.well-known/openid-configuration", get(configuration))
             .route("/jwks", get(keys))
             .route("/token", post(token))
+            .route("/authorize", get(login::choose).post(login::chosen))
             .layer(middleware::from_fn_with_state(self.minter.clone(), refuse_foreign_origins))
-            .with_state(self.minter);
+            .with_state(Desk { minter: self.minter, logins: Arc::new(Logins::new(self.callback)) });
         Ok(axum::serve(self.listener, router).with_graceful_shutdown(shutdown).await?)
+    }
+}
+
+/// What its pages share.
+#[derive(Clone)]
+struct Desk {
+    minter: DevMinter,
+    logins: Arc<Logins>,
+}
+
+impl FromRef<Desk> for DevMinter {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.minter.clone()
     }
 }
 
@@ -226,7 +254,11 @@ impl DevMinter {
     }
 
     fn sign(&self, claims: &Value) -> String {
-        let header = json!({"alg": "EdDSA", "kid": self.0.kid, "typ": "at+jwt"});
+        self.sign_as("at+jwt", claims)
+    }
+
+    fn sign_as(&self, token_type: &str, claims: &Value) -> String {
+        let header = json!({"alg": "EdDSA", "kid": self.0.kid, "typ": token_type});
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let signed = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
         format!("{signed}.{}", encode(self.0.key.sign(signed.as_bytes()).as_ref()))
@@ -251,6 +283,9 @@ struct TokenForm {
     client_secret: Option<String>,
     username: Option<String>,
     subject_token: Option<String>,
+    code: Option<String>,
+    redirect_uri: Option<String>,
+    code_verifier: Option<String>,
 }
 
 impl TokenForm {
@@ -285,10 +320,11 @@ async fn configuration(State(minter): State<DevMinter>) -> Json<Value> {
         "authorization_endpoint": format!("{url}/authorize"),
         "token_endpoint": format!("{url}/token"),
         "jwks_uri": format!("{url}/jwks"),
-        "response_types_supported": ["token"],
+        "response_types_supported": ["code", "token"],
+        "code_challenge_methods_supported": ["S256"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["EdDSA"],
-        "grant_types_supported": ["client_credentials", LOGIN_GRANT, EXCHANGE_GRANT],
+        "grant_types_supported": ["authorization_code", "client_credentials", LOGIN_GRANT, EXCHANGE_GRANT],
         "token_endpoint_auth_methods_supported": ["client_secret_post"],
     }))
 }
@@ -299,22 +335,31 @@ async fn keys(State(minter): State<DevMinter>) -> Json<Value> {
     Json(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": x}]}))
 }
 
-async fn token(State(minter): State<DevMinter>, Form(form): Form<TokenForm>) -> Response {
-    let body = match form.grant(&minter, its_own_clock()) {
-        Ok(token) => json!({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs()}),
+async fn token(State(desk): State<Desk>, Form(form): Form<TokenForm>) -> Response {
+    let now = its_own_clock();
+    let granted = match form.grant_type.as_str() {
+        "authorization_code" => desk.logins.redeem(&desk.minter, &form, now),
+        _ => form.grant(&desk.minter, now).map(|token| (token, None)),
+    };
+    let body = match granted {
+        Ok((token, id_token)) => json!({
+            "access_token": token, "id_token": id_token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs(),
+        }),
         Err(error) => return (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response(),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-/// Web pages must not be able to fetch tokens: they send an `Origin`, or reach us under a name of their own.
+/// Web pages other than its own must not be able to fetch tokens: they send an `Origin`, or reach us under a name of their
+/// own.
 async fn refuse_foreign_origins(State(minter): State<DevMinter>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let port = minter.0.url.rsplit(':').next();
     let is_ours = host.is_some_and(|host| {
         minter.0.url.strip_prefix("http://") == Some(host) || host.strip_prefix("localhost:") == port
     });
-    if is_ours && !request.headers().contains_key(header::ORIGIN) {
+    let origin = request.headers().get(header::ORIGIN);
+    if is_ours && origin.is_none_or(|origin| origin == minter.0.url.as_str()) {
         return next.run(request).await;
     }
     (StatusCode::FORBIDDEN, "the development issuer answers local programs only\n").into_response()

@@ -2,6 +2,7 @@
 //! a clock that the test moves.
 
 pub mod actors;
+pub mod browser;
 pub mod client;
 pub mod facts;
 pub mod pki;
@@ -16,7 +17,7 @@ use countersign::domain::Timestamp;
 use countersign::server::{Encryption, Listeners, Retention, Server, ServerError, Setup};
 use countersign::store::{Clock, ManualClock, embedded};
 use countersign::web::dev_issuer::{DevMinter, DevPrincipal, find};
-use countersign::{engine, journal, service};
+use countersign::{engine, journal, service, web};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -30,6 +31,8 @@ pub struct TestServer {
     pub clock: ManualClock,
     pub dir: tempfile::TempDir,
     address: SocketAddr,
+    /// The origin of the inbox.
+    pub inbox: Option<String>,
     minter: DevMinter,
     options: Options,
     stop: Option<oneshot::Sender<()>>,
@@ -49,6 +52,8 @@ pub struct Options {
     pub retention: Retention,
     /// Off unless a test is about it: others take their policy directory away while the server runs.
     pub watch: Option<Duration>,
+    /// How the inbox is run, where there is one.
+    pub inbox: Option<web::Settings>,
     pub encryption: Encryption,
     /// Where it speaks TLS: what the test itself believes and shows.
     pub trust: Option<ClientTlsConfig>,
@@ -65,6 +70,7 @@ impl Default for Options {
             journal: |_| {},
             retention: Retention::default(),
             watch: None,
+            inbox: None,
             encryption: Encryption::Loopback,
             trust: None,
         }
@@ -87,15 +93,21 @@ impl TestServer {
         let grpc = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let dev_issuer = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let kept = options.clone();
+        let web = match &options.inbox {
+            Some(_) => Some(TcpListener::bind("127.0.0.1:0").await.expect("a free port")),
+            None => None,
+        };
+        let inbox = web.as_ref().map(|listener| format!("http://{}", listener.local_addr().unwrap()));
         let setup = setup(&dir, &clock, options);
-        let server = Server::prepare(setup, Listeners { grpc, dev_issuer: Some(dev_issuer) }).expect("a server");
+        let server = Server::prepare(setup, Listeners { grpc, web, dev_issuer: Some(dev_issuer) }).expect("a server");
         let address = server.address().expect("an address");
         let minter = server.dev_issuer().expect("a dev issuer").minter();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        let server = Self { clock, dir, address, minter, options: kept, stop: Some(stop), running: Some(running) };
+        let server =
+            Self { clock, dir, address, inbox, minter, options: kept, stop: Some(stop), running: Some(running) };
         server.ready().await;
         server
     }
@@ -240,6 +252,7 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
         redis: None,
         policies,
         issuers: Vec::new(),
+        web: options.inbox.unwrap_or_default(),
         encryption: options.encryption,
         watch: options.watch,
         limits: options.limits,

@@ -6,14 +6,17 @@ use crate::cli::screen::Screen;
 
 /// A command line for each thing worth trying, with the addresses of this server.
 pub fn tell(house: &House, screen: &mut Screen) -> Result<(), Failure> {
-    screen.line(&text(house.server_url(), house.issuer_url(), &house.journal_dir().display().to_string()))
+    let journal = house.journal_dir().display().to_string();
+    screen.line(&text(house.server_url(), house.issuer_url(), house.inbox_url(), &journal))
 }
 
-fn text(server: &str, issuer: &str, journal: &str) -> String {
+fn text(server: &str, issuer: &str, inbox: &str, journal: &str) -> String {
     let address = server.trim_start_matches("http://");
     format!(
         r#"
-The server stays up on {server} until you press Ctrl-C. In another terminal, try:
+The server stays up on {server} until you press Ctrl-C.
+
+People countersign at  {inbox}  (log in as whom you like). In another terminal, try:
 
   export COUNTERSIGN_SERVER={server} COUNTERSIGN_DEV_ISSUER={issuer}
   export BOT=$(countersign token report-bot)
@@ -42,8 +45,9 @@ mod tests {
 
     #[test]
     fn what_it_says_to_try_names_this_server() {
-        let text = text("http://127.0.0.1:1", "http://127.0.0.1:2", "/tmp/j");
+        let text = text("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3", "/tmp/j");
         assert!(text.contains("COUNTERSIGN_SERVER=http://127.0.0.1:1 COUNTERSIGN_DEV_ISSUER=http://127.0.0.1:2"));
+        assert!(text.contains("at  http://127.0.0.1:3  ("));
         assert!(text.contains("}' 127.0.0.1:1 countersign.v1.DecisionPoint/Authorize"));
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -31,6 +32,7 @@ pub struct House {
     dir: PathBuf,
     server_url: String,
     issuer_url: String,
+    inbox_url: String,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), Failure>>,
 }
@@ -53,13 +55,13 @@ impl House {
         config.policy.dir = policies(&dir)?;
         config.log.level = LogFilter::warn();
         let listeners = bind(&mut config).await?;
-        let (server_url, issuer_url) = urls(&listeners)?;
+        let (server_url, issuer_url, inbox_url) = urls(&listeners)?;
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(start::serve(config, listeners, |_| {}, async move {
             // A sender that is gone means that the demo is over, too.
             let _ = stopped.await;
         }));
-        let mut house = Self { dir, server_url, issuer_url, stop: Some(stop), running };
+        let mut house = Self { dir, server_url, issuer_url, inbox_url, stop: Some(stop), running };
         house.ready().await?;
         Ok(house)
     }
@@ -70,6 +72,10 @@ impl House {
 
     pub fn issuer_url(&self) -> &str {
         &self.issuer_url
+    }
+
+    pub fn inbox_url(&self) -> &str {
+        &self.inbox_url
     }
 
     pub fn journal_dir(&self) -> PathBuf {
@@ -124,16 +130,20 @@ async fn bind(config: &mut Config) -> Result<Listeners, Failure> {
         Err(Failure::Listen { .. }) => {
             config.grpc.listen.set_port(0);
             config.dev.issuer_listen.set_port(0);
+            config.web.listen = Some(([127, 0, 0, 1], 0).into());
             start::bind(config, Issuers::Development).await
         }
         bound => bound,
     }
 }
 
-fn urls(listeners: &Listeners) -> Result<(String, String), Failure> {
-    let no_issuer = || Failure::Failed("the development issuer has no socket".into());
-    let issuer = listeners.dev_issuer.as_ref().ok_or_else(no_issuer)?.local_addr()?;
-    Ok((format!("http://{}", listeners.grpc.local_addr()?), format!("http://{issuer}")))
+/// Of the server, its issuer and its inbox.
+fn urls(listeners: &Listeners) -> Result<(String, String, String), Failure> {
+    let url = |listener: Option<&TcpListener>| match listener {
+        Some(listener) => Ok(format!("http://{}", listener.local_addr()?)),
+        None => Err(Failure::Failed("a part of the demo has no socket".into())),
+    };
+    Ok((url(Some(&listeners.grpc))?, url(listeners.dev_issuer.as_ref())?, url(listeners.web.as_ref())?))
 }
 
 /// `policies/` of the project if this is it, else a copy.

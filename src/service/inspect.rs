@@ -1,0 +1,138 @@
+//! An approval as one person sees it who may have to decide: how far each gate is, and what he can do about it, and why
+//! not. It decides nothing: a vote is looked at anew when it comes.
+
+use std::sync::Arc;
+
+use super::guard::may_review;
+use super::review::is_raised;
+use super::{Caller, Refusal, Service};
+use crate::domain::{
+    Approval, ApprovalId, ApprovalState, Gate, GuardAction, Guarded, Identity, Poll, ReviewRules, SelfReview, Severity,
+    Shortfall, StepUp, Timestamp, Verdict,
+};
+use crate::engine::PolicySnapshot;
+
+/// What one person sees.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    pub approval: Arc<Approval>,
+    /// As of `now`, what time has made of it included.
+    pub state: ApprovalState,
+    pub now: Timestamp,
+    /// In the order of the approval's gates.
+    pub gates: Vec<GateView>,
+    /// In what the person's login falls short of the gates that he could review.
+    pub step_up: Option<(Shortfall, StepUp)>,
+    /// Today's policies demand more than this approval can give: approving it opens nothing.
+    pub is_outgrown: bool,
+    pub may_revoke: bool,
+    pub may_cancel: bool,
+}
+
+/// One gate of it.
+#[derive(Debug, Clone)]
+pub struct GateView {
+    pub gate: Gate,
+    /// Distinct people whose approval counts today.
+    pub approvals: usize,
+    pub mine: Mine,
+}
+
+/// What the person can do about a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mine {
+    /// Vote.
+    Open,
+    /// Nothing: it is an action of his own.
+    Own,
+    /// Nothing: he is no reviewer of this gate.
+    NotReviewer,
+    /// Nothing more: his vote is there and counts.
+    Voted(Verdict),
+}
+
+impl Inspection {
+    /// The gates that a vote would count for now.
+    pub fn open_gates(&self) -> impl Iterator<Item = &Gate> {
+        self.gates.iter().filter(|view| view.mine == Mine::Open).map(|view| &view.gate)
+    }
+
+    /// Whether the person can vote, now and after a better login at the latest.
+    #[must_use]
+    pub fn is_open_to_vote(&self) -> bool {
+        self.state == ApprovalState::Pending && self.open_gates().next().is_some()
+    }
+
+    /// The severity of what the person would decide.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.open_gates().map(|gate| gate.severity).max().unwrap_or(self.approval.opening.requirement.severity())
+    }
+}
+
+impl Service {
+    /// The approval, if the caller may see it.
+    pub async fn inspect(&self, caller: &Caller, id: ApprovalId) -> Result<Inspection, Refusal> {
+        let approval = self.guarded_approval(caller, GuardAction::ReadApproval, id).await?;
+        let approval = self.as_of_now(approval).await?;
+        let (now, snapshot) = (self.shared.store.now(), self.shared.engine.current());
+        let rules = &self.shared.limits.review;
+        let may = |person: &Identity, gate: &Gate| may_review(&snapshot, &approval, person, gate, now);
+        let poll = Poll { rules, now, may: &may };
+        let requirement = &approval.opening.requirement;
+        let gates: Vec<GateView> =
+            requirement.gates().iter().map(|gate| view(&approval, caller.identity(), gate, &poll)).collect();
+        let may_do = |action| may_do(&snapshot, caller, &approval, action, now);
+        let (may_revoke, may_cancel) = (may_do(GuardAction::Revoke), may_do(GuardAction::Cancel));
+        let state = approval.state_at(now);
+        let mut inspection = Inspection {
+            is_outgrown: state == ApprovalState::Pending && is_raised(&snapshot, &approval, now),
+            may_revoke: may_revoke && matches!(state, ApprovalState::Approved(_)),
+            may_cancel: may_cancel && state == ApprovalState::Pending,
+            state,
+            now,
+            gates,
+            step_up: None,
+            approval: approval.clone(),
+        };
+        inspection.step_up = step_up(rules, &inspection, caller.identity());
+        Ok(inspection)
+    }
+}
+
+fn step_up(rules: &ReviewRules, inspection: &Inspection, person: &Identity) -> Option<(Shortfall, StepUp)> {
+    let severity = inspection.open_gates().map(|gate| gate.severity).max()?;
+    rules.unmet(person, severity, inspection.now).map(|(shortfall, demand)| (shortfall, demand.clone()))
+}
+
+fn view(approval: &Approval, person: &Identity, gate: &Gate, poll: &Poll<'_>) -> GateView {
+    GateView {
+        gate: gate.clone(),
+        approvals: approval.counting_approvals(gate, poll),
+        mine: mine(approval, person, gate, poll),
+    }
+}
+
+fn mine(approval: &Approval, person: &Identity, gate: &Gate, poll: &Poll<'_>) -> Mine {
+    let links = &poll.rules.links;
+    let cast = approval.reviews.iter().filter(|review| review.gates.contains(&gate.id));
+    let mut cast = cast.filter(|review| links.are_one(&review.reviewer, person) && poll.still_counts(review, gate));
+    if let Some(review) = cast.next() {
+        return Mine::Voted(review.verdict);
+    }
+    if !(poll.may)(person, gate) {
+        return Mine::NotReviewer;
+    }
+    let is_own = gate.self_review == SelfReview::Forbidden && approval.is_own_action_of(person, links);
+    if is_own { Mine::Own } else { Mine::Open }
+}
+
+fn may_do(
+    snapshot: &PolicySnapshot,
+    caller: &Caller,
+    approval: &Approval,
+    action: GuardAction,
+    now: Timestamp,
+) -> bool {
+    snapshot.permits(&caller.identity, action, Guarded::Approval(&approval.facts(None, now)))
+}

@@ -1,0 +1,87 @@
+//! How often one address may begin or end a login: a token bucket each. IPv6 addresses count by their /64, which is what one
+//! customer gets.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::domain::Timestamp;
+
+/// Logins at once after a quiet time.
+pub const BURST: u32 = 30;
+/// One more for each of these.
+pub const INTERVAL: Duration = Duration::from_secs(2);
+/// Addresses remembered; past it those are forgotten that have all their tokens again, and then all.
+const ADDRESSES_MAX: usize = 10_000;
+
+#[derive(Default)]
+pub struct Throttle {
+    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+}
+
+struct Bucket {
+    left: u32,
+    filled_at: Timestamp,
+}
+
+impl Throttle {
+    /// Whether one more may go on; if not, it is asked to come back after [`INTERVAL`].
+    pub fn admit(&self, address: IpAddr, now: Timestamp) -> bool {
+        // A number and a moment each: a panic elsewhere cannot have torn them.
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= ADDRESSES_MAX {
+            buckets.retain(|_, bucket| bucket.filled(now) < BURST);
+        }
+        if buckets.len() >= ADDRESSES_MAX {
+            buckets.clear();
+        }
+        let bucket = buckets.entry(network(address)).or_insert(Bucket { left: BURST, filled_at: now });
+        let left = bucket.filled(now);
+        if left > bucket.left {
+            bucket.filled_at = now;
+        }
+        bucket.left = left;
+        match left.checked_sub(1) {
+            Some(rest) => {
+                bucket.left = rest;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Bucket {
+    fn filled(&self, now: Timestamp) -> u32 {
+        let more = self.filled_at.until(now).as_micros() / INTERVAL.as_micros();
+        self.left.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)).min(BURST)
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_is_slowed_down_and_others_do_not_notice() {
+        let (throttle, now) = (Throttle::default(), Timestamp::from_micros(1_800_000_000_000_000));
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let admitted = (0..100).filter(|_| throttle.admit(address("2001:db8::1"), now)).count();
+        assert_eq!(admitted, BURST as usize);
+        assert!(!throttle.admit(address("2001:db8::2"), now), "the same customer");
+        assert!(throttle.admit(address("2001:db8:0:1::1"), now) && throttle.admit(address("10.0.0.1"), now));
+        assert!(throttle.admit(address("2001:db8::1"), now.after(INTERVAL)));
+        assert!(!throttle.admit(address("2001:db8::1"), now.after(INTERVAL)));
+    }
+}

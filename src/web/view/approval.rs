@@ -1,0 +1,251 @@
+//! One approval, for whoever has to decide it. The order of the page is the order of its fields: what would be done comes
+//! first, from the query alone; the agent's own words come after the facts and are called what they are.
+
+use askama::Template;
+
+use super::chain::{self, Link};
+use super::gate::{GateShown, grant};
+use super::moment::Moment;
+use super::page::Chrome;
+use super::row::{Left, Row, outcome};
+use super::sentence::Sentence;
+use super::text::Text;
+use super::value::{Extent, Table};
+use crate::domain::{Approval, ApprovalState, Severity, Timestamp, Verdict, binding};
+use crate::service::history::History;
+use crate::service::inspect::{Inspection, Mine};
+
+/// Characters of what people and agents wrote; longer is refused at the edges already.
+const PROSE_CHARS_MAX: usize = 4_000;
+
+#[derive(Template)]
+#[template(path = "approval.html")]
+pub struct ApprovalPage {
+    pub chrome: Chrome,
+    /// What has just happened.
+    pub news: Option<News>,
+    pub id: String,
+    pub version: u64,
+    pub sentence: Sentence,
+    pub state: &'static str,
+    pub outcome: Text,
+    pub gates: Vec<GateShown>,
+    pub parameters: Table,
+    pub entities: Vec<(Text, Table)>,
+    pub environment: Table,
+    /// Characters that are not shown, of everything that would be approved.
+    pub left_out: usize,
+    pub deceives: bool,
+    pub chain: Vec<Link>,
+    pub justification: Option<Text>,
+    pub history: Option<HistoryShown>,
+    pub opened: Moment,
+    pub deadline: Moment,
+    pub left: Option<Left>,
+    pub grant: String,
+    pub reviews: Vec<ReviewShown>,
+    pub canonical: Text,
+    pub canonical_raw: String,
+    pub binding: String,
+    pub choice: Choice,
+    pub is_outgrown: bool,
+}
+
+/// A message above the page.
+#[derive(Debug, Clone)]
+pub struct News {
+    /// `good`, `bad` or `plain`.
+    pub tone: &'static str,
+    pub title: String,
+    pub text: String,
+}
+
+/// What came of similar actions.
+#[derive(Debug, Clone)]
+pub struct HistoryShown {
+    pub approved: usize,
+    pub rejected: usize,
+    pub other: usize,
+    pub rejected_before: usize,
+    pub similar: Vec<Row>,
+    pub is_cut: bool,
+    /// The approval that the parameters are compared with, and whether they differ from its own.
+    pub compared: Option<(String, bool)>,
+}
+
+/// One vote.
+#[derive(Debug, Clone)]
+pub struct ReviewShown {
+    pub who: Text,
+    pub verdict: &'static str,
+    pub at: Moment,
+    pub comment: Option<Text>,
+}
+
+/// What the reader can do.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    pub can_approve: bool,
+    pub can_reject: bool,
+    /// Why he can do neither.
+    pub why_not: String,
+    /// A login that is good enough, and why the present one is not.
+    pub login_again: Option<(String, String)>,
+    /// All must be shown before it can be approved.
+    pub must_show_all: bool,
+    /// What must be typed to approve.
+    pub object: Option<Text>,
+    pub object_raw: String,
+    pub comment_required: bool,
+    /// The gates that the vote is for.
+    pub gates: Vec<String>,
+    /// What was written before the form came back.
+    pub comment: String,
+}
+
+/// What it takes to decide, beyond what the inspection says.
+pub struct Terms<'a> {
+    /// How long ago one may have logged in to approve at high severity.
+    pub fresh_login: std::time::Duration,
+    /// Where one logs in again for this.
+    pub login: String,
+    pub reader: &'a crate::domain::Identity,
+}
+
+impl ApprovalPage {
+    #[must_use]
+    pub fn of(inspection: &Inspection, extent: Extent, terms: &Terms<'_>, chrome: Chrome) -> Self {
+        let Inspection { approval, now, .. } = inspection;
+        let (opening, now) = (&*approval.opening, *now);
+        let query = &*opening.query;
+        let parameters = Table::of(&query.context, extent);
+        let entities: Vec<(Text, Table)> = query
+            .entities
+            .iter()
+            .map(|entity| (Text::line(&entity.uid.to_string()), Table::of_entity(entity, extent)))
+            .collect();
+        let environment = Table::of(&query.environment, extent);
+        let sentence = Sentence::of(opening);
+        let canonical_raw = binding::canonical(query);
+        let left_out = parameters.left_out + entities.iter().map(|(_, table)| table.left_out).sum::<usize>();
+        let deceives = sentence.deceives()
+            || parameters.deceives
+            || entities.iter().any(|(name, table)| name.deceives || table.deceives);
+        Self {
+            chrome,
+            news: None,
+            id: opening.id.to_string(),
+            version: approval.version,
+            state: inspection.state.name(),
+            outcome: outcome(approval, &inspection.state, now),
+            gates: inspection.gates.iter().map(|gate| GateShown::of(gate, opening, now)).collect(),
+            chain: chain::links(opening, now),
+            justification: opening.justification.as_deref().map(|text| Text::prose(text, PROSE_CHARS_MAX)),
+            history: None,
+            opened: Moment::at(opening.opened_at, now),
+            deadline: Moment::at(opening.deadline, now),
+            left: Left::of(approval, now),
+            grant: grant(opening.requirement.gates(), opening.requirement.grant()),
+            reviews: reviews(approval, now),
+            canonical: Text::line(&canonical_raw),
+            binding: opening.binding.to_string(),
+            choice: choice(inspection, left_out, terms),
+            is_outgrown: inspection.is_outgrown,
+            sentence,
+            parameters,
+            entities,
+            environment,
+            left_out,
+            deceives,
+            canonical_raw,
+        }
+    }
+}
+
+impl ApprovalPage {
+    /// Adds what was before, and marks in the parameters what is new since the last that was approved.
+    pub fn add_history(&mut self, history: &History, extent: Extent, now: Timestamp) {
+        let compared = history.last_approved.as_ref().map(|last| {
+            let earlier = Table::of(&last.opening.query.context, extent);
+            (last.id().to_string(), self.parameters.compare(&earlier))
+        });
+        self.history = Some(HistoryShown {
+            approved: history.approved,
+            rejected: history.rejected,
+            other: history.other,
+            rejected_before: history.rejected_before,
+            similar: history.similar.iter().map(|approval| Row::of(approval, now)).collect(),
+            is_cut: history.is_cut,
+            compared,
+        });
+    }
+}
+
+fn reviews(approval: &Approval, now: Timestamp) -> Vec<ReviewShown> {
+    let shown = |review: &crate::domain::Review| ReviewShown {
+        who: Text::line(&review.reviewer.uid.id),
+        verdict: match review.verdict {
+            Verdict::Approve => "approved",
+            Verdict::Reject => "rejected",
+        },
+        at: Moment::at(review.at, now),
+        comment: review.comment.as_deref().map(|comment| Text::prose(comment, PROSE_CHARS_MAX)),
+    };
+    approval.reviews.iter().map(shown).collect()
+}
+
+fn choice(inspection: &Inspection, left_out: usize, terms: &Terms<'_>) -> Choice {
+    if !inspection.is_open_to_vote() {
+        return Choice { why_not: why_not(inspection), ..Choice::default() };
+    }
+    let severity = inspection.severity();
+    let is_high = severity >= Severity::High;
+    let by_rule =
+        inspection.step_up.as_ref().map(|(shortfall, _)| super::super::problem::sentence(shortfall.message()));
+    let stale = stale_login(inspection, terms).filter(|_| is_high);
+    let needs_login = by_rule.clone().or(stale);
+    let resource = &inspection.approval.opening.query.resource;
+    Choice {
+        can_approve: needs_login.is_none() && left_out == 0 && !inspection.is_outgrown,
+        can_reject: by_rule.is_none(),
+        login_again: needs_login.map(|why| (terms.login.clone(), why)),
+        must_show_all: left_out > 0,
+        object: is_high.then(|| Text::line(&typed(&resource.id))),
+        object_raw: if is_high { typed(&resource.id) } else { String::new() },
+        comment_required: is_high,
+        gates: inspection.open_gates().map(|gate| gate.id.0.to_string()).collect(),
+        ..Choice::default()
+    }
+}
+
+/// The id as one can type it.
+#[must_use]
+pub fn typed(id: &str) -> String {
+    crate::domain::entity::Shown(id).to_string()
+}
+
+/// Whether a login is too long ago to approve at high severity, and the words for it.
+#[must_use]
+pub fn stale_login(inspection: &Inspection, terms: &Terms<'_>) -> Option<String> {
+    let at = terms.reader.proof.authenticated_at;
+    let is_fresh = at.is_some_and(|at| !at.after(terms.fresh_login).is_due(inspection.now));
+    (!is_fresh).then(|| {
+        let age = chain::login_age(terms.reader, inspection.now);
+        format!("At this severity a fresh login is needed; yours was {age}.")
+    })
+}
+
+fn why_not(inspection: &Inspection) -> String {
+    if inspection.state != ApprovalState::Pending {
+        return format!("This is settled: {}.", inspection.state.name());
+    }
+    let is = |wanted: Mine| inspection.gates.iter().any(|gate| gate.mine == wanted);
+    let reason = if is(Mine::Own) {
+        "You are a party to this action: nobody countersigns their own."
+    } else if is(Mine::Voted(Verdict::Approve)) {
+        "You have approved this. It waits for others."
+    } else {
+        "You may see this, but you are not among its reviewers."
+    };
+    reason.to_owned()
+}
