@@ -271,7 +271,7 @@ pub struct Config {
 impl Config {
     /// The sections, in the order of the documentation.
     #[must_use]
-    pub fn sections(&self) -> [&dyn Section; 11] {
+    pub fn sections(&self) -> [&dyn Section; 12] {
         [
             &self.grpc,
             &self.web,
@@ -289,7 +289,7 @@ impl Config {
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let sections: [&mut dyn Section; 11] = [
+        let sections: [&mut dyn Section; 12] = [
             &mut self.grpc,
             &mut self.web,
             &mut self.identity,
