@@ -133,7 +133,8 @@ test('the approval waits until all parameters were on screen and the id is typed
   const alice = await person('alice', { viewport: { width: 500, height: 300 } }, `/approvals/${id}`);
   const button = alice.locator('#approve-button');
   assert.equal(await button.isDisabled(), true);
-  await alice.locator('#payload-end').scrollIntoViewIfNeeded();
+  await alice.evaluate(() => document.querySelector('#payload-end').scrollIntoView({ block: 'center' }));
+  await alice.waitForFunction(() => document.querySelector('#approve-hint').textContent === '');
   await alice.fill('#object', 'customer');
   assert.equal(await button.isDisabled(), true);
   await alice.fill('#object', 'customers');
