@@ -67,6 +67,7 @@ fn serve(role: &str) -> Result<(), Failure> {
             journal,
             store: embedded::Limits::default(),
             redis: None,
+            notify: Default::default(),
             policies: engine::Settings::new("policies"),
             issuers: Vec::new(),
             web: countersign::web::Settings::default(),

@@ -4,7 +4,8 @@
 //!
 //! - [`domain`]: the rules of approval as pure values and functions; start with [`domain::decide`]
 //! - [`wire`]: the protobuf words, shared by what is kept and what is sent
-//! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals): what the rules need from the world
+//! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals), [`notify`] (where people are told): what
+//!   the rules need from the world
 //! - [`masking`]: personal data and secrets, found and taken out
 //! - [`service`]: the use cases, one file each; [`authoring`]: those of the people who write policies
 //! - [`grpc`], [`web`]: the edges
@@ -20,6 +21,7 @@ pub mod grpc;
 pub mod identity;
 pub mod journal;
 pub mod masking;
+pub mod notify;
 pub mod reload;
 pub mod server;
 pub mod service;

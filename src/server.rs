@@ -15,13 +15,14 @@ use crate::identity::certificate::RuleError;
 use crate::identity::san::CertificateRule;
 use crate::identity::{Certificates, IssuerSettings, SettingsError, Verifier};
 use crate::reload::ReloadSettings;
+use crate::service::outbox::{Outbox, OutboxError};
 use crate::service::{Limits, Refusal, Service, mask};
 use crate::store::embedded::{self, OpenError};
 use crate::store::{Clock, Embedded, Redis, RedisError, RedisSettings, Store};
 use crate::web::dev_issuer::{DevIssuer, DevIssuerError};
 use crate::web::inbox::Place;
 use crate::web::{self, Inbox, InboxError};
-use crate::{config, grpc, journal};
+use crate::{config, grpc, journal, notify};
 
 /// All that a server is made from. `config` makes it from a file, tests make it by hand.
 pub struct Setup {
@@ -38,6 +39,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Keys are read from where it says they lie.
     pub masking: config::Masking,
+    /// Where people are told.
+    pub notify: notify::Settings,
     /// How often the policy directory is looked at where the system does not tell of changes; `None`: it is not watched.
     pub watch: Option<Duration>,
     /// What the journal may forget; checked every hour.
@@ -84,6 +87,8 @@ pub enum ServerError {
     Store(#[from] OpenError),
     #[error("store: {0}")]
     Redis(#[from] RedisError),
+    #[error("notify: {0}")]
+    Outbox(#[from] OutboxError),
     #[error("identity: {0}")]
     Identity(#[from] SettingsError),
     #[error("identity.certificates: {0}")]
@@ -119,6 +124,7 @@ pub const WORKER_STACK_BYTES: usize = 16 << 20;
 pub struct Server {
     service: Service,
     store: Kept,
+    outbox: Outbox,
     retention: Retention,
     reload: ReloadSettings,
     listeners: Listeners,
@@ -164,12 +170,15 @@ impl Server {
             inbox.map(|inbox| (inbox, listener))
         });
         let inbox = inbox.transpose()?;
+        let outbox = Outbox::open(setup.notify, store.log())?;
+        service.tell_of(outbox.board());
         let reload = ReloadSettings { watch: setup.watch, policies: setup.policies, hangups: Arc::default() };
         let protection = protection(setup.encryption, recognised, &service)?;
         protection.check(listeners.grpc.local_addr().map_err(ServerError::Address)?.ip())?;
         Ok(Self {
             service,
             store,
+            outbox,
             retention: setup.retention,
             reload,
             listeners,
@@ -200,7 +209,7 @@ impl Server {
 
     /// Serves until `shutdown`, then ends waits and streams, finishes calls, and closes the journal.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let Self { service, store, retention, reload, listeners, dev_issuer, inbox, verifier, protection, stopping } =
+        let Self { service, store, outbox, retention, reload, listeners, dev_issuer, inbox, verifier, protection, stopping } =
             self;
         if let Kept::Redis(redis) = &store {
             redis.reach_out().await?;
@@ -228,6 +237,7 @@ impl Server {
             async move { service.keep_time().await }
         });
         let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
+        let outbox = tokio::spawn(outbox.run(service.clone(), stopping.subscribe()));
         let upkeep = tokio::spawn(store.clone().keep(retention, stopping.subscribe()));
         let serving = router.serve_with_incoming_shutdown(connection::incoming(listeners.grpc, protection), stopped());
         tokio::pin!(serving);
@@ -245,7 +255,7 @@ impl Server {
             // It gives its answers some seconds to leave; a panic in there was logged where it happened.
             let _ = pages.await;
         }
-        for task in [health, timer, upkeep, reload].into_iter().chain(certificates) {
+        for task in [health, timer, upkeep, reload, outbox].into_iter().chain(certificates) {
             task.abort();
         }
         let log = store.log().clone();

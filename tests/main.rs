@@ -25,6 +25,7 @@ mod life;
 mod masking;
 mod model;
 mod mtls;
+mod notify;
 mod reload;
 mod reports;
 mod shapes;

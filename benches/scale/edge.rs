@@ -33,6 +33,7 @@ pub async fn serve() -> Result<(), Failure> {
         journal: journal::Settings::new(dir.path().join("journal")),
         store: limits(),
         redis: None,
+        notify: Default::default(),
         policies: policies(),
         issuers: Vec::new(),
         web: countersign::web::Settings::default(),

@@ -6,6 +6,7 @@ use super::problem::Problem;
 use super::sections::Config;
 use super::values::{StoreKind, Sync};
 use crate::identity::{Certificates, Verifier};
+use crate::notify::Target;
 use crate::store::embedded::Limits;
 
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
@@ -85,7 +86,8 @@ impl Config {
             .chain(self.review_problem())
             .chain(self.issuer_problem())
             .chain(self.certificate_problem())
-            .chain(self.store_problem());
+            .chain(self.store_problem())
+            .chain(self.notify_problem());
         broken.chain(alone).collect()
     }
 
@@ -182,6 +184,11 @@ impl Config {
             (StoreKind::Redis, Some(table)) => table.settings(Limits::default()).err(),
         };
         message.map(|message| Problem::Together { key: "store.redis", message })
+    }
+
+    fn notify_problem(&self) -> Option<Problem> {
+        let error = Target::read_all(&self.notify.targets).err()?;
+        Some(Problem::Together { key: "notify.targets", message: error.to_string() })
     }
 
     fn certificate_problem(&self) -> Option<Problem> {

@@ -12,6 +12,7 @@ pub mod check;
 pub mod issuer;
 pub mod load;
 pub mod masking;
+pub mod notify;
 pub mod print;
 pub mod problem;
 pub mod reviewers;
@@ -26,7 +27,7 @@ pub use load::{FILE_NAME, Layers};
 pub use problem::{ConfigError, Origin, Problem};
 pub use section::{Entry, Section};
 pub use sections::{
-    Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Masking, Policy, Review, Store, Web,
+    Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Masking, Notify, Policy, Review, Store, Web,
 };
 pub use values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync, Text};
 pub use web::PublicUrl;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::masking::{DetectorSettings, KeySettings, KeySource, ProfileSettings};
+use super::notify::WebAddress;
 use super::section::{Section, section};
 use super::store::Redis;
 use super::values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync, Text};
@@ -14,6 +15,7 @@ use crate::domain::{Links, StepUp};
 use crate::grpc::tls::Files;
 use crate::identity::san::CertificateRule;
 use crate::identity::{IdTokenRules, IssuerSettings};
+use crate::notify::TargetSettings;
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
@@ -242,6 +244,19 @@ section! {
 }
 
 section! {
+    /// Where people are told that they are needed (docs/notify.md). Late or twice is possible, lost is not; no approval waits.
+    Notify "notify" {
+        /// Where the outbox keeps its place for each target, of this journal; made if it is missing. Back it up with the journal.
+        dir: PathBuf = PathBuf::from("countersign-notify");
+        /// The start of the links in messages, such as `https://countersign.example`. Not set: messages have no link.
+        inbox_url: Option<WebAddress> = None;
+        /// The targets, one `[[notify.targets]]` table each: at least `name`, `kind` (`webhook`, `slack` or `teams`) and
+        /// `secret_file`. A gate names its own in `@notify`; of the others each is told `from` a severity on.
+        targets: Vec<TargetSettings> = Vec::new();
+    }
+}
+
+section! {
     /// What the server says about itself, on standard error.
     Log "log" {
         /// `json`: a line each, for machines. `pretty`: for people. `auto`: pretty on a terminal, else json.
@@ -265,18 +280,20 @@ pub struct Config {
     pub identity: IdentitySection,
     pub review: Review,
     pub masking: Masking,
+    pub notify: Notify,
     pub log: Log,
 }
 
 impl Config {
     /// The sections, in the order of the documentation.
     #[must_use]
-    pub fn sections(&self) -> [&dyn Section; 12] {
+    pub fn sections(&self) -> [&dyn Section; 13] {
         [
             &self.grpc,
             &self.web,
             &self.identity,
             &self.review,
+            &self.notify,
             &self.policy,
             &self.approvals,
             &self.masking,
@@ -289,11 +306,12 @@ impl Config {
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let sections: [&mut dyn Section; 12] = [
+        let sections: [&mut dyn Section; 13] = [
             &mut self.grpc,
             &mut self.web,
             &mut self.identity,
             &mut self.review,
+            &mut self.notify,
             &mut self.policy,
             &mut self.approvals,
             &mut self.masking,

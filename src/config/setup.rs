@@ -5,9 +5,10 @@ use super::values::{OnError, StoreKind, Sync};
 use crate::domain::ReviewRules;
 use crate::grpc::tls;
 use crate::identity::LoginSettings;
+use crate::notify::Target;
 use crate::server::{Encryption, Retention, Setup};
 use crate::store::{Clock, RedisSettings, embedded};
-use crate::{engine, journal, service, web};
+use crate::{engine, journal, notify, service, web};
 
 impl Config {
     /// What a server is made from, by the machine's clock.
@@ -23,6 +24,7 @@ impl Config {
             web: self.web_settings(),
             limits: self.service_limits(),
             masking: self.masking.clone(),
+            notify: self.notify_settings(),
             retention: Retention {
                 max_age: self.journal.retention_age.map(super::Span::get),
                 max_bytes: self.journal.retention_bytes.map(super::Count::get),
@@ -45,6 +47,7 @@ impl Config {
             allow_unreviewable_gates: self.policy.allow_unreviewable_gates,
             settle: self.policy.settle.get(),
             default_timeout: self.approvals.default_timeout.get(),
+            notify_targets: self.notify.targets.iter().map(|target| target.name.as_str().into()).collect(),
             ..engine::Settings::new(&self.policy.dir)
         }
     }
@@ -69,6 +72,17 @@ impl Config {
     pub(super) fn login(&self, issuer: String) -> LoginSettings {
         let (client_id, id_token) = (self.web.client_id.as_str().to_owned(), self.web.id_token.clone());
         LoginSettings { issuer, client_id, id_token }
+    }
+
+    /// Where people are told. Targets that cannot work are refused by [`Config::check`]; here there are none then.
+    #[must_use]
+    pub fn notify_settings(&self) -> notify::Settings {
+        notify::Settings {
+            dir: self.notify.dir.clone(),
+            targets: Target::read_all(&self.notify.targets).unwrap_or_default(),
+            inbox_url: self.notify.inbox_url.as_ref().map(ToString::to_string),
+            ..notify::Settings::default()
+        }
     }
 
     fn encryption(&self) -> Encryption {

@@ -94,6 +94,21 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// Prose as people may see it: what deceives as in [`Shown`], quotes and backslashes as they are.
+pub struct Legible<'a>(pub &'a str);
+
+impl fmt::Display for Legible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                _ if deceives(character) => write!(f, "\\u{{{:x}}}", u32::from(character))?,
+                _ => write!(f, "{character}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Whether a character is invisible or changes how its neighbours are shown.
 /// Source: Unicode `Cc`, `Cf`, `Zl`, `Zp`, variation selectors, tags, and the blank letters used as camouflage.
 #[must_use]

@@ -31,7 +31,7 @@ pub mod value;
 pub use approval::{Approval, ApprovalState, IllegalTransition, Opening, Report, Transition, Use};
 pub use binding::Binding;
 pub use decide::{Circumstances, Decision, Effect, Outcome, Reason, Standing, decide};
-pub use entity::{Entity, EntityData, EntityUid};
+pub use entity::{Entity, EntityData, EntityUid, Legible};
 pub use evaluation::{Evaluation, EvaluationError, Obligation, PolicyDigest, PolicyId, RuleVerdict};
 pub use explanation::{Cited, ClauseKind, Explanation, Lack, NearMiss, UnmetClause};
 pub use grant::Grant;
@@ -46,7 +46,9 @@ pub use record::{
     Change, Decided, EntitiesChanged, Fact, IdempotencyKey, Moved, Origin, PoliciesReloaded, Record, Refused,
     ReloadCause, ReloadOutcome, Started,
 };
-pub use requirement::{Escalation, Gate, GrantTerms, Justification, Quorum, Requirement, SelfReview, Severity};
+pub use requirement::{
+    Escalation, Gate, GrantTerms, Justification, Quorum, Requirement, SelfReview, Severity, is_target_name,
+};
 pub use review::{Ballot, Counted, Review, ReviewRefusal, Verdict};
 pub use time::Timestamp;
 pub use value::{Attributes, ExtensionFunction, Value};

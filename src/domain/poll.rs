@@ -173,6 +173,7 @@ mod tests {
             severity: Severity::High,
             justification: Justification::Optional,
             self_review: SelfReview::Forbidden,
+            notify: Vec::new(),
         }
     }
 

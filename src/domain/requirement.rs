@@ -35,6 +35,28 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// Longest name of a target, in bytes.
+const TARGET_NAME_BYTES_MAX: usize = 64;
+
+/// Whether this can name a target of notifications: lower-case letters, digits and `-`, beginning with a letter or digit.
+#[must_use]
+pub fn is_target_name(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=TARGET_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_word) && !text.starts_with('-')
+}
+
 /// How often an approved action may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantTerms {
@@ -103,6 +125,8 @@ pub struct Gate {
     pub severity: Severity,
     pub justification: Justification,
     pub self_review: SelfReview,
+    /// Where people are told (`@notify`), by the names of configured targets. Empty: where its severity says.
+    pub notify: Vec<Arc<str>>,
 }
 
 impl Gate {

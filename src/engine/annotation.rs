@@ -24,8 +24,8 @@ const TEXT_BYTES_MAX: usize = 4_096;
 const FOREIGN_PREFIX: &str = "x_";
 
 /// The annotations that only a gate may carry, besides `@approval` itself.
-const OF_GATES: [&str; 8] =
-    ["reviewers", "quorum", "timeout", "grant", "escalate", "severity", "justification", "self_review"];
+const OF_GATES: [&str; 9] =
+    ["reviewers", "quorum", "timeout", "grant", "escalate", "severity", "justification", "self_review", "notify"];
 
 /// The annotations that only a permit may carry.
 const OF_PERMITS: [&str; 2] = ["mask", "advice"];
@@ -65,6 +65,8 @@ pub struct Site<'a> {
     pub statement: &'a Statement<'a>,
     /// What reviewers may be; `None` where the schema itself is broken.
     pub types: Option<&'a Types>,
+    /// The targets that `@notify` may name; empty: none is configured, and it may name any.
+    pub targets: &'a [Arc<str>],
 }
 
 impl Site<'_> {
@@ -143,6 +145,8 @@ impl Site<'_> {
         let severity = read.value_or("severity", severity, Severity::Medium);
         let justification = read.value_or("justification", justification, Justification::Optional);
         let self_review = read.value_or("self_review", self_review, SelfReview::Forbidden);
+        let notify = read.value_or("notify", grammar::targets, Vec::new());
+        read.known_targets(notify.as_deref().unwrap_or_default());
         let (escalations, timeout) = (escalations?, timeout?);
         read.escalates_in_time(&escalations, timeout);
         read.known_types("escalate", escalations.iter().flat_map(|step| &step.reviewers));
@@ -158,6 +162,7 @@ impl Site<'_> {
             severity: severity?,
             justification: justification?,
             self_review: self_review?,
+            notify: notify?,
         })
     }
 
@@ -208,6 +213,17 @@ impl Reader<'_, '_> {
             let help = nearest(&unknown.type_name, types.names());
             let value = self.site.annotation(name).unwrap_or_default();
             self.problems.push(self.site.problem(name, value, message).with_help(help));
+        }
+    }
+
+    /// A gate that tells nobody would wait for people who never hear of it.
+    fn known_targets(&mut self, named: &[Arc<str>]) {
+        let targets = self.site.targets;
+        for unknown in named.iter().filter(|name| !targets.is_empty() && !targets.contains(name)) {
+            let help = nearest(unknown, targets.iter().map(AsRef::as_ref));
+            let value = self.site.annotation("notify").unwrap_or_default();
+            let message = format!("no `[[notify.targets]]` is named `{unknown}`");
+            self.problems.push(self.site.problem("notify", value, message).with_help(help));
         }
     }
 
@@ -273,6 +289,7 @@ mod tests {
     fn a_malformed_value_is_refused_with_what_was_expected() {
         let whole = "expected a whole number from 1 to 100".to_owned();
         let grant = "expected `once` or a duration from 1s to 30d, such as `8h`".to_owned();
+        let targets = "expected names of targets separated by commas, such as `privacy-slack, siem`".to_owned();
         let steps = "expected steps such as `after 5m: Group::\"leads\"`, separated by `;`".to_owned();
         let in_time = "expected every step before the timeout of 900s".to_owned();
         let cases = [
@@ -292,6 +309,10 @@ mod tests {
             ("severity", "High", "expected `low`, `medium`, `high` or `critical`".to_owned()),
             ("justification", "yes", "expected `required` or `optional`".to_owned()),
             ("self_review", "true", "expected `allowed`, or no such annotation".to_owned()),
+            ("notify", "", targets.clone()),
+            ("notify", "#privacy", targets.clone()),
+            ("notify", "a,,b", targets),
+            ("notify", "a, a", "names `a` twice".to_owned()),
             ("escalate", "5m", steps.clone()),
             ("escalate", "", steps),
             ("escalate", "after 5m: leads", ENTITIES.to_owned()),
@@ -346,7 +367,7 @@ mod tests {
             format!("policies/p.cedar:1: policy `p.1`: `@aproval(\"x\")`: {unknown}; did you mean `@approval`?");
         assert_eq!(forbid("@aproval(\"x\")"), aproval);
         assert_eq!(forbid("@ticket(\"x\")"), format!("policies/p.cedar:1: policy `p.1`: `@ticket(\"x\")`: {unknown}"));
-        for later in ["notify", "remind", "break_glass"] {
+        for later in ["remind", "break_glass"] {
             assert!(forbid(&format!("@{later}(\"x\")")).contains(unknown), "{later}");
         }
         assert_eq!(forbid("@x_ticket(\"x\")"), "");
@@ -422,12 +443,13 @@ mod tests {
 
     #[test]
     fn a_whole_gate_is_read() {
-        let more = "@quorum(\"2\") @timeout(\"1h30m\") @grant(\"8h\") @severity(\"critical\") @justification(\"required\") @self_review(\"allowed\")\n@escalate(\"after 5m: Group::\\\"b,c\\\"; after 10m: User::\\\"d\\\"\")";
+        let more = "@quorum(\"2\") @timeout(\"1h30m\") @grant(\"8h\") @severity(\"critical\") @justification(\"required\") @self_review(\"allowed\") @notify(\"privacy-slack, siem\")\n@escalate(\"after 5m: Group::\\\"b,c\\\"; after 10m: User::\\\"d\\\"\")";
         let snapshot = load(&gate(more));
         let gate = snapshot.policies["g"].gate.clone().unwrap();
         assert_eq!((gate.quorum.get(), gate.timeout.as_secs(), gate.severity), (2, 5_400, Severity::Critical));
         assert_eq!(gate.grant, GrantTerms::For(Duration::from_secs(28_800)));
         assert_eq!((gate.justification, gate.self_review), (Justification::Required, SelfReview::Allowed));
+        assert_eq!(gate.notify.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["privacy-slack", "siem"]);
         assert_eq!(
             gate.escalations.iter().map(|step| step.reviewers[0].to_string()).collect::<Vec<_>>(),
             ["Group::\"b,c\"", "User::\"d\""]

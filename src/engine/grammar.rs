@@ -2,11 +2,12 @@
 //! what is not exactly right is refused with what was expected.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cedar_policy as cedar;
 
-use crate::domain::{EntityUid, Escalation, Quorum};
+use crate::domain::{EntityUid, Escalation, Quorum, is_target_name};
 
 /// The largest quorum: more distinct humans than that is a mistake.
 pub const QUORUM_MAX: u32 = 100;
@@ -16,6 +17,7 @@ pub const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 const DURATION: &str = "expected a duration from 1s to 30d, such as `90s`, `15m`, `8h`, `2d` or `1h30m`";
 const ENTITIES: &str = "expected entities separated by commas, such as `Group::\"privacy\", User::\"alice\"`";
+const TARGETS: &str = "expected names of targets separated by commas, such as `privacy-slack, siem`";
 const ESCALATE: &str = "expected steps such as `after 5m: Group::\"leads\"`, separated by `;`";
 
 /// A whole number from 1 to [`QUORUM_MAX`], written with digits only.
@@ -45,6 +47,21 @@ fn seconds(text: &str) -> Option<u64> {
         rest = after;
     }
     rest.is_empty().then_some(total)
+}
+
+/// Names of targets, each once: see [`crate::domain::is_target_name`].
+pub fn targets(text: &str) -> Result<Vec<Arc<str>>, String> {
+    let mut found: Vec<Arc<str>> = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        if !is_target_name(name) {
+            return Err(TARGETS.to_owned());
+        }
+        if found.iter().any(|known| **known == *name) {
+            return Err(format!("names `{name}` twice"));
+        }
+        found.push(name.into());
+    }
+    Ok(found)
 }
 
 /// At least one entity, each once.

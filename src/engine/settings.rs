@@ -1,6 +1,7 @@
 //! What the engine is told before it reads a policy. Every default is the stricter choice.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How policies are loaded and evaluated.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub settle: Duration,
     /// A gate's timeout where it has no `@timeout`.
     pub default_timeout: Duration,
+    /// The targets that `@notify` may name; empty: none is configured, and it may name any.
+    pub notify_targets: Vec<Arc<str>>,
     pub limits: Limits,
 }
 
@@ -94,6 +97,7 @@ impl Settings {
             allow_unreviewable_gates: false,
             settle: Duration::from_millis(100),
             default_timeout: Duration::from_secs(15 * 60),
+            notify_targets: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -1,12 +1,14 @@
 //! Whether each thing that answers rest on is well.
 
 use super::Service;
+use super::outbox::{Condition, TargetState};
 use crate::service::Refusal;
 
 /// One dependency, by the name under which its health is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependency {
-    /// `journal`, `store` (of approvals), `policies` (not serving: the set in the directory is broken, the last good one answers), or `issuer.<name>`.
+    /// `journal`, `store` (of approvals), `notify` (a target does not take what it is told; `notify.<name>` for each),
+    /// `policies` (not serving: the set in the directory is broken, the last good one answers), or `issuer.<name>`.
     pub name: String,
     pub serving: bool,
     /// Whether answers stop without it.
@@ -31,6 +33,17 @@ impl Service {
         // A snapshot is in force whenever a server runs: a broken set never replaces a good one, and only shows.
         let policies = self.refused_policies().is_none();
         all.push(Dependency { name: "policies".into(), serving: policies, needed: false });
+        let targets = self.notifications();
+        let well = |target: &TargetState| target.condition == Condition::Working;
+        if !targets.is_empty() {
+            all.push(Dependency { name: "notify".into(), serving: targets.iter().all(well), needed: false });
+        }
+        let one = |target: &TargetState| Dependency {
+            name: format!("notify.{}", target.name),
+            serving: well(target),
+            needed: false,
+        };
+        all.extend(targets.iter().map(one));
         all
     }
 

@@ -1,7 +1,7 @@
 //! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`withdraw`] (cancel and revoke),
 //! [`report`], [`read`], [`inspect`] (what a reviewer sees), [`history`], [`figures`], [`login`], [`follow`] (the stream and
 //! the audit), [`news`], [`expire`] (what time makes due), [`policies`] (reload), [`entities`] (the server's own facts),
-//! [`mask`] and [`unmask`].
+//! [`mask`] and [`unmask`], [`outbox`] (telling people elsewhere).
 //!
 //! Everything comes in parsed and goes out as domain values; there is no gRPC in here. Each use case is the same few
 //! steps: who calls, may he, what stands, what the domain says, one commit, the answer.
@@ -20,6 +20,7 @@ pub mod limits;
 pub mod login;
 pub mod mask;
 pub mod news;
+pub mod outbox;
 mod places;
 pub mod policies;
 pub mod read;
@@ -30,7 +31,7 @@ mod strangers;
 pub mod unmask;
 pub mod withdraw;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, watch};
 
@@ -85,6 +86,7 @@ struct Shared {
     changing: policies::Changing,
     masking: mask::Masking,
     newsroom: news::Newsroom,
+    notifications: OnceLock<Arc<outbox::Board>>,
 }
 
 impl Service {
@@ -117,6 +119,7 @@ impl Service {
                 changing: policies::Changing::default(),
                 masking,
                 newsroom: news::Newsroom::default(),
+                notifications: OnceLock::new(),
             }),
         }
     }

@@ -21,6 +21,7 @@ impl From<&Gate> for pb::Gate {
             severity: pb::Severity::from(gate.severity).into(),
             justification_required: gate.justification == Justification::Required,
             self_review_allowed: gate.self_review == SelfReview::Allowed,
+            notify: gate.notify.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -67,6 +68,7 @@ fn parse_gate(gate: pb::Gate) -> Result<Gate, Malformed> {
         severity: pb::Severity::parse(gate.severity).ok_or_else(|| Malformed::new("severity", "missing"))?,
         justification: if gate.justification_required { Justification::Required } else { Justification::Optional },
         self_review: if gate.self_review_allowed { SelfReview::Allowed } else { SelfReview::Forbidden },
+        notify: gate.notify.into_iter().map(Into::into).collect(),
     })
 }
 

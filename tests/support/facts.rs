@@ -64,6 +64,7 @@ pub fn requirement(quorum: u32, grant: GrantTerms) -> Requirement {
         severity: Severity::High,
         justification: Justification::Optional,
         self_review: SelfReview::Forbidden,
+        notify: Vec::new(),
     };
     Requirement::new(vec![gate]).unwrap()
 }

@@ -50,6 +50,8 @@ pub struct Options {
     pub store: embedded::Limits,
     pub journal: fn(&mut journal::Settings),
     pub retention: Retention,
+    /// Nobody is told, unless a test is about it.
+    pub notify: countersign::notify::Settings,
     /// Off unless a test is about it: others take their policy directory away while the server runs.
     pub watch: Option<Duration>,
     /// How the inbox is run, where there is one.
@@ -69,6 +71,7 @@ impl Default for Options {
             store: embedded::Limits::default(),
             journal: |_| {},
             retention: Retention::default(),
+            notify: countersign::notify::Settings::default(),
             watch: None,
             inbox: None,
             encryption: Encryption::Loopback,
@@ -250,6 +253,7 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
         journal: settings,
         store: options.store,
         redis: None,
+        notify: options.notify,
         policies,
         issuers: Vec::new(),
         web: options.inbox.unwrap_or_default(),

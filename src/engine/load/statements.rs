@@ -139,6 +139,7 @@ impl<'f> Loader<'f> {
             file: pending.file,
             statement: &pending.statement,
             types,
+            targets: &self.settings.notify_targets,
         };
         let role = match self.settings.on_error {
             OnError::FailClosed => site.role(self.settings.default_timeout, &mut self.problems),

@@ -161,6 +161,7 @@ fn opening(rows: i64, now: Timestamp) -> (ApprovalId, Fact) {
         severity: Severity::Low,
         justification: Justification::Optional,
         self_review: SelfReview::Forbidden,
+        notify: Vec::new(),
     };
     let plain = decided(rows, Outcome::Pending, Reason::ApprovalRequired);
     let id = ApprovalId::opened(Uuid::now_v7(), &plain.binding);

@@ -42,6 +42,7 @@ fn eight_hours() -> Requirement {
         severity: Severity::Low,
         justification: Justification::Optional,
         self_review: SelfReview::Forbidden,
+        notify: Vec::new(),
     };
     Requirement::new(vec![gate]).unwrap()
 }

@@ -1,0 +1,50 @@
+//! `[notify]`: the targets as tables, and the address that links begin with.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::values::Setting;
+use crate::notify::TargetSettings;
+
+/// Where people open a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebAddress(String);
+
+impl fmt::Display for WebAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Setting for WebAddress {
+    fn read(raw: &Value) -> Result<Self, String> {
+        let expected = "a web address such as `https://countersign.example`, without `?`, `#`, user and password";
+        let text = raw.as_str().ok_or(expected)?;
+        let url = reqwest::Url::parse(text).map_err(|_| expected)?;
+        let is_web = matches!(url.scheme(), "https" | "http") && url.has_host();
+        let is_plain = url.query().is_none() && url.fragment().is_none();
+        let is_nobodys = url.username().is_empty() && url.password().is_none();
+        if is_web && is_plain && is_nobodys { Ok(Self(url.to_string())) } else { Err(expected.to_owned()) }
+    }
+
+    fn show(&self) -> Value {
+        self.0.clone().into()
+    }
+}
+
+impl Setting for Vec<TargetSettings> {
+    fn read(raw: &Value) -> Result<Self, String> {
+        let expected = "tables such as `[[notify.targets]]` with `name`, `kind` and `secret_file`";
+        let tables = raw.as_array().ok_or(expected)?;
+        let read = |(index, table): (usize, &Value)| {
+            let target = serde_json::from_value(table.clone());
+            target.map_err(|error| format!("{expected}; number {} has: {error}", index + 1))
+        };
+        tables.iter().enumerate().map(read).collect()
+    }
+
+    fn show(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+}

@@ -1,0 +1,64 @@
+//! A target's channel: a closed set of kinds, one file each.
+
+use serde::{Deserialize, Serialize};
+
+use super::message::Message;
+use super::settings::{Kind, Target};
+use super::{slack, teams, webhook};
+use crate::domain::Timestamp;
+
+/// A way to tell people.
+pub struct Channel<'a>(pub &'a Target);
+
+/// A message that can be changed later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Posted {
+    pub channel: String,
+    pub ts: String,
+}
+
+/// Why a message did not arrive, as far as anybody knows: it may have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Worth another try, not before `after` if the endpoint asked for that.
+    #[error("{cause}")]
+    Later { after: Option<std::time::Duration>, cause: String },
+    /// The message itself was refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Failure {
+    pub(super) fn later(cause: String) -> Self {
+        Self::Later { after: None, cause }
+    }
+}
+
+impl Channel<'_> {
+    /// Whether this channel tells of such an event at all.
+    #[must_use]
+    pub fn tells(&self, message: &Message) -> bool {
+        match self.0.kind {
+            Kind::Webhook | Kind::Slack => true,
+            Kind::Teams => teams::tells(message.event),
+        }
+    }
+
+    /// Delivers once. `before` is what was posted about the same approval earlier; what is returned takes its place.
+    ///
+    /// # Errors
+    /// [`Failure`]. Nothing of a secret or a URL is in it.
+    pub async fn deliver(
+        &self,
+        message: &Message,
+        before: Option<&Posted>,
+        now: Timestamp,
+    ) -> Result<Option<Posted>, Failure> {
+        match self.0.kind {
+            Kind::Webhook => webhook::deliver(self.0, message, now).await.map(|()| None),
+            Kind::Slack => slack::deliver(self.0, message, before, now).await.map(Some),
+            Kind::Teams => teams::deliver(self.0, message).await.map(|()| None),
+        }
+    }
+}

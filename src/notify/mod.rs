@@ -1,0 +1,29 @@
+//! Where people are told of approvals: webhooks, Slack, Teams. Each channel turns a [`Message`] into one HTTP request and says
+//! what became of it; when to send, again or never, is the outbox's business (`service::outbox`).
+//!
+//! Nothing here may widen what an outsider can reach or read: [`dial`] connects only to addresses that [`address`] lets pass,
+//! and a message says who wants to do what to what, never with which parameters.
+//!
+//! Reading order: [`settings`], [`message`], [`channel`] and its kinds ([`webhook`], [`slack`], [`teams`]); below them
+//! [`text`], [`signature`], [`dial`], [`address`], [`backoff`].
+
+pub mod address;
+pub mod backoff;
+pub mod channel;
+mod dial;
+pub mod message;
+mod secret;
+pub mod settings;
+pub mod signature;
+mod slack;
+mod teams;
+mod text;
+mod webhook;
+
+#[cfg(test)]
+mod testing;
+
+pub use backoff::Retry;
+pub use channel::{Channel, Failure, Posted};
+pub use message::{Event, Message};
+pub use settings::{Settings, SettingsError, Target, TargetSettings};

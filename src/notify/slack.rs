@@ -1,0 +1,161 @@
+//! Slack: one message per approval, in the order in which people look, changed on every event. It has a link and no buttons:
+//! what decides must be seen whole, and that is the inbox.
+//!
+//! Source: Slack, `chat.postMessage`, `chat.update` and the Block Kit reference (limits of characters).
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::channel::{Failure, Posted};
+use super::message::Message;
+use super::settings::Target;
+use super::{dial, secret, text};
+use crate::domain::Timestamp;
+
+const HEADER_CHARS_MAX: usize = 150;
+const SECTION_CHARS_MAX: usize = 3_000;
+/// Of the text in notifications.
+const FALLBACK_CHARS_MAX: usize = 3_000;
+/// What gate texts may take of a section, each.
+const GATE_CHARS_MAX: usize = 600;
+const GATES_SHOWN_MAX: usize = 4;
+
+/// What Slack says of a call. Errors come with status 200.
+#[derive(Deserialize)]
+struct Said {
+    ok: bool,
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    channel: String,
+    #[serde(default)]
+    ts: String,
+}
+
+pub async fn deliver(
+    target: &Target,
+    message: &Message,
+    before: Option<&Posted>,
+    now: Timestamp,
+) -> Result<Posted, Failure> {
+    let content = content(message, now);
+    if let Some(posted) = before {
+        let body = with(&content, &[("channel", &posted.channel), ("ts", &posted.ts)]);
+        match call(target, "chat.update", &body).await {
+            Ok(_) => return Ok(posted.clone()),
+            Err(Failure::Refused(error)) if is_gone(&error) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let body = with(&content, &[("channel", &target.channel)]);
+    let said = call(target, "chat.postMessage", &body).await?;
+    Ok(Posted { channel: said.channel, ts: said.ts })
+}
+
+/// The content with where it goes.
+fn with(content: &Value, place: &[(&str, &str)]) -> Value {
+    let content = content.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone()));
+    content.chain(place.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()))).collect()
+}
+
+async fn call(target: &Target, method: &str, body: &Value) -> Result<Said, Failure> {
+    let token = secret::read_line(&target.secret_file).await.map_err(Failure::later)?;
+    let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| Failure::later("the token cannot stand in a header".to_owned()))?;
+    authorization.set_sensitive(true);
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, authorization), (CONTENT_TYPE, json)]);
+    let base = target.url().await.map_err(Failure::later)?;
+    let url = base.join(method).map_err(|error| Failure::later(error.to_string()))?;
+    let answer = dial::post(&url, &target.allow, headers, body.to_string().into_bytes()).await?;
+    answer.accepted()?;
+    let said: Said = serde_json::from_slice(&answer.body).map_err(|_| Failure::later("no answer of Slack's".into()))?;
+    match said.error.as_str() {
+        _ if said.ok => Ok(said),
+        "invalid_blocks"
+        | "invalid_blocks_format"
+        | "msg_too_long"
+        | "no_text"
+        | "message_not_found"
+        | "cant_update_message"
+        | "edit_window_closed" => Err(Failure::Refused(said.error)),
+        // A token, a channel, a limit: the operator's or Slack's to put right.
+        error => {
+            let cause = format!("Slack says `{}`", text::plain(error, 64));
+            Err(Failure::Later { after: answer.retry_after, cause })
+        }
+    }
+}
+
+/// The message was deleted, or is not ours to change any more: it is posted anew.
+fn is_gone(error: &str) -> bool {
+    matches!(error, "message_not_found" | "cant_update_message" | "edit_window_closed")
+}
+
+/// The message without its place. What others wrote is `plain_text`, where nothing is markup; only our own words and the
+/// operator's link are `mrkdwn`.
+fn content(message: &Message, now: Timestamp) -> Value {
+    let opening = &message.approval.opening;
+    let state = message.approval.state_at(now);
+    let severity = message.severity().name();
+    let sentence = message.sentence();
+    let gates = opening.requirement.gates();
+    let mut why: Vec<String> =
+        gates.iter().take(GATES_SHOWN_MAX).map(|gate| text::slack(&gate.text, GATE_CHARS_MAX)).collect();
+    if gates.len() > GATES_SHOWN_MAX {
+        why.push(format!("and {} gates more", gates.len() - GATES_SHOWN_MAX));
+    }
+    let plain = |text: String| json!({"type": "section", "text": {"type": "plain_text", "text": text, "emoji": false}});
+    let until = match state.is_final() || state.name() != "pending" {
+        true => format!("state: {}", state.name()),
+        false => format!("waiting until {}, then it is denied", text::moment(opening.deadline)),
+    };
+    let mut blocks = vec![
+        json!({"type": "header", "text": {"type": "plain_text", "text": text::slack(&sentence, HEADER_CHARS_MAX), "emoji": false}}),
+        plain(text::slack(&sentence, SECTION_CHARS_MAX)),
+        plain(format!("{severity}: {}", why.join(" · "))),
+        plain(text::slack(&message.chain(), SECTION_CHARS_MAX)),
+        plain(text::slack(&format!("{until} · {}", message.quorum().join(", ")), SECTION_CHARS_MAX)),
+    ];
+    let link = message.link.as_ref().map(|link| text::slack(link, SECTION_CHARS_MAX / 2));
+    blocks.extend(link.map(|link| {
+        json!({"type": "section", "text": {"type": "mrkdwn", "text": format!("<{link}|Open in the inbox>"), "verbatim": true}})
+    }));
+    json!({
+        "text": text::slack(&format!("[{severity}] {sentence}: {}", state.name()), FALLBACK_CHARS_MAX),
+        "mrkdwn": false, "parse": "none", "link_names": false, "unfurl_links": false, "unfurl_media": false,
+        "blocks": blocks,
+        // One event has one id, so that a repetition can be told from news.
+        "metadata": {"event_type": "countersign_approval", "event_payload": {"id": message.id}},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::testing::{NOW, message};
+
+    #[test]
+    fn what_others_wrote_is_never_markup_and_keeps_slacks_limits() {
+        let message = message("<!channel> *x* \u{202e}", &"<".repeat(9_000));
+        let content = content(&message, NOW);
+        let blocks = content["blocks"].as_array().unwrap();
+        assert!(blocks.len() <= 50);
+        for block in blocks {
+            let (kind, text) = (block["text"]["type"].as_str().unwrap(), block["text"]["text"].as_str().unwrap());
+            let most = if block["type"] == "header" { HEADER_CHARS_MAX } else { SECTION_CHARS_MAX };
+            assert!(!text.is_empty() && text.chars().count() <= most, "{text}");
+            assert!(!text.contains('\u{202e}') && !text.contains("<!"), "{text}");
+            assert_eq!(kind == "mrkdwn", text.starts_with("<https://inbox.example/"), "{text}");
+        }
+        let fallback = content["text"].as_str().unwrap();
+        assert!(fallback.contains("&lt;!channel&gt;") && !fallback.contains('<'), "{fallback}");
+    }
+
+    #[test]
+    fn the_parameters_stay_at_home() {
+        let content = content(&message("customers", "why"), NOW).to_string();
+        assert!(!content.contains("s3cret") && content.contains("why"), "{content}");
+    }
+}
