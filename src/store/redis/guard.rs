@@ -14,7 +14,18 @@ pub type Epoch = [u8; 16];
 
 #[derive(Debug, Default)]
 pub struct Guard {
+    extent: Extent,
     known: Mutex<[Known; SHARDS as usize]>,
+}
+
+/// What is not believed any more when a shard is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extent {
+    /// That shard: others are on other servers, or each is looked at by itself.
+    #[default]
+    Shard,
+    /// All: they were on one server, and whatever befell it befell all.
+    Whole,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -34,6 +45,10 @@ pub struct Seen {
 }
 
 impl Guard {
+    pub fn new(extent: Extent) -> Self {
+        Self { extent, known: Mutex::default() }
+    }
+
     /// What the journal says of the time before the start.
     pub fn remember(&self, origin: &Origin) {
         let mut known = self.lock();
@@ -60,16 +75,29 @@ impl Guard {
 
     /// Whether what Redis says of a shard can be the truth, by what was [expected](Self::expected) when it was asked.
     pub fn meet(&self, shard: Shard, expected: Option<(Epoch, u64)>, seen: Seen) -> Result<(), Trouble> {
-        let mut known = self.lock();
-        let Some(known) = known.get_mut(shard.index()) else { return Ok(()) };
-        let lost = known.compare(shard, expected, &seen);
-        if let Some(lost) = &lost
-            && known.lost.is_none()
-        {
-            tracing::error!(redis.shard = shard.number(), "{lost}");
+        let mut all = self.lock();
+        if let Some(known) = all.get_mut(shard.index()) {
+            let lost = known.compare(shard, expected, &seen);
+            if let Some(lost) = &lost
+                && known.lost.is_none()
+            {
+                tracing::error!(redis.shard = shard.number(), "{lost}");
+            }
+            known.lost = lost;
         }
-        known.lost.clone_from(&lost);
-        lost.map_or(Ok(()), |lost| Err(Trouble::Lost(lost)))
+        let closed = match self.extent {
+            Extent::Whole => all.iter().find_map(|known| known.lost.clone()),
+            Extent::Shard => all.get(shard.index()).and_then(|known| known.lost.clone()),
+        };
+        closed.map_or(Ok(()), |lost| Err(Trouble::Lost(lost)))
+    }
+
+    /// Whether a write may be begun; what its own shard is like the script finds out.
+    pub fn is_open(&self) -> Result<(), Trouble> {
+        match self.extent {
+            Extent::Whole => self.lost().map_or(Ok(()), |lost| Err(Trouble::Lost(lost))),
+            Extent::Shard => Ok(()),
+        }
     }
 
     /// What is lost, if anything is.

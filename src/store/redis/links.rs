@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use super::answer;
 use super::clock::SharedClock;
 use super::discover::discover;
-use super::guard::Guard;
+use super::guard::{Extent, Guard};
 use super::keys::{Keys, SHARDS, Shard};
 use super::node::{Node, Written};
 use super::scripts::Scripts;
-use super::settings::{Address, Settings};
+use super::settings::{Address, Settings, Shape};
 use super::trouble::Trouble;
 
 type Owners = [Option<Arc<Node>>; SHARDS as usize];
@@ -55,12 +55,16 @@ pub struct Reach {
 
 impl Links {
     pub fn new(settings: Settings, clock: SharedClock) -> Self {
+        let extent = match settings.shape {
+            Shape::Single | Shape::Sentinel { .. } => Extent::Whole,
+            Shape::Cluster => Extent::Shard,
+        };
         Self {
             keys: Keys::new(&settings.prefix),
             settings,
             scripts: Scripts::new(),
             clock,
-            guard: Guard::default(),
+            guard: Guard::new(extent),
             owners: ArcSwap::from_pointee(Owners::default()),
             reach: watch::Sender::new(Reach::default()),
             wanted: Notify::new(),
@@ -69,9 +73,14 @@ impl Links {
         }
     }
 
+    /// The same for somebody who looks at each shard by itself.
+    pub fn by_shard(settings: Settings, clock: SharedClock) -> Self {
+        Self { guard: Guard::default(), ..Self::new(settings, clock) }
+    }
+
     /// The same for somebody who only looks.
     pub fn to_look(settings: Settings, clock: SharedClock) -> Self {
-        Self { begins: false, ..Self::new(settings, clock) }
+        Self { begins: false, ..Self::by_shard(settings, clock) }
     }
 
     /// Follows whether Redis is within reach.
@@ -130,6 +139,7 @@ impl Links {
 
     /// Writes in a shard what must last. Tried again only where it certainly was not carried out.
     pub async fn write(&self, shard: Shard, command: &Cmd) -> Result<(Written, Arc<Node>), Trouble> {
+        self.guard.is_open()?;
         let deadline = Instant::now() + self.settings.command_timeout;
         loop {
             let node = self.node(shard, deadline).await?;

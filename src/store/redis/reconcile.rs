@@ -59,7 +59,7 @@ pub async fn reconcile(
 ) -> Result<Reconciled, ReconcileError> {
     let dir = own.dir.clone();
     let (log, _, newest, floor) = open_journal(own, &dir)?;
-    let links = Links::new(settings, SharedClock::new(Clock::system(floor)));
+    let links = Links::by_shard(settings, SharedClock::new(Clock::system(floor)));
     newest.iter().for_each(|origin| links.guard.remember(origin));
     let mut histories = Histories::new();
     for dir in others.iter().chain([&dir]) {

@@ -244,6 +244,10 @@ async fn a_redis_that_was_emptied_is_not_believed_until_what_vanished_is_denied(
     server.tell(&["FLUSHALL"]).await;
     assert!(matches!(store.approval(pending).await, Err(StoreError::Unavailable(_))));
     assert!(redeem(&store, 2, &approved).await.is_err());
+    for rows in 3..20 {
+        let (_, fact) = opening(rows, store.now());
+        assert!(store.commit(fact, Seen::Slot(None)).await.is_err(), "nor is anything begun in other shards");
+    }
     assert!(store.trouble().is_some_and(|trouble| trouble.contains("emptied")), "{:?}", store.trouble());
     store.log().close();
     drop(store);
