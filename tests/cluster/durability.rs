@@ -1,8 +1,7 @@
 //! Nothing that was acknowledged is lost: over failovers, too few replicas, a full Redis and one that forgot everything.
 
-use std::time::Duration;
-
 use countersign::wire::pb;
+use futures_util::future::join_all;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -13,18 +12,21 @@ use crate::support::client::{query, reason};
 use crate::support::redis::proxy::Mode;
 use crate::support::redis::{Redis, Replicated, Sentinel, Spec, until};
 
-/// How long clients go on while the replica is cut off from a primary that is about to die.
-const APART: Duration = Duration::from_millis(600);
+/// Openings that are asked for while no replica of Redis can have them.
+const ALONE: i64 = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_05_a_failover_loses_nothing_that_was_acknowledged() {
     let mut sentinel = Sentinel::start(1).await;
-    let fleet = Fleet::start(2, &Store::sentinel(&sentinel).prompt()).await;
-    let running = Load::on(&fleet).run(WORKERS);
-    running.load.more(10).await;
+    let fleet = Fleet::start(2, &Store::sentinel(&sentinel)).await;
+    let load = Load::on(&fleet);
+    let agent = fleet.client(0, "report-bot").await;
     // What the primary takes from now on dies with it.
     sentinel.group.link.set(Mode::Swallow);
-    tokio::time::sleep(APART).await;
+    let alone = (0..ALONE).map(|number| agent.authorize(export(2_000_000 + number, "alone")));
+    let acknowledged: Vec<_> = join_all(alone).await.into_iter().filter_map(Result::ok).collect();
+    acknowledged.iter().for_each(|answer| load.note(answer));
+    let running = load.run(WORKERS);
     sentinel.group.link.set(Mode::Refuse);
     let promoted = sentinel.fail_over().await;
     // Nobody is left to replicate to, until somebody is.
@@ -34,6 +36,7 @@ async fn fault_05_a_failover_loses_nothing_that_was_acknowledged() {
     let load = running.finish().await;
     journaled(&[sentinel.server(promoted)]).await;
     assert_sound(&account(fleet, &load).await, &load);
+    assert!(acknowledged.is_empty(), "no replica had them: {acknowledged:?}");
     drop(replacement);
 }
 

@@ -162,6 +162,12 @@ impl Load {
             async move { client.authorize(request).await }
         };
         let answer = self.until_answered(who, call).await;
+        self.note(&answer);
+        answer
+    }
+
+    /// Keeps an answer that a client got.
+    pub fn note(&self, answer: &pb::AuthorizeResponse) {
         let approval = answer.approval.as_ref().map(|approval| approval.id.clone());
         if let Some(id) = approval.as_ref().filter(|_| answer.outcome() == pb::Outcome::Pending) {
             let mut approvals = self.approvals.lock().unwrap();
@@ -177,7 +183,6 @@ impl Load {
         };
         let approval = approval.map(|id| id.parse().unwrap());
         self.tell(Told::Decision { id: answer.decision_id.parse().unwrap(), outcome, approval });
-        answer
     }
 
     /// A vote that arrives, or comes too late for something that is settled.

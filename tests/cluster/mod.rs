@@ -33,8 +33,11 @@ async fn account(fleet: Fleet, load: &Load) -> Findings {
     for place in 0..fleet.size() {
         let client = fleet.client(place, "erin").await;
         for id in load.approvals() {
-            let approval = client.get(&id).await.unwrap_or_else(|status| panic!("{id} at replica {place}: {status}"));
-            let state = approval.state().as_str_name().trim_start_matches("APPROVAL_STATE_").to_lowercase();
+            let state = match client.get(&id).await {
+                Ok(approval) => approval.state().as_str_name().trim_start_matches("APPROVAL_STATE_").to_lowercase(),
+                Err(status) if status.code() == Code::NotFound => "nothing".into(),
+                Err(status) => panic!("{id} at replica {place}: {status}"),
+            };
             shown.push(Shown { replica: place, approval: id.parse().unwrap(), state });
         }
     }

@@ -156,9 +156,18 @@ impl Child {
         self.said.lock().unwrap().clone()
     }
 
-    /// Stops taking part, with every connection open.
+    /// Stops taking part, with every connection open. Returns when the last of its threads has stopped: until then the process
+    /// may still finish something.
     pub fn pause(&self) {
         kill_process(self.pid, Signal::STOP).unwrap();
+        let tasks = format!("/proc/{}/task", self.pid.as_raw_nonzero());
+        let runs = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:") && !line.contains('T'))
+        };
+        while std::fs::read_dir(&tasks).unwrap().any(|task| runs(task.unwrap())) {
+            std::thread::yield_now();
+        }
     }
 
     pub fn resume(&self) {
