@@ -12,8 +12,8 @@ use crate::domain::identity::Credential;
 use crate::domain::poll::ReviewRules;
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Ballot, Binding, Circumstances, Counted, DecisionId, Effect, Evaluation, Gate,
-    GuardAction, Guarded, Identity, MaskSupport, Obligation, Opening, Outcome, PolicyId, Poll, ProofMethod, Query, Requirement,
-    ReviewRefusal, Standing, Timestamp, Transition, Verdict, decide, review,
+    GuardAction, Guarded, Identity, MaskSupport, Obligation, Opening, Outcome, PolicyId, Poll, ProofMethod, Query,
+    Requirement, ReviewRefusal, Standing, Timestamp, Transition, Verdict, decide, review,
 };
 use crate::engine::PolicySnapshot;
 

@@ -7,12 +7,12 @@ use cedar_policy::RestrictedExpression as Expression;
 use super::convert::extension;
 use super::facts::is_service_type;
 use super::schema::{Action, Form, ServerFields};
-use super::service_schema::ACTION;
+use super::service_schema::unmasks;
 use super::settings::OnError;
 use super::shape;
 use super::snapshot::PolicySnapshot;
 use crate::domain::entity::Shown;
-use crate::domain::{EntityUid, ExtensionFunction, GuardAction, Identity, Query, Timestamp};
+use crate::domain::{EntityUid, ExtensionFunction, Identity, Query, Timestamp};
 
 /// Why a query cannot be asked: the caller's mistake, safe to tell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -204,8 +204,7 @@ fn check_names(query: &Query, principal: &Identity) -> Result<(), QueryError> {
         return Err(QueryError::new("on_behalf_of", "is not whom the principal was authenticated to act for"));
     }
     // Opening what was masked is asked for like any other action, so that gates apply to it.
-    let unmasks = query.action.type_name.as_ref() == ACTION && query.action.id.as_ref() == GuardAction::Unmask.name();
-    if is_service_type(&query.action.type_name) && !unmasks {
+    if is_service_type(&query.action.type_name) && !unmasks(&query.action) {
         return Err(QueryError::new("action", "the service's own actions cannot be asked about"));
     }
     Ok(())

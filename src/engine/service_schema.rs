@@ -16,6 +16,11 @@ pub const APPROVAL: &str = "Countersign::Approval";
 pub const ENTITY_TYPE: &str = "Countersign::EntityType";
 pub const ACTION: &str = "Countersign::Action";
 
+/// Whether it is the one action of the service's own that is asked for as any other is.
+pub fn unmasks(action: &EntityUid) -> bool {
+    *action.type_name == *ACTION && *action.id == *GuardAction::Unmask.name()
+}
+
 const HELP: &str = "copy policies/countersign.cedarschema";
 
 /// What each action is asked about; `None` is a principal of any sort.

@@ -6,12 +6,13 @@ use cedar_policy as cedar;
 
 use super::workers::{Failed, each_piece};
 use super::{Loader, Place, Tell};
-use crate::domain::{Gate, PolicyId};
+use crate::domain::{EntityUid, Gate, PolicyId};
 use crate::engine::annotation::{Role, Site};
 use crate::engine::convert::{Types, domain_uid};
 use crate::engine::facts::is_service_type;
 use crate::engine::problem::Problem;
 use crate::engine::scan::{self, Statement};
+use crate::engine::service_schema::unmasks;
 use crate::engine::settings::{GUARDS_FILE, OnError};
 use crate::engine::snapshot::{PolicyEntry, PolicyKind};
 use crate::engine::source::SourceFile;
@@ -208,10 +209,12 @@ fn syntax(pending: &Pending<'_>, errors: &cedar::ParseErrors) -> Vec<Problem> {
     errors.iter().map(problem).collect()
 }
 
-/// A gate before one of the service's own actions would need itself to be opened; gates never apply there.
+/// A gate before one of the service's own actions would need itself to be opened; gates never apply there. `unmask` is asked for
+/// like any other action.
 fn locks_the_service(site: &Site<'_>, role: &Role, parsed: &Parsed) -> Option<Problem> {
     let Role::Gate(Gate { text, id: PolicyId(_), .. }) = role else { return None };
-    let own = parsed.actions().iter().map(domain_uid).find(|action| is_service_type(&action.type_name))?;
+    let is_guard = |action: &EntityUid| is_service_type(&action.type_name) && !unmasks(action);
+    let own = parsed.actions().iter().map(domain_uid).find(is_guard)?;
     let message = format!("a gate cannot guard the service itself (`{own}`); use a forbid");
     Some(site.problem("approval", text, message))
 }
