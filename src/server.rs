@@ -209,8 +209,19 @@ impl Server {
 
     /// Serves until `shutdown`, then ends waits and streams, finishes calls, and closes the journal.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let Self { service, store, outbox, retention, reload, listeners, dev_issuer, inbox, verifier, protection, stopping } =
-            self;
+        let Self {
+            service,
+            store,
+            outbox,
+            retention,
+            reload,
+            listeners,
+            dev_issuer,
+            inbox,
+            verifier,
+            protection,
+            stopping,
+        } = self;
         if let Kept::Redis(redis) = &store {
             redis.reach_out().await?;
         }

@@ -34,7 +34,7 @@ impl Random {
         (0..count).map(|_| self.below(10) as u32).collect()
     }
 
-    fn from_alphabet(&mut self, alphabet: &str, count: usize) -> String {
+    fn letters_of(&mut self, alphabet: &str, count: usize) -> String {
         (0..count).map(|_| char::from(alphabet.as_bytes()[self.below(alphabet.len() as u64) as usize])).collect()
     }
 }
@@ -249,9 +249,9 @@ fn replace(template: &str, random: &mut Random) -> String {
         text.push_str(before);
         text.push_str(&match what.split_once(' ') {
             Some((count, "digits")) => join(&random.digits(count.parse().unwrap())),
-            Some((count, _)) => random.from_alphabet(LOWER_HEX, count.parse().unwrap()),
+            Some((count, _)) => random.letters_of(LOWER_HEX, count.parse().unwrap()),
             None if what == "uuid" => {
-                let hex = random.from_alphabet(LOWER_HEX, 32);
+                let hex = random.letters_of(LOWER_HEX, 32);
                 format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
             }
             None if what == "version" => {
@@ -347,7 +347,7 @@ fn value(kind: &str, random: &mut Random) -> String {
         "IP_ADDRESS" => {
             format!("{}.{}.{}.{}", 11 + random.below(200), random.below(256), random.below(256), 1 + random.below(254))
         }
-        "MAC_ADDRESS" => grouped(&random.from_alphabet(LOWER_HEX, 12), &[2; 6], ":"),
+        "MAC_ADDRESS" => grouped(&random.letters_of(LOWER_HEX, 12), &[2; 6], ":"),
         "DATE_OF_BIRTH" => {
             let (year, month, day) = date(random);
             match random.below(4) {
@@ -387,7 +387,7 @@ fn money(kind: &str, random: &mut Random) -> String {
         "US_BANK_NUMBER" => join(&until(random, 10, |_| true)),
         "ABA_ROUTING_NUMBER" => join(&until(random, 9, |digits| {
             (21..=32).contains(&(digits[0] * 10 + digits[1]))
-                && weighted(digits, &[3, 7, 1, 3, 7, 1, 3, 7, 1]) % 10 == 0
+                && weighted(digits, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10)
         })),
         "CRYPTO" => random
             .pick(&[
@@ -418,7 +418,7 @@ fn american(kind: &str, random: &mut Random) -> String {
         "US_SSN" => format!("{:03}-{:02}-{:04}", 1 + random.below(665), 1 + random.below(99), 1 + random.below(9_999)),
         "US_ITIN" => format!("9{}-7{}-{}", &digits[..2], random.below(9), &digits[4..8]),
         "US_PASSPORT" => until(random, 9, |_| true).iter().map(u32::to_string).collect(),
-        _ => format!("{}{}", random.from_alphabet(CAPITALS, 1), &digits[..7]),
+        _ => format!("{}{}", random.letters_of(CAPITALS, 1), &digits[..7]),
     }
 }
 
@@ -498,18 +498,19 @@ fn abroad(kind: &str, random: &mut Random) -> String {
         "IN_AADHAAR" => random.pick(&["2341 2341 2346", "4991 1866 5246"]).to_owned(),
         "IN_PAN" => format!(
             "{}P{}{:04}{}",
-            random.from_alphabet(CAPITALS, 3),
-            random.from_alphabet(CAPITALS, 1),
+            random.letters_of(CAPITALS, 3),
+            random.letters_of(CAPITALS, 1),
             random.below(10_000),
-            random.from_alphabet(CAPITALS, 1)
+            random.letters_of(CAPITALS, 1)
         ),
         "AU_TFN" => grouped(
-            &join(&until(random, 9, |digits| weighted(digits, &[1, 4, 3, 7, 5, 8, 6, 9, 10]) % 11 == 0)),
+            &join(&until(random, 9, |digits| weighted(digits, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11))),
             &[3, 3, 3],
             " ",
         ),
         "AU_ABN" => {
-            let holds = |digits: &[u32]| (weighted(digits, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]) - 10) % 89 == 0;
+            let holds =
+                |digits: &[u32]| (weighted(digits, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]) - 10).is_multiple_of(89);
             grouped(&join(&until(random, 11, holds)), &[2, 3, 3, 3], " ")
         }
         "SG_NRIC_FIN" => {
@@ -565,7 +566,7 @@ fn address(random: &mut Random) -> String {
 }
 
 fn secret(kind: &str, random: &mut Random) -> String {
-    let mut letters = |count| random.from_alphabet(ALPHANUMERIC, count);
+    let mut letters = |count| random.letters_of(ALPHANUMERIC, count);
     match kind {
         "AWS_ACCESS_KEY" => format!("AKIA{}", letters(16).to_uppercase()),
         "AWS_SECRET_KEY" => letters(40),
@@ -581,6 +582,6 @@ fn secret(kind: &str, random: &mut Random) -> String {
         "PRIVATE_KEY" => {
             format!("-----BEGIN PRIVATE KEY-----\n{}\n{}\n-----END PRIVATE KEY-----", letters(64), letters(64))
         }
-        _ => random.from_alphabet(LOWER_HEX, 31) + "7",
+        _ => random.letters_of(LOWER_HEX, 31) + "7",
     }
 }

@@ -119,7 +119,7 @@ pub struct Shapes {
 impl Shapes {
     /// # Errors
     /// A pattern that is none.
-    pub fn new(shapes: Vec<&'static Shape>) -> Result<Self, BuildError> {
+    pub fn new(shapes: Vec<&'static Shape>) -> Result<Self, Box<BuildError>> {
         let patterns: Vec<&str> = shapes.iter().map(|shape| shape.pattern).collect();
         let automaton = DFA::builder()
             .syntax(syntax::Config::new().unicode(false).utf8(false))

@@ -132,6 +132,9 @@ pub enum Piece {
     End(Counts),
 }
 
+/// Where a stream's pieces go in, and where they come out masked.
+pub type Ends = (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Result<Piece, Refusal>>);
+
 impl Service {
     /// Masks all of it, or nothing.
     ///
@@ -153,12 +156,7 @@ impl Service {
     ///
     /// # Errors
     /// As for [`Service::mask`], and past the limit of streams.
-    pub fn mask_stream(
-        &self,
-        caller: &Caller,
-        by: By,
-        format: Format,
-    ) -> Result<(mpsc::Sender<Vec<u8>>, mpsc::Receiver<Result<Piece, Refusal>>), Refusal> {
+    pub fn mask_stream(&self, caller: &Caller, by: By, format: Format) -> Result<Ends, Refusal> {
         let profile = self.mask_profile(caller, by)?;
         let masking = &self.shared.masking;
         let full = |_| Refusal::Exhausted { limit: "mask_streams_max", most: STREAMS_MAX };
