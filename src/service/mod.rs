@@ -84,7 +84,7 @@ struct Shared {
     admitted: guard::Admitted,
     strangers: strangers::Strangers,
     changing: policies::Changing,
-    masking: mask::Masking,
+    masking: Arc<mask::Masking>,
     newsroom: news::Newsroom,
     notifications: OnceLock<Arc<outbox::Board>>,
 }
@@ -98,7 +98,7 @@ impl Service {
         engine: Arc<Engine>,
         verifier: Arc<Verifier>,
         limits: Limits,
-        masking: mask::Masking,
+        masking: impl Into<Arc<mask::Masking>>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let admitted = guard::Admitted::new(guard::ADMITTED_CALLERS_MAX);
@@ -117,7 +117,7 @@ impl Service {
                 admitted,
                 strangers: strangers::Strangers::default(),
                 changing: policies::Changing::default(),
-                masking,
+                masking: masking.into(),
                 newsroom: news::Newsroom::default(),
                 notifications: OnceLock::new(),
             }),

@@ -9,11 +9,12 @@ use std::time::Duration;
 use countersign::domain::{Attributes, DecisionId, EntityUid, Report, ReviewRules, Value, Verdict};
 use countersign::engine::{self, Engine, PolicySnapshot};
 use countersign::identity::Verifier;
-use countersign::journal;
+use countersign::journal::{self, JournalError};
 use countersign::service::authorize::{Ask, AskedPrincipal};
 use countersign::service::mask::{Masking, Settings};
 use countersign::service::review::Vote;
 use countersign::service::{Caller, Limits, Refusal, RequestId, Service};
+use countersign::store::embedded::OpenError;
 use countersign::store::{Clock, Embedded, ManualClock, embedded};
 use countersign::web::dev_issuer::{DevIssuer, find};
 use serde_json::{Map, Value as Json, json};
@@ -27,6 +28,7 @@ use crate::support::today;
 pub struct Stage {
     engine: Arc<Engine>,
     verifier: Arc<Verifier>,
+    masking: Arc<Masking>,
     callers: HashMap<&'static str, Caller>,
     _stop: watch::Sender<bool>,
 }
@@ -50,7 +52,8 @@ impl Stage {
         tokens.push(("bot for alice", minter.mint_delegated(bot, find("alice").unwrap(), today())));
         let dir = tempfile::tempdir().unwrap();
         let (stop, stopping) = watch::channel(false);
-        let mut stage = Self { engine, verifier, callers: HashMap::new(), _stop: stop };
+        let masking = Arc::new(Masking::new(Settings::default()).expect("detectors"));
+        let mut stage = Self { engine, verifier, masking, callers: HashMap::new(), _stop: stop };
         let world = World::open(&stage, dir.path(), &ManualClock::starting_at(today()), stopping);
         for (who, token) in tokens {
             let caller = world.service.authenticate(&token, RequestId("model".into())).await.unwrap();
@@ -88,19 +91,30 @@ pub struct World {
 
 impl World {
     pub fn open(stage: &Stage, dir: &Path, clock: &ManualClock, stopping: watch::Receiver<bool>) -> Self {
-        let mut settings = journal::Settings::new(dir.join("journal"));
-        settings.record_bytes_max = 8 << 10;
-        settings.segment_bytes = 16 << 10;
-        settings.reserve_bytes = 0;
-        let manual = clock.clone();
-        let store =
-            Embedded::open(settings, embedded::Limits::default(), |floor| Clock::manual(&manual, floor)).unwrap();
+        let open = || {
+            let mut settings = journal::Settings::new(dir.join("journal"));
+            settings.record_bytes_max = 8 << 10;
+            settings.segment_bytes = 16 << 10;
+            settings.reserve_bytes = 0;
+            let manual = clock.clone();
+            Embedded::open(settings, embedded::Limits::default(), |floor| Clock::manual(&manual, floor))
+        };
+        // A process that another test starts holds every open file, the lock as well, until it becomes its own program.
+        let is_held = |error: &OpenError| matches!(error, OpenError::Journal(JournalError::Locked { .. }));
+        let opened = (0..500).find_map(|_| match open() {
+            Err(error) if is_held(&error) => {
+                std::thread::sleep(Duration::from_millis(2));
+                None
+            }
+            opened => Some(opened),
+        });
+        let store = opened.expect("the lock came free").unwrap();
         let (log, engine, verifier) = (store.log().clone(), stage.engine.clone(), stage.verifier.clone());
         // Its people logged in once, at the beginning of time: how groups grow old is tested where that is the question.
         let review = ReviewRules { membership_max_age: Duration::MAX, ..ReviewRules::default() };
         let limits = Limits { review, ..Limits::default() };
-        let masking = Masking::new(Settings::default()).expect("detectors");
-        let service = Service::new(Arc::new(store.clone()), log, engine, verifier, limits, masking, stopping);
+        let service =
+            Service::new(Arc::new(store.clone()), log, engine, verifier, limits, stage.masking.clone(), stopping);
         Self { service, store }
     }
 }

@@ -31,7 +31,7 @@ after(async () => {
   await server?.end();
 });
 
-const READ = { action: uid('Action', 'read'), resource: uid('Dataset', 'customers') };
+const READ = { action: uid('Action', 'read'), resource: uid('Dataset', 'customers'), supportedObligations: ['mask'] };
 const DROP = { action: uid('Action', 'drop'), resource: uid('Database', 'warehouse') };
 
 test('health is told without a token, of the whole and of each dependency', async () => {
