@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { launch, within } from './processes.mjs';
+import { launch, within } from '../processes.mjs';
 
 const ROOT = join(import.meta.dirname, '../../..');
 const BINARY = process.env.COUNTERSIGN_BIN ?? join(ROOT, 'target/debug/countersign');

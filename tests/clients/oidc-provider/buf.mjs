@@ -3,7 +3,7 @@
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 
-import { launch, within } from './processes.mjs';
+import { launch, within } from '../processes.mjs';
 
 const ANSWER_MS = 30_000;
 
