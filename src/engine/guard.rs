@@ -11,8 +11,8 @@ use cedar_policy::RestrictedExpression as Expression;
 
 use super::cedar_core::Judge;
 use super::convert::Types;
-use super::entities::Known;
 use super::index::Answer;
+use super::known::Known;
 use super::service_schema::{ACTION, APPROVAL, ENTITY_TYPE, SERVICE};
 use super::settings::OnError;
 use super::snapshot::PolicySnapshot;

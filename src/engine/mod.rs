@@ -7,7 +7,7 @@
 //!   hardly meant
 //! - [`facts`]: the server's entity data; [`put`]: more of it, put over the API
 //! - [`schema_size`], [`hierarchy`], [`json_text`]: bounds and places for what Cedar reads whole
-//! - [`question`], [`entities`], [`convert`]: a query to Cedar's request; [`index`]: the policies it concerns;
+//! - [`question`], [`entities`], [`known`], [`convert`]: a query to Cedar's request; [`index`]: the policies it concerns;
 //!   [`evaluate`]: its answer; [`guard`]: the service asking about itself
 //! - [`clauses`], [`trace`], [`explain`]: which clause of which policy held, for people; nothing is decided by them
 //! - [`cedar_core`]: what of Cedar is not in its public interface
@@ -32,6 +32,7 @@ mod hierarchy;
 #[doc(hidden)]
 pub mod index;
 mod json_text;
+mod known;
 mod linked;
 mod lint;
 mod load;

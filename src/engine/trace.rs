@@ -8,10 +8,10 @@ use cedar_policy as cedar;
 
 use super::cedar_core::Judge;
 use super::clauses::{self, Clause};
-use super::entities::Known;
 use super::evaluate::unusable;
 use super::guard;
 use super::index::{Index, Scoped};
+use super::known::Known;
 use super::question::QueryError;
 use super::snapshot::{Listed, PolicySnapshot};
 use super::stack::with_room;
