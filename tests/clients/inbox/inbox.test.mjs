@@ -204,7 +204,10 @@ test('the keyboard does it all, and can be turned off', async () => {
   await dave.evaluate(() => document.activeElement.blur());
   await dave.keyboard.press('a');
   assert.equal(await dave.evaluate(() => document.activeElement.id), 'approve-comment');
+  // Until all was on screen there is no button to get to.
+  await dave.waitForFunction(() => !document.querySelector('#approve-button').disabled);
   await dave.keyboard.press('Tab');
+  assert.equal(await dave.evaluate(() => document.activeElement.id), 'approve-button');
   await dave.keyboard.press('Enter');
   await dave.waitForURL(/done=approved/);
   await dave.keyboard.press('?');
