@@ -91,6 +91,8 @@ const STEP_BYTES: usize = 128 << 10;
 const ONE_BYTES: usize = 1;
 /// Records looked at for one event: its own, and those whose key happens to be the same.
 const ONE_EVENT_MAX: usize = 8;
+/// Events of a shard that a start looks at.
+const SHARD_EVENTS: usize = 1_024;
 
 #[derive(Clone)]
 pub struct Log {
@@ -138,17 +140,21 @@ impl Log {
         Ok(records)
     }
 
-    /// The newest durable event of a shard of a shared store. Blocking.
-    pub fn newest_of(&self, shard: u8) -> Result<Option<Origin>, LogError> {
-        let lookup = Lookup::of(shard_key(shard), Order::NewestFirst, ONE_EVENT_MAX);
+    /// The durable event with the highest number of a shard of a shared store, of the newest [`SHARD_EVENTS`]: those that
+    /// others left lying may be taken over long after newer ones. Blocking.
+    pub fn highest_of(&self, shard: u8) -> Result<Option<Origin>, LogError> {
+        let lookup = Lookup::of(shard_key(shard), Order::NewestFirst, SHARD_EVENTS);
+        let mut highest: Option<Origin> = None;
         for sequence in self.journal.find(&lookup)? {
             for frame in &self.journal.read(sequence, 1, ONE_BYTES)? {
-                if let Some(origin) = parse(frame)?.origin.filter(|origin| origin.shard == shard) {
-                    return Ok(Some(origin));
+                let origin = parse(frame)?.origin.filter(|origin| origin.shard == shard);
+                let is_higher = |origin: &Origin| highest.as_ref().is_none_or(|known| origin.number > known.number);
+                if let Some(origin) = origin.filter(is_higher) {
+                    highest = Some(origin);
                 }
             }
         }
-        Ok(None)
+        Ok(highest)
     }
 
     #[must_use]

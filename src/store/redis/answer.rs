@@ -1,5 +1,7 @@
 //! Taking Redis' answers apart. What is not as expected is an error, never a guess.
 
+use std::sync::Arc;
+
 use redis::Value;
 
 use super::guard::{Epoch, Seen};
@@ -65,13 +67,17 @@ pub fn time(value: Value) -> Result<Timestamp, Trouble> {
     }
 }
 
-/// Of `HMGET head epoch head`, as every read begins.
+fn reason(value: Value) -> Option<Arc<str>> {
+    text(value).filter(|why| !why.is_empty()).map(Arc::from)
+}
+
+/// Of `HMGET head epoch head after lost`, as every read begins.
 pub fn seen(value: Value) -> Result<Seen, Trouble> {
     let mut parts = array(value, "HMGET")?.into_iter();
     let epoch = parts.next().and_then(epoch);
     let head = parts.next().and_then(unsigned).unwrap_or(0);
     let after = parts.next().map(epochs).unwrap_or_default();
-    Ok(Seen { epoch, head, after })
+    Ok(Seen { epoch, head, after, lost: parts.next().and_then(reason) })
 }
 
 /// What the script that takes up a shard says.
@@ -81,8 +87,9 @@ pub fn begun(value: Value) -> Result<(Seen, Timestamp), Trouble> {
     let head = parts.next().and_then(unsigned);
     let now = parts.next().and_then(number);
     let after = parts.next().map(epochs).unwrap_or_default();
+    let lost = parts.next().and_then(reason);
     match (head, now) {
-        (Some(head), Some(now)) => Ok((Seen { epoch, head, after }, Timestamp::from_micros(now))),
+        (Some(head), Some(now)) => Ok((Seen { epoch, head, after, lost }, Timestamp::from_micros(now))),
         _ => Err(Trouble::Unexpected("begin")),
     }
 }

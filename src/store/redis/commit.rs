@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 
+use super::guard::{self, Epoch};
 use super::keys::{Name, Shard};
 use super::node::Written;
 use super::places::Place;
@@ -219,7 +220,10 @@ impl Shared {
 
     /// Runs the script, waits for what it did to last, and puts it into the journal.
     async fn run(&self, fact: &Fact, call: Call<'_>, payload: Vec<u8>) -> Result<Committed, CommitError> {
-        let command = self.command(&call)?;
+        let Some((epoch, known)) = self.links.guard.expected(call.shard) else {
+            return Err(never_reached().into());
+        };
+        let command = self.command(&call, epoch, known);
         let (written, node) = match self.links.write(call.shard, &command).await {
             Err(trouble) if trouble.is_out_of_memory() || matches!(trouble, Trouble::Busy) => {
                 return Err(CommitError::Busy);
@@ -229,14 +233,16 @@ impl Shared {
         let Written { value, replicated, asked } = written;
         let (word, now, head) = answer::verdict(value).map_err(StoreError::from)?;
         self.links.clock.heard(now, asked);
-        self.judge(&word, call.shard).await?;
+        self.judge(&word, &call, (epoch, known), head).await?;
         // INVARIANT: what its replicas may not have is told to nobody and is in no journal.
         replicated.map_err(StoreError::from)?;
-        node.lasts(call.shard, head);
+        node.lasts(call.shard, epoch, head);
+        self.links.guard.lasts(call.shard, epoch, head);
         if matches!(call.kind, Kind::Hold) {
             return self.record(fact, payload).await;
         }
-        self.made(&call, fact, payload, now, head).await
+        let origin = Origin { epoch, shard: call.shard.number(), number: head };
+        self.made(&call, fact, payload, now, origin).await
     }
 
     /// An event was made: it goes into the journal, and those who wait are told.
@@ -246,16 +252,11 @@ impl Shared {
         fact: &Fact,
         payload: Vec<u8>,
         now: Timestamp,
-        head: u64,
+        origin: Origin,
     ) -> Result<Committed, CommitError> {
-        let Some((epoch, _)) = self.links.guard.expected(call.shard) else {
-            return Err(StoreError::from(Trouble::Unexpected("commit")).into());
-        };
-        self.links.guard.lasts(call.shard, epoch, head);
         if let (Some(id), Some(after)) = (call.approval, &call.after) {
-            self.cache.insert(id, Arc::new(Stored { head, ..after.clone() }));
+            self.cache.insert(id, Arc::new(Stored { head: origin.number, ..after.clone() }));
         }
-        let origin = Origin { epoch, shard: call.shard.number(), number: head };
         let sequence = self.journal_own(fact, &origin, payload, now).await?;
         if let Some(id) = call.approval {
             self.waits.wake(id);
@@ -263,7 +264,7 @@ impl Shared {
         Ok(Committed::new(sequence))
     }
 
-    async fn judge(&self, word: &str, shard: Shard) -> Result<(), CommitError> {
+    async fn judge(&self, word: &str, call: &Call<'_>, sent: (Epoch, u64), head: u64) -> Result<(), CommitError> {
         match word {
             "ok" => Ok(()),
             "conflict" => Err(CommitError::Conflict),
@@ -272,8 +273,14 @@ impl Shared {
                 let most = self.links.settings.limits.pending_max;
                 Err(CommitError::TooMany { limit: "pending_max", most })
             }
+            "behind" => {
+                // By the time that somebody reads, it may have counted on.
+                let seen = guard::Seen { epoch: Some(sent.0), head, ..guard::Seen::default() };
+                self.links.meet(call.shard, Some(sent), &seen).map_err(StoreError::from)?;
+                Err(CommitError::Conflict)
+            }
             // A read finds out what is the matter, and says so in the health.
-            _ => match self.links.read(shard, &[]).await {
+            _ => match self.links.read(call.shard, &[]).await {
                 Err(trouble) => Err(StoreError::from(trouble).into()),
                 Ok(_) => Err(CommitError::Conflict),
             },
@@ -281,8 +288,8 @@ impl Shared {
     }
 
     /// What writes without changing anything.
-    pub(super) fn touch(&self, shard: Shard) -> Result<Cmd, StoreError> {
-        self.command(&Call {
+    pub(super) fn touch(&self, shard: Shard, epoch: Epoch, head: u64) -> Cmd {
+        let call = Call {
             kind: Kind::Hold,
             shard,
             binding: Binding([0; 32]),
@@ -294,16 +301,15 @@ impl Shared {
             event: Vec::new(),
             timed: false,
             decided: None,
-        })
+        };
+        self.command(&call, epoch, head)
     }
 
-    fn command(&self, call: &Call<'_>) -> Result<Cmd, StoreError> {
+    /// For a shard of that epoch, which has that many events at least.
+    fn command(&self, call: &Call<'_>, epoch: Epoch, head: u64) -> Cmd {
         let Call { shard, .. } = *call;
         let keys = &self.links.keys;
         let settings = &self.links.settings;
-        let Some((epoch, head)) = self.links.guard.expected(shard) else {
-            return Err(Trouble::OutOfReach("it was never reached".into()).into());
-        };
         let approval = |id: Option<ApprovalId>| id.map_or_else(|| keys.head(shard), |id| keys.approval(id));
         let name = call.decided.and_then(key_of).map(|key| Name::of_key(&key));
         let answer = name.as_ref().map_or_else(|| keys.head(shard), |name| keys.answer(shard, name));
@@ -335,7 +341,7 @@ impl Shared {
         command.arg(if call.timed { "timed" } else { "" }).arg(settings.limits.pending_max);
         command.arg(millis(settings.settled_retention));
         self.add_answer(&mut command, call.decided.filter(|_| name.is_some()));
-        Ok(command)
+        command
     }
 
     fn add_answer(&self, command: &mut Cmd, decided: Option<&Decided>) {
@@ -406,6 +412,10 @@ fn is_timed(transition: &Transition) -> bool {
         | Transition::Used { .. }
         | Transition::Reported(Report::Succeeded | Report::Failed) => false,
     }
+}
+
+pub(super) fn never_reached() -> StoreError {
+    Trouble::OutOfReach("it was never reached".into()).into()
 }
 
 fn millis(span: Duration) -> u64 {

@@ -44,6 +44,7 @@ impl Shared {
 
     async fn events_after(&self, shard: u8, number: u64, limit: usize) -> Result<Vec<Happened>, FeedError> {
         let Some(shard) = Shard::all().find(|each| each.number() == shard) else { return Ok(Vec::new()) };
+        let epoch = self.epoch(shard)?;
         let mut range = redis::cmd("XRANGE");
         range.arg(self.links.keys.events(shard)).arg(format!("{}-0", number.saturating_add(1))).arg("+");
         range.arg("COUNT").arg(limit);
@@ -55,9 +56,8 @@ impl Shared {
             return if reach.head > number { Err(FeedError::Trimmed(reach)) } else { Ok(Vec::new()) };
         }
         if let Some(last) = found.last() {
-            self.lasting(shard, last.number).await?;
+            self.lasting(shard, epoch, last.number).await?;
         }
-        let Some((epoch, _)) = self.links.guard.expected(shard) else { return Ok(Vec::new()) };
         let happened = |entry: Entry| Happened {
             origin: Origin { epoch, shard: shard.number(), number: entry.number },
             at: entry.at,

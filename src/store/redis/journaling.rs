@@ -12,6 +12,7 @@ use std::time::Duration;
 use redis::Value;
 use tokio::sync::mpsc;
 
+use super::guard::Epoch;
 use super::keys::Shard;
 use super::links::jittered;
 use super::trouble::Trouble;
@@ -108,31 +109,34 @@ impl Shared {
     /// Takes over what others have left lying. Only what is replicated goes into the journal: what Redis could still lose did
     /// not happen.
     async fn take_over(&self, shard: Shard) -> Result<(), StoreError> {
-        let mut claim = redis::cmd("XAUTOCLAIM");
-        let lease = u64::try_from(self.links.settings.lease.as_millis()).unwrap_or(u64::MAX);
-        claim.arg(self.links.keys.events(shard)).arg(GROUP).arg(self.journaling.replica()).arg(lease).arg("0-0");
-        claim.arg("COUNT").arg(TAKEN_OVER_MAX);
-        // The state first: an event of another epoch is nobody's.
+        // The state first: nothing of a shard that is lost is put on record.
         self.links.read(shard, &[]).await?;
         let Some((epoch, _)) = self.links.guard.expected(shard) else { return Ok(()) };
+        let keys = &self.links.keys;
+        let mut claim = self.links.scripts.claim.call(&[keys.head(shard), keys.events(shard)]);
+        let lease = u64::try_from(self.links.settings.lease.as_millis()).unwrap_or(u64::MAX);
+        claim.arg(&epoch[..]).arg(self.journaling.replica()).arg(lease).arg(TAKEN_OVER_MAX);
         let (written, _) = self.links.write(shard, &claim).await?;
-        let entries = answer::array(written.value, "XAUTOCLAIM")?.into_iter().nth(1).unwrap_or_default();
-        let entries: Vec<Entry> =
-            answer::array(entries, "XAUTOCLAIM")?.into_iter().map(Entry::parse).collect::<Result<_, _>>()?;
+        let entries = answer::array(written.value, "XAUTOCLAIM")?;
         if entries.is_empty() {
             return Ok(());
         }
         written.replicated?;
         // A claim that is refused leaves no write behind that WAIT would speak for.
-        self.lasting(shard, u64::MAX).await?;
+        self.all_lasting(shard).await?;
         for entry in entries {
-            let origin = Origin { epoch, shard: shard.number(), number: entry.number };
-            self.adopt(origin, entry).await?;
+            // One that cannot be taken over keeps nobody from the others; it is tried again when the lease is over.
+            if let Err(error) = self.adopt(epoch, shard, entry).await {
+                let source = std::error::Error::source(&error);
+                tracing::warn!(%error, ?source, redis.shard = shard.number(), "an event could not be taken over");
+            }
         }
         Ok(())
     }
 
-    async fn adopt(&self, origin: Origin, entry: Entry) -> Result<(), StoreError> {
+    async fn adopt(&self, epoch: Epoch, shard: Shard, entry: Value) -> Result<(), StoreError> {
+        let entry = Entry::parse(entry)?;
+        let origin = Origin { epoch, shard: shard.number(), number: entry.number };
         let Some(_under_way) = self.journaling.begin(origin.shard, origin.number) else { return Ok(()) };
         let mut whole = entry.record.clone();
         wire::record::add_origin(&mut whole, &origin);

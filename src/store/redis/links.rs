@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use super::answer;
 use super::clock::SharedClock;
 use super::discover::discover;
-use super::guard::{Extent, Guard};
+use super::guard::{self, Extent, Guard};
 use super::keys::{Keys, SHARDS, Shard};
 use super::node::{Node, Written};
 use super::scripts::Scripts;
-use super::settings::{Address, Settings, Shape};
+use super::settings::{Address, Settings};
 use super::trouble::Trouble;
 
 type Owners = [Option<Arc<Node>>; SHARDS as usize];
@@ -55,16 +55,12 @@ pub struct Reach {
 
 impl Links {
     pub fn new(settings: Settings, clock: SharedClock) -> Self {
-        let extent = match settings.shape {
-            Shape::Single | Shape::Sentinel { .. } => Extent::Whole,
-            Shape::Cluster => Extent::Shard,
-        };
         Self {
             keys: Keys::new(&settings.prefix),
             settings,
             scripts: Scripts::new(),
             clock,
-            guard: Guard::new(extent),
+            guard: Guard::new(Extent::Whole),
             owners: ArcSwap::from_pointee(Owners::default()),
             reach: watch::Sender::new(Reach::default()),
             wanted: Notify::new(),
@@ -98,7 +94,7 @@ impl Links {
     /// Reads in one shard. The state is held against what is known before anything in it is believed.
     pub async fn read(&self, shard: Shard, questions: &[Cmd]) -> Result<Vec<redis::Value>, Trouble> {
         let mut pipeline = Pipeline::with_capacity(questions.len() + 1);
-        pipeline.cmd("HMGET").arg(self.keys.head(shard)).arg("epoch").arg("head").arg("after");
+        pipeline.cmd("HMGET").arg(self.keys.head(shard)).arg("epoch").arg("head").arg("after").arg("lost");
         for question in questions {
             pipeline.add_command(question.clone());
         }
@@ -108,16 +104,26 @@ impl Links {
         if answers.len() != pipeline.len() {
             return Err(Trouble::Unexpected("a read"));
         }
-        let met = self.guard.meet(shard, known, answer::seen(answers.remove(0))?);
-        if met.is_err()
-            && self.guard.expected(shard).is_none()
-            && let Some(node) = self.owner(shard)
-        {
-            // Emptied before anything happened in it: it is begun again with the next connection.
-            node.give_up();
-            self.wanted.notify_one();
+        self.meet(shard, known, &answer::seen(answers.remove(0))?)?;
+        Ok(answers)
+    }
+
+    /// Holds what Redis says of a shard against what is known, and has what is wrong looked after.
+    pub fn meet(&self, shard: Shard, expected: Option<(guard::Epoch, u64)>, seen: &guard::Seen) -> Result<(), Trouble> {
+        let met = self.guard.meet(shard, expected, seen);
+        match &met {
+            Ok(()) => {}
+            Err(Trouble::OutOfReach(_)) if self.guard.expected(shard).is_none() => {
+                // Emptied before anything happened in it: it is begun again with the next connection.
+                if let Some(node) = self.owner(shard) {
+                    node.give_up();
+                }
+                self.wanted.notify_one();
+            }
+            // To be marked.
+            Err(_) => self.wanted.notify_one(),
         }
-        met.map(|()| answers)
+        met
     }
 
     /// Asks the server of a shard, again where that may help and there is time.
@@ -260,10 +266,27 @@ impl Links {
             }
         });
         futures_util::future::join_all(probed).await;
+        if self.begins {
+            self.mark().await;
+        }
         if Shard::all().all(|shard| self.owner(shard).is_some()) {
             return Ok(());
         }
         self.repair().await
+    }
+
+    /// Tells Redis itself of what was found lost, so that no replica believes it, also one that knows of nothing. Where that
+    /// fails it is tried again with the next look.
+    async fn mark(&self) {
+        for loss in self.guard.unmarked() {
+            let mut call = self.scripts.mark.call(&[self.keys.head(loss.shard)]);
+            call.arg(loss.seen.as_ref().map_or(&[][..], |epoch| &epoch[..])).arg(&*loss.why);
+            let Some(node) = self.owner(loss.shard) else { continue };
+            if let Err(trouble) = node.write(call).await {
+                tracing::debug!(%trouble, redis.shard = loss.shard.number(), "the loss could not be marked");
+            }
+            // It counts as marked once a read has told so.
+        }
     }
 
     /// Finds out who has which shard, and connects to those who are new.
@@ -318,7 +341,7 @@ impl Links {
             let (seen, now) = answer::begun(answer)?;
             self.clock.heard(now, asked);
             // What is lost shows in the health; the connection is good.
-            let _ = self.guard.meet(*shard, known, seen);
+            let _ = self.guard.meet(*shard, known, &seen);
         }
         Ok(node)
     }

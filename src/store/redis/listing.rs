@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
+use super::commit::never_reached;
 use super::keys::Shard;
 use super::links::jittered;
 use super::stored::Stored;
@@ -26,6 +27,7 @@ impl Shared {
     pub(super) async fn list(&self, page: &Page) -> Result<Listed, StoreError> {
         let mut listed = Listed { approvals: Vec::new(), more: page.before };
         let mut looked_at = 0;
+        let epochs = Shard::all().map(|shard| self.epoch(shard)).collect::<Result<Vec<_>, _>>()?;
         loop {
             let ids = self.ids_before(listed.more, page.size.max(1)).await?;
             let whole = ids.len();
@@ -35,7 +37,9 @@ impl Shared {
                 }
                 listed.more = Some(stored.approval.id());
                 if page.shows(&stored.approval, self.links.clock.now()) {
-                    self.lasting(Shard::of_approval(stored.approval.id()), stored.head).await?;
+                    let shard = Shard::of_approval(stored.approval.id());
+                    let epoch = epochs.get(shard.index()).copied().ok_or_else(never_reached)?;
+                    self.lasting(shard, epoch, stored.head).await?;
                     listed.approvals.push(Arc::new(stored.approval.clone()));
                 }
             }

@@ -142,6 +142,7 @@ impl Redis {
         let tasks = vec![
             tokio::spawn(shared.links.clone().keep()),
             tokio::spawn(wake::follow(shared.clone())),
+            tokio::spawn(wake::make_sure(shared.clone())),
             tokio::spawn(journaling::acknowledge(shared.clone())),
             tokio::spawn(journaling::adopt(shared.clone())),
             tokio::spawn(upkeep::keep(shared.clone())),
@@ -179,7 +180,7 @@ fn open_journal(settings: journal::Settings, dir: &Path) -> Result<OpenedJournal
     let replica = replica::name(dir).map_err(unnamed)?;
     let mut newest = Vec::new();
     for shard in Shard::all() {
-        newest.extend(log.newest_of(shard.number())?);
+        newest.extend(log.highest_of(shard.number())?);
     }
     let last = log.durable_through();
     let last = if last >= log.first_sequence() { log.read_raw(last, 1, 1)? } else { Vec::new() };

@@ -3,8 +3,8 @@
 //! Writes are gathered while a batch is on its way and go out together, behind each batch one WAIT: WAIT speaks for what
 //! was written on its own connection, and many changes share it, as many records share a sync of the journal.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::dial::{Patience, dial};
+use super::guard::Epoch;
 use super::keys::{SHARDS, Shard};
 use super::settings::{Address, Durability, Settings};
 use super::trouble::{Trouble, accepted};
@@ -21,6 +22,9 @@ use super::trouble::{Trouble, accepted};
 const WRITES_WAITING_MAX: usize = 20_000;
 /// Writes in one batch: each takes Redis some 30 us, and whoever reads waits for them.
 const BATCH_MAX: usize = 256;
+/// How long a primary whose replicas had a change is believed not to have been replaced: shorter than anybody takes to
+/// replace one.
+const IN_TOUCH: Duration = Duration::from_millis(500);
 
 pub struct Node {
     address: Address,
@@ -32,7 +36,7 @@ pub struct Node {
     given_up: AtomicBool,
     replicas: Arc<Replicas>,
     /// Of each shard, the newest event that is known to be replicated.
-    lasting: [AtomicU64; SHARDS as usize],
+    lasting: Mutex<[Option<(Epoch, u64)>; SHARDS as usize]>,
 }
 
 /// What is known of those who must have a change.
@@ -40,6 +44,8 @@ pub struct Node {
 struct Replicas {
     durability: Durability,
     connected: AtomicUsize,
+    /// When the last change was sent that they have.
+    in_touch: Mutex<Option<Instant>>,
 }
 
 struct Job {
@@ -62,7 +68,7 @@ impl Node {
         let reads = dial(settings, address, Patience::Command).await?;
         let writing = dial(settings, address, Patience::Command).await?;
         let (writes, jobs) = mpsc::channel(WRITES_WAITING_MAX);
-        let replicas = Arc::new(Replicas { durability: settings.durability, connected: AtomicUsize::new(0) });
+        let replicas = Arc::new(Replicas::new(settings.durability));
         let writer = Writer {
             address: address.clone(),
             connection: writing,
@@ -104,15 +110,23 @@ impl Node {
     }
 
     /// Up to `head` all events of the shard are replicated.
-    pub fn lasts(&self, shard: Shard, head: u64) {
-        if let Some(lasting) = self.lasting.get(shard.index()) {
-            lasting.fetch_max(head, Ordering::AcqRel);
+    pub fn lasts(&self, shard: Shard, epoch: Epoch, head: u64) {
+        if let Some(lasting) = self.lasting().get_mut(shard.index()) {
+            let known = lasting.filter(|(of, _)| *of == epoch).map_or(0, |(_, known)| known);
+            *lasting = Some((epoch, known.max(head)));
         }
     }
 
-    /// Whether this event is known to be replicated.
-    pub fn has_lasting(&self, shard: Shard, head: u64) -> bool {
-        self.lasting.get(shard.index()).is_some_and(|lasting| lasting.load(Ordering::Acquire) >= head)
+    /// Whether this event is known to be replicated, by a server that was in touch with its replicas a moment ago. One that
+    /// is cut off from them knows nothing of what became of it elsewhere.
+    pub fn has_lasting(&self, shard: Shard, epoch: Epoch, head: u64) -> bool {
+        let is_lasting = |(of, known): (Epoch, u64)| of == epoch && known >= head;
+        self.replicas.is_in_touch() && self.lasting().get(shard.index()).copied().flatten().is_some_and(is_lasting)
+    }
+
+    fn lasting(&self) -> MutexGuard<'_, [Option<(Epoch, u64)>; SHARDS as usize]> {
+        // Plain numbers: a panic elsewhere cannot have torn them.
+        self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks several things at once; none of them writes what must last.
@@ -145,6 +159,15 @@ impl Drop for Node {
 }
 
 impl Replicas {
+    fn new(durability: Durability) -> Self {
+        Self { durability, connected: AtomicUsize::new(0), in_touch: Mutex::default() }
+    }
+
+    fn is_in_touch(&self) -> bool {
+        let last = *self.in_touch.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < IN_TOUCH)
+    }
+
     fn check(&self) -> Result<(), Trouble> {
         let Durability::Replicated { replicas: wanted } = self.durability else { return Ok(()) };
         let connected = self.connected.load(Ordering::Acquire);
@@ -193,7 +216,7 @@ impl Writer {
         };
         let replicated = match self.replicas.durability {
             Durability::Primary => Ok(()),
-            Durability::Replicated { replicas: wanted } => self.acknowledged(values.pop(), wanted),
+            Durability::Replicated { replicas: wanted } => self.acknowledged(values.pop(), wanted, asked),
         };
         for (job, value) in batch.drain(..).zip(values) {
             let written = accepted(value, &self.address);
@@ -205,12 +228,13 @@ impl Writer {
     }
 
     /// What WAIT said. INVARIANT: a change that too few have is not told to anybody.
-    fn acknowledged(&self, count: Option<Value>, wanted: usize) -> Result<(), Trouble> {
+    fn acknowledged(&self, count: Option<Value>, wanted: usize, asked: Instant) -> Result<(), Trouble> {
         let acknowledged = match count {
             Some(Value::Int(count)) => usize::try_from(count).unwrap_or(0),
             Some(_) | None => 0,
         };
         if acknowledged >= wanted {
+            *self.replicas.in_touch.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
             return Ok(());
         }
         // Until the next look at the server nothing more is begun that could not end well.
@@ -233,11 +257,12 @@ mod tests {
 
     #[test]
     fn a_change_that_too_few_have_is_told_as_unknown_and_none_is_begun_after_it() {
-        let replicas = Replicas { durability: Durability::Replicated { replicas: 2 }, connected: AtomicUsize::new(2) };
+        let replicas = Replicas::new(Durability::Replicated { replicas: 2 });
+        replicas.connected.store(2, Ordering::Release);
         assert!(replicas.check().is_ok());
         replicas.connected.store(1, Ordering::Release);
         assert!(matches!(replicas.check(), Err(Trouble::TooFewReplicas { connected: 1, wanted: 2 })));
-        let alone = Replicas { durability: Durability::Primary, connected: AtomicUsize::new(0) };
+        let alone = Replicas::new(Durability::Primary);
         assert!(alone.check().is_ok());
     }
 }

@@ -22,7 +22,8 @@ impl Shared {
     pub(super) async fn reserve(&self, opening: &Opening) -> Result<Place, CommitError> {
         let principal = Name::of_principal(&opening.query.principal);
         let most = self.links.settings.limits.pending_per_principal_max;
-        let mut call = self.links.scripts.reserve.call(&[self.links.keys.places(&principal)]);
+        let keys = [self.links.keys.places(&principal), self.links.keys.head(principal.shard())];
+        let mut call = self.links.scripts.reserve.call(&keys);
         call.arg(&opening.binding.0[..]).arg(opening.deadline.as_micros()).arg(most);
         let reserved = match self.links.read(principal.shard(), &[call]).await {
             Err(trouble) if trouble.is_out_of_memory() => return Err(CommitError::Busy),
@@ -31,6 +32,7 @@ impl Shared {
         match reserved.into_iter().next().and_then(answer::number) {
             Some(1) => Ok(Place::New),
             Some(2) => Ok(Place::Shared),
+            Some(-1) => Err(StoreError::from(Trouble::OutOfReach("a shard is lost".into())).into()),
             Some(_) => Err(CommitError::TooMany { limit: "pending_per_principal_max", most }),
             None => Err(StoreError::from(Trouble::Unexpected("reserve")).into()),
         }

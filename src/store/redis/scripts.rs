@@ -12,6 +12,9 @@ pub struct Scripts {
     pub release: Loaded,
     pub retire: Loaded,
     pub renew: Loaded,
+    pub mark: Loaded,
+    pub claim: Loaded,
+    pub heal: Loaded,
 }
 
 /// A script and its name.
@@ -50,13 +53,17 @@ impl Scripts {
             release: Loaded::new(always, include_str!("scripts/release.lua")),
             retire: Loaded::new(always, include_str!("scripts/retire.lua")),
             renew: Loaded::new(always, include_str!("scripts/renew.lua")),
+            mark: Loaded::new(always, include_str!("scripts/mark.lua")),
+            claim: Loaded::new(always, include_str!("scripts/claim.lua")),
+            heal: Loaded::new(always, include_str!("scripts/heal.lua")),
         }
     }
 
     /// What makes them known to a server.
     pub fn load(&self) -> Pipeline {
         let mut commands = Pipeline::new();
-        for script in [&self.open, &self.change, &self.begin, &self.reserve, &self.release, &self.retire, &self.renew] {
+        let Self { open, change, begin, reserve, release, retire, renew, mark, claim, heal } = self;
+        for script in [open, change, begin, reserve, release, retire, renew, mark, claim, heal] {
             commands.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
         commands

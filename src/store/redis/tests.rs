@@ -1,6 +1,8 @@
 //! What happens when Redis is not what it was: emptied, restored from an old copy, damaged, away, unfit; each with a real
 //! one.
 
+mod losses;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

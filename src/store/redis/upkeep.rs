@@ -39,7 +39,7 @@ impl Shared {
         self.trim(shard, trimmed).await
     }
 
-    /// Lets go of settled approvals; how many were looked at.
+    /// Lets go of settled approvals; how many were tried.
     async fn retire(&self, shard: Shard) -> Result<usize, StoreError> {
         let keys = &self.links.keys;
         let mut old = redis::cmd("ZRANGEBYSCORE");
@@ -51,10 +51,12 @@ impl Shared {
         if old.is_empty() {
             return Ok(0);
         }
+        let Some((epoch, _)) = self.links.guard.expected(shard) else { return Ok(0) };
         let mut calls: Vec<Cmd> = Vec::new();
         for id in &old {
-            // One that cannot be read leaves its slot behind; `store fsck` tells of it.
-            let stored = self.stored(*id).await.ok().flatten();
+            // Without its binding it would leave a slot behind that leads nowhere. One that can never be read stays; `store
+            // fsck` tells of it.
+            let Ok(stored) = self.stored(*id).await else { continue };
             let binding = stored.map_or(Binding([0; 32]), |stored| stored.approval.opening.binding);
             let mut call = self.links.scripts.retire.call(&[
                 keys.approval(*id),
@@ -62,14 +64,16 @@ impl Shared {
                 keys.ids(shard),
                 keys.settled(shard),
                 keys.due(shard),
+                keys.head(shard),
             ]);
-            call.arg(&id.as_bytes()[..]).arg(&binding.0[..]);
+            call.arg(&id.as_bytes()[..]).arg(&binding.0[..]).arg(&epoch[..]);
             calls.push(call);
             self.memory.settled(&binding, *id);
             self.cache.remove(id);
         }
+        let retired = calls.len();
         self.links.read(shard, &calls).await?;
-        Ok(old.len())
+        Ok(retired)
     }
 
     /// INVARIANT: no event goes before it is in a journal.

@@ -28,6 +28,8 @@ const READ_MAX: usize = 500;
 const AGAIN: u64 = 1_000;
 /// Before a connection is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// Between two looks at whether what was heard lasts: one write in each shard where something happened.
+const SURE_AFTER: Duration = Duration::from_millis(250);
 /// Pending approvals looked up at a time, when a replica has just come.
 const SCAN: usize = 500;
 
@@ -44,6 +46,27 @@ pub(super) async fn follow(shared: Arc<Shared>) {
         async move { reader.run().await }
     };
     futures_util::future::join_all(groups.into_iter().map(follow)).await;
+}
+
+/// What was heard of must not be lost any more, once it is replicated: this replica may be the only one that still knows of
+/// it when Redis is put back to an old copy. Runs for as long as the store lives.
+pub(super) async fn make_sure(shared: Arc<Shared>) {
+    let mut heard = shared.heard.subscribe();
+    loop {
+        let numbers = heard.borrow_and_update().clone();
+        let mut is_sure = true;
+        for (shard, number) in Shard::all().zip(&*numbers) {
+            let is_behind = shared.links.guard.expected(shard).is_some_and(|(_, known)| known < *number);
+            if is_behind && let Err(error) = shared.all_lasting(shard).await {
+                tracing::debug!(%error, redis.shard = shard.number(), "it is not known yet whether what was heard lasts");
+                is_sure = false;
+            }
+        }
+        tokio::time::sleep(jittered(SURE_AFTER)).await;
+        if is_sure && heard.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 struct Reader<'a> {

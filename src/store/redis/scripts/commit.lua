@@ -16,12 +16,13 @@
 --      15 name of the decision answered ('': no key)  16, 17 the ones it was decided in sight of
 --      18 the answer to remember ('': none)  19 for how many milliseconds
 --
--- Answers { word, now, head }: `ok`, or why not: `epoch`, `behind`, `conflict`, `closed`, `full`.
+-- Answers { word, now, head }: `ok`, or why not: `lost`, `epoch`, `behind`, `conflict`, `closed`, `full`.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'pending')
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'pending', 'lost')
 local at = tonumber(head[2] or '0')
+if head[4] then return { 'lost', now, at } end
 if head[1] ~= ARGV[1] then return { 'epoch', now, at } end
 if at < tonumber(ARGV[2]) then return { 'behind', now, at } end
 

@@ -1,6 +1,7 @@
 -- A place among what waits for people of one principal, until the deadline at the latest. Openings of the same query share
--- one. KEYS 1 the places. ARGV 1 binding  2 deadline  3 places at the most.
--- Answers 1: a new place, 2: one that was there, 0: there is none.
+-- one. KEYS 1 the places  2 head. ARGV 1 binding  2 deadline  3 places at the most.
+-- Answers 1: a new place, 2: one that was there, 0: there is none, -1: the shard is lost.
+if redis.call('HEXISTS', KEYS[2], 'lost') == 1 then return -1 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
