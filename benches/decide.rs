@@ -40,6 +40,7 @@ fn around(query: &Query) -> Circumstances {
         justified: true,
         masking: MaskSupport::Declared,
         earlier: None,
+        rejection_stands: Duration::from_secs(600),
         now: NOW,
     }
 }

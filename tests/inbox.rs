@@ -582,6 +582,7 @@ async fn lists_are_filtered_searched_and_paged() {
 async fn ten_thousand_pending_make_no_slow_page() {
     let mut options = Options::default();
     options.store.pending_per_principal_max = 20_000;
+    options.store.openings_per_minute_max = 20_000;
     let server = serve(options).await;
     let client = server.client("ci-pipeline").await;
     let ask = |number: usize| client.authorize(query("rotate", "Secret", &format!("s{number}")));

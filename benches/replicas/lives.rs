@@ -18,7 +18,7 @@ use crate::{Failure, Ground};
 const ABREAST: usize = 64;
 const REPLICAS_MAX: usize = 3;
 /// Everything that a bench may fill is large.
-const LIMITS: &str = "[limits]\npending_per_principal_max = 10000000\npending_max = 10000000\n\
+const LIMITS: &str = "[limits]\npending_per_principal_max = 10000000\nopenings_per_minute_max = 10000000\npending_max = 10000000\n\
                       waits_max = 200000\nwaits_per_caller_max = 200000\n";
 
 fn export(number: usize, step: &str) -> pb::AuthorizeRequest {

@@ -32,7 +32,12 @@ pub struct World {
 
 /// Everything that a bench may fill is large.
 pub fn limits() -> embedded::Limits {
-    embedded::Limits { pending_max: 10_000_000, pending_per_principal_max: 10_000_000, ..embedded::Limits::default() }
+    embedded::Limits {
+        pending_max: 10_000_000,
+        pending_per_principal_max: 10_000_000,
+        openings_per_minute_max: 10_000_000,
+        ..embedded::Limits::default()
+    }
 }
 
 pub fn policies() -> engine::Settings {

@@ -13,7 +13,7 @@ use crate::domain::poll::ReviewRules;
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Ballot, Binding, Circumstances, Counted, DecisionId, Effect, Evaluation, Gate,
     GuardAction, Guarded, Identity, MaskSupport, Obligation, Opening, Outcome, PolicyId, Poll, ProofMethod, Query,
-    Requirement, ReviewRefusal, Standing, Timestamp, Transition, Verdict, decide, review,
+    REJECTION_STANDS, Requirement, ReviewRefusal, Standing, Timestamp, Transition, Verdict, decide, review,
 };
 use crate::engine::PolicySnapshot;
 
@@ -142,6 +142,7 @@ impl<'a> Scenario<'a> {
             // The obligations of an ALLOW are part of what a test expects.
             masking: MaskSupport::Declared,
             earlier: None,
+            rejection_stands: REJECTION_STANDS,
             now: self.now,
         };
         let mut decision = decide(&evaluation, &around);

@@ -91,13 +91,23 @@ impl Config {
         broken.chain(alone).collect()
     }
 
-    fn approval_rules(&self) -> [(bool, &'static str, &'static str); 4] {
+    fn approval_rules(&self) -> [(bool, &'static str, &'static str); 6] {
         [
             (self.approvals.default_timeout.get().is_zero(), "approvals.default_timeout", "more than 0s"),
             (
                 self.approvals.redeem_within.get().is_zero(),
                 "approvals.redeem_within",
                 "more than 0s: no grant could be used",
+            ),
+            (
+                self.approvals.rejection_stands.get() > self.settled_retention(),
+                "approvals.rejection_stands",
+                "at most the `settled_retention` of the store: later, the rejection is only in the journal",
+            ),
+            (
+                self.limits.openings_per_minute_max.get() == 0,
+                "limits.openings_per_minute_max",
+                "at least 1: nothing could be asked of people",
             ),
             (self.approvals.outcome_lease.get().is_zero(), "approvals.outcome_lease", "more than 0s"),
             (
@@ -106,6 +116,11 @@ impl Config {
                 "must be a loopback address: whoever reaches it can be anybody",
             ),
         ]
+    }
+
+    /// How long settled approvals are at hand.
+    fn settled_retention(&self) -> Duration {
+        self.redis_settings().map_or(self.approvals.settled_retention.get(), |redis| redis.settled_retention)
     }
 
     fn web_rules(&self) -> [(bool, &'static str, &'static str); 4] {

@@ -11,7 +11,7 @@ use super::section::{Section, section};
 use super::store::Redis;
 use super::values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync, Text};
 use super::web::PublicUrl;
-use crate::domain::{Links, StepUp};
+use crate::domain::{Links, REJECTION_STANDS, StepUp};
 use crate::grpc::tls::Files;
 use crate::identity::san::CertificateRule;
 use crate::identity::{IdTokenRules, IssuerSettings};
@@ -148,6 +148,9 @@ section! {
     Approvals "approvals" {
         /// How long people have where a gate has no `@timeout`.
         default_timeout: Span = Span(Duration::from_secs(15 * 60));
+        /// How long a rejection answers exactly the same query, so that nobody is asked until he gives in. `0s`: it can be asked
+        /// again at once. At most `settled_retention`.
+        rejection_stands: Span = Span(REJECTION_STANDS);
         /// How long an approved action can be redeemed, where the grant is for one use.
         redeem_within: Span = Span(Duration::from_secs(3_600));
         /// How long the enforcement point has to report what became of the action; then it is recorded as unknown.
@@ -173,6 +176,8 @@ section! {
         pending_max: Count = Count::of(2_000_000);
         /// Approvals that wait for people, of one principal.
         pending_per_principal_max: Count = Count::of(100);
+        /// Approvals that one principal opens within a minute. A query that joins a pending one opens none.
+        openings_per_minute_max: Count = Count::of(100);
         /// One query as it is encoded; bytes. A record must hold it with the identities of who asks (`journal.record_bytes_max`).
         query_bytes_max: Count = Count::of(256 << 10);
         /// Queries in one `AuthorizeBatch`.

@@ -117,6 +117,7 @@ impl Config {
         embedded::Limits {
             pending_max: self.limits.pending_max.as_usize(),
             pending_per_principal_max: self.limits.pending_per_principal_max.as_usize(),
+            openings_per_minute_max: self.limits.openings_per_minute_max.as_usize(),
             idempotency_keys_max: self.limits.idempotency_keys_max.as_usize(),
             idempotency_keys_per_caller_max: self.limits.idempotency_keys_per_caller_max.as_usize(),
             idempotency_retention: self.limits.idempotency_retention.get(),
@@ -143,6 +144,7 @@ impl Config {
                 high: written.high.clone(),
                 critical: written.critical.clone(),
             },
+            rejection_stands: self.approvals.rejection_stands.get(),
             redeem_within: self.approvals.redeem_within.get(),
             outcome_lease: self.approvals.outcome_lease.get(),
             waits_max: self.limits.waits_max.as_usize(),

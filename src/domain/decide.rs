@@ -6,6 +6,7 @@
 mod repeat;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::approval::{Approval, ApprovalState};
 use super::binding::Binding;
@@ -14,6 +15,9 @@ use super::mask::MaskSupport;
 use super::record::Decided;
 use super::requirement::{GrantTerms, Requirement};
 use super::time::Timestamp;
+
+/// How long a rejection answers the same query, unless the operator says otherwise.
+pub const REJECTION_STANDS: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -137,6 +141,8 @@ pub struct Circumstances {
     pub masking: MaskSupport,
     /// What was answered before under the same idempotency key to the same query.
     pub earlier: Option<Arc<Decided>>,
+    /// How long a rejection answers the same query without asking people again.
+    pub rejection_stands: Duration,
     pub now: Timestamp,
 }
 
@@ -192,13 +198,17 @@ fn without_gate(approval: &Arc<Approval>, around: &Circumstances) -> Decision {
     }
 }
 
-/// The same query once more, without an id: a live grant serves it, a pending approval is joined, anything settled
-/// against it makes way for a new approval.
+/// The same query once more, without an id: a live grant serves it, a pending approval is joined, a fresh rejection stands,
+/// and anything else that was settled against it makes way for a new approval.
 fn asked_again(required: &Requirement, approval: &Arc<Approval>, around: &Circumstances) -> Decision {
     match approval.state_at(around.now) {
         ApprovalState::Pending => pending(Some(required), approval, around),
         ApprovalState::Approved(grant) if required.is_covered_by(&approval.opening.requirement) => {
             Decision::granted(approval, grant.terms)
+        }
+        // Whoever asks again until somebody gives in is answered by whoever said no.
+        ApprovalState::Rejected { at } if !at.after(around.rejection_stands).is_due(around.now) => {
+            Decision::deny(Reason::ApprovalRejected)
         }
         ApprovalState::Approved(_)
         | ApprovalState::Rejected { .. }

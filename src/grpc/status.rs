@@ -18,6 +18,9 @@ pub fn status(refusal: &Refusal) -> Status {
     log(refusal);
     let mut details = ErrorDetails::new();
     details.set_error_info(refusal.reason(), DOMAIN, metadata(refusal));
+    if let Refusal::TooFast { retry_after, .. } = refusal {
+        details.set_retry_info(Some(*retry_after));
+    }
     if let Some(field) = refusal.field() {
         details.add_bad_request_violation(field, refusal.to_string());
     }
@@ -50,7 +53,7 @@ pub fn code(refusal: &Refusal) -> Code {
         | Refusal::PoliciesStale { .. }
         | Refusal::RequirementRaised => Code::FailedPrecondition,
         Refusal::BindingMismatch | Refusal::Contention => Code::Aborted,
-        Refusal::Exhausted { .. } | Refusal::Overloaded => Code::ResourceExhausted,
+        Refusal::Exhausted { .. } | Refusal::TooFast { .. } | Refusal::Overloaded => Code::ResourceExhausted,
         Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown => Code::Unavailable,
         Refusal::Internal(_) => Code::Internal,
     }
@@ -59,7 +62,7 @@ pub fn code(refusal: &Refusal) -> Code {
 fn metadata(refusal: &Refusal) -> HashMap<String, String> {
     match refusal {
         Refusal::Settled(state) | Refusal::NotSettled(state) => [("state".into(), state.name().to_uppercase())].into(),
-        Refusal::Exhausted { limit, .. } => [("limit".into(), (*limit).into())].into(),
+        Refusal::Exhausted { limit, .. } | Refusal::TooFast { limit, .. } => [("limit".into(), (*limit).into())].into(),
         Refusal::StepUp { demand, .. } => {
             challenge(Some("insufficient_user_authentication")).chain(step_up(demand)).collect()
         }

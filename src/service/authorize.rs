@@ -155,7 +155,8 @@ impl Service {
         let (earlier, standing) = self.known(asked, &evaluation).await?;
         let (justified, now) = (asked.justification.is_some(), self.shared.store.now());
         let (binding, masking) = (asked.binding, asked.masking);
-        let mut around = Circumstances { binding, standing, justified, masking, earlier, now };
+        let rejection_stands = self.shared.limits.rejection_stands;
+        let mut around = Circumstances { binding, standing, justified, masking, earlier, rejection_stands, now };
         let mut decision = decide(&evaluation, &around);
         if let (Effect::Open(_), Standing::ById(_)) = (decision.effect(), &around.standing) {
             // The approval named does not cover what today's gates demand. What stands for the query now might.
@@ -234,7 +235,9 @@ pub fn message(decided: &Decided, approval: Option<&Approval>) -> String {
         Reason::NotPermitted => "no policy permits this".into(),
         Reason::EvaluationError => "a policy that could forbid this could not be evaluated".into(),
         Reason::BindingMismatch => "the approval named is for another action; this is on record as tampering".into(),
-        Reason::ApprovalRejected => "the reviewers said no".into(),
+        Reason::ApprovalRejected => {
+            "the reviewers said no; what they said is in the approval, and the same query is answered by it for a while".into()
+        }
         Reason::ApprovalExpired => "nobody countersigned in time".into(),
         Reason::ApprovalCancelled => "the request was taken back".into(),
         Reason::ApprovalRevoked => "the approval was taken back".into(),

@@ -143,6 +143,7 @@ fn too_large(error: CommitError) -> Refusal {
         CommitError::Conflict
         | CommitError::Closed
         | CommitError::TooMany { .. }
+        | CommitError::TooFast { .. }
         | CommitError::Busy
         | CommitError::NotShared { .. }
         | CommitError::Store(_) => error.into(),

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use crate::domain::ReviewRules;
+use crate::domain::{REJECTION_STANDS, ReviewRules};
 
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// What is demanded of reviewers and their logins.
     pub review: ReviewRules,
+    /// How long the same query is answered by its rejection, without asking people again.
+    pub rejection_stands: Duration,
     /// How long a grant for one use can be redeemed.
     pub redeem_within: Duration,
     /// How long after its use a grant's outcome can be reported before it counts as unknown.
@@ -51,6 +53,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             review: ReviewRules::default(),
+            rejection_stands: REJECTION_STANDS,
             redeem_within: Duration::from_secs(3_600),
             outcome_lease: Duration::from_secs(900),
             wait_max: Duration::from_secs(55),

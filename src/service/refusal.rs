@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::time::Duration;
 
 use crate::domain::{ApprovalState, Shortfall, StepUp};
 use crate::engine::QueryError;
@@ -62,6 +63,9 @@ pub enum Refusal {
     Contention,
     #[error("over the limit `{limit}` of {most}")]
     Exhausted { limit: &'static str, most: usize },
+    /// Too many within a span.
+    #[error("over the limit `{limit}` of {most}; ask again in {} s", .retry_after.as_secs().saturating_add(1))]
+    TooFast { limit: &'static str, most: usize, retry_after: Duration },
     /// The disk is slower than the callers.
     #[error("too many records are waiting for the disk; try again later")]
     Overloaded,
@@ -109,7 +113,7 @@ impl Refusal {
             Self::CursorTrimmed => "cursor_trimmed",
             Self::BindingMismatch => "binding_mismatch",
             Self::Contention => "contention",
-            Self::Exhausted { .. } => "limit_exceeded",
+            Self::Exhausted { .. } | Self::TooFast { .. } => "limit_exceeded",
             Self::Overloaded => "overloaded",
             Self::NotShared { .. } => "not_shared",
             Self::Unavailable(_) => "unavailable",
@@ -139,6 +143,7 @@ impl Refusal {
             | Self::TooLate
             | Self::Contention
             | Self::Exhausted { .. }
+            | Self::TooFast { .. }
             | Self::Overloaded
             | Self::NotShared { .. }
             | Self::Unavailable(_)
@@ -190,6 +195,7 @@ impl From<CommitError> for Refusal {
             CommitError::Conflict => Self::Contention,
             CommitError::Closed => Self::TooLate,
             CommitError::TooMany { limit, most } => Self::Exhausted { limit, most },
+            CommitError::TooFast { limit, most, retry_after } => Self::TooFast { limit, most, retry_after },
             CommitError::Busy => Self::Overloaded,
             CommitError::NotShared { what } => Self::NotShared { what },
             CommitError::TooLarge { bytes, limit } => {

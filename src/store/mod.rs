@@ -13,6 +13,7 @@ pub mod redis;
 mod waits;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -150,6 +151,9 @@ pub enum CommitError {
     Closed,
     #[error("`{limit}` is {most}")]
     TooMany { limit: &'static str, most: usize },
+    /// So many in a span; there is room again after `retry_after`.
+    #[error("`{limit}` is {most}")]
+    TooFast { limit: &'static str, most: usize, retry_after: Duration },
     #[error("too many records are waiting for the disk")]
     Busy,
     /// The fact cannot be shared with the other replicas, and must not be true on one alone.

@@ -1,5 +1,7 @@
 //! F. What is on record, floods, and words of people as data.
 
+use std::time::Duration;
+
 use countersign::journal;
 use countersign::store::embedded;
 use countersign::wire::pb;
@@ -64,12 +66,30 @@ async fn case_67_records_are_complete_in_order_and_name_their_policies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn case_72_asking_again_after_a_rejection_is_a_new_question_and_the_old_id_stays_denied() {
+async fn case_72_a_rejection_answers_the_same_query_for_a_while_also_after_a_restart() {
     let server = TestServer::start().await;
     let (agent, approval) = asked(&server).await;
-    server.client("bob").await.reject(&approval).await.unwrap();
+    let vote = pb::DecideRequest {
+        approval_id: approval.id.clone(),
+        verdict: pb::Verdict::Reject.into(),
+        comment: "not on a Sunday".into(),
+        binding: approval.binding.clone(),
+        ..pb::DecideRequest::default()
+    };
+    server.client("bob").await.stub.clone().decide(vote).await.unwrap();
+    for query in [export(), export_by_id(&approval.id)] {
+        let again = agent.authorize(query).await.unwrap();
+        assert_eq!((again.outcome(), &*again.reason), (Outcome::Deny, "approval_rejected"));
+        let shown = again.approval.unwrap();
+        assert_eq!((&shown.id, &*shown.reviews[0].comment), (&approval.id, "not on a Sunday"));
+    }
+    server.advance(Duration::from_secs(10 * 60 - 1));
+    let server = server.restart().await;
+    let agent = server.client("report-bot").await;
+    assert_eq!(agent.authorize(export()).await.unwrap().reason, "approval_rejected");
+    server.advance(Duration::from_secs(1));
     let by_id = agent.authorize(export_by_id(&approval.id)).await.unwrap();
-    assert_eq!((by_id.outcome(), &*by_id.reason), (Outcome::Deny, "approval_rejected"));
+    assert_eq!((by_id.outcome(), &*by_id.reason), (Outcome::Deny, "approval_rejected"), "the old id stays denied");
     let anew = agent.authorize(export()).await.unwrap();
     assert_eq!(anew.outcome(), Outcome::Pending);
     assert_ne!(anew.approval.unwrap().id, approval.id);
@@ -98,6 +118,35 @@ async fn case_73_a_flood_by_one_agent_meets_its_cap_and_nobody_else_notices() {
     assert_eq!(client.authorize(query("read", "Dataset", "weather")).await.unwrap().outcome(), Outcome::Allow);
     let other = server.client_of(&agent("other-bot")).await;
     assert_eq!(other.authorize(flood(99)).await.unwrap().outcome(), Outcome::Pending);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_73_openings_of_one_agent_are_counted_by_the_minute_also_when_they_end_at_once() {
+    let store = embedded::Limits { openings_per_minute_max: 3, ..embedded::Limits::default() };
+    let server = TestServer::with(Options { store, ..Options::default() }).await;
+    let bot = server.client("report-bot").await;
+    let flood = |rows| {
+        let mut query = export();
+        query.context.insert("rows".into(), long(rows));
+        query
+    };
+    for rows in 0..3 {
+        let asked = bot.authorize(flood(rows)).await.unwrap().approval.unwrap();
+        assert_eq!(bot.authorize(flood(rows)).await.unwrap().outcome(), Outcome::Pending, "joining is no opening");
+        // What is taken back at once has rung people's phones all the same.
+        bot.cancel(&asked.id).await.unwrap();
+        server.advance(Duration::from_secs(10));
+    }
+    let server = server.restart().await;
+    let bot = server.client("report-bot").await;
+    let over = bot.authorize(flood(3)).await.unwrap_err();
+    assert_eq!((over.code(), &*reason(&over)), (Code::ResourceExhausted, "limit_exceeded"));
+    assert_eq!(over.get_details_error_info().unwrap().metadata["limit"], "openings_per_minute_max");
+    assert_eq!(over.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(30)));
+    let other = server.client_of(&agent("other-bot")).await;
+    assert_eq!(other.authorize(flood(3)).await.unwrap().outcome(), Outcome::Pending, "nobody else notices");
+    server.advance(Duration::from_secs(30));
+    assert_eq!(bot.authorize(flood(3)).await.unwrap().outcome(), Outcome::Pending);
 }
 
 #[tokio::test(flavor = "multi_thread")]

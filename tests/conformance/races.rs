@@ -150,7 +150,11 @@ pub async fn a_granted_answer_is_not_repeated_across_a_revocation(stage: &Stage)
 }
 
 async fn try_open(stage: &Stage, rows: i64, now: Timestamp) -> Result<Arc<Approval>, CommitError> {
-    let query = facts::export("busy", rows);
+    try_open_as("busy", stage, rows, now).await
+}
+
+async fn try_open_as(who: &str, stage: &Stage, rows: i64, now: Timestamp) -> Result<Arc<Approval>, CommitError> {
+    let query = facts::export(who, rows);
     let opening = facts::opening(&query, now, HOUR, facts::requirement(1, GrantTerms::Once));
     stage.commit(&fact(&opening), Seen::Slot(None)).await?;
     Ok(stage.approval(opening.approval.unwrap()).await)
@@ -169,4 +173,22 @@ pub async fn an_opening_over_a_limit_is_refused_by_the_limits_name_until_one_set
     try_open(stage, most, stage.now()).await.expect("room again");
     let over = try_open(stage, most + 1, stage.now()).await;
     assert!(matches!(over, Err(CommitError::TooMany { limit: "pending_per_principal_max", .. })), "{over:?}");
+}
+
+pub async fn openings_are_counted_by_the_minute_whatever_becomes_of_them(stage: &Stage) {
+    let most = super::stage::limits().openings_per_minute_max as i64;
+    for rows in 0..most {
+        let opened = try_open_as("hasty", stage, rows, stage.now()).await.unwrap();
+        stage.advance(&opened, cancelled(stage.now())).await;
+    }
+    let over = try_open_as("hasty", stage, most, stage.now()).await;
+    let Err(CommitError::TooFast { limit: "openings_per_minute_max", retry_after, .. }) = over else {
+        panic!("{over:?}");
+    };
+    assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
+    try_open_as("patient", stage, most, stage.now()).await.expect("nobody else notices");
+    if stage.moves_time() {
+        stage.reach(stage.now().after(retry_after)).await;
+        try_open_as("hasty", stage, most, stage.now()).await.expect("room again");
+    }
 }

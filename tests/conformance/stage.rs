@@ -31,7 +31,7 @@ pub struct Stage {
 }
 
 pub fn limits() -> embedded::Limits {
-    embedded::Limits { pending_per_principal_max: 8, ..embedded::Limits::default() }
+    embedded::Limits { pending_per_principal_max: 8, openings_per_minute_max: 12, ..embedded::Limits::default() }
 }
 
 impl Stage {

@@ -13,6 +13,8 @@ pub const HOUR: i64 = 60 * MINUTE;
 pub const KEY_SPAN: i64 = 5 * MINUTE;
 pub const REDEEM_SPAN: i64 = HOUR;
 pub const LEASE: i64 = 15 * MINUTE;
+/// How long a rejection answers the same query.
+pub const REJECTION_STANDS: i64 = 10 * MINUTE;
 
 /// Who asks. `BotForAlice` is the bot with a token to act for Alice: the same caller, another principal chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,7 +93,7 @@ impl Asked {
 pub enum State {
     Pending,
     Approved { lapses: i64 },
-    Rejected,
+    Rejected { at: i64 },
     Expired,
     Cancelled,
     Revoked,
@@ -104,7 +106,7 @@ impl State {
         match self {
             Self::Pending => "pending",
             Self::Approved { .. } => "approved",
-            Self::Rejected => "rejected",
+            Self::Rejected { .. } => "rejected",
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",
             Self::Revoked => "revoked",
@@ -251,6 +253,9 @@ impl Model {
                 }
                 answer("ALLOW", "granted", Some(place))
             }
+            Some((place, State::Rejected { at })) if self.now < at + REJECTION_STANDS => {
+                answer("DENY", "approval_rejected", Some(place))
+            }
             Some((place, settled)) if named.is_some() => answer("DENY", refusal(settled), Some(place)),
             _ if rules.justified && !justified => answer("DENY", "justification_required", None),
             _ => {
@@ -292,7 +297,7 @@ impl Model {
         approval.votes.push((who, yes));
         let humans = approval.votes.iter().filter(|(_, yes)| *yes).count();
         if !yes {
-            approval.state = State::Rejected;
+            approval.state = State::Rejected { at: now };
         } else if humans >= rules.quorum {
             let span = match rules.terms {
                 Terms::Once => REDEEM_SPAN,
@@ -349,7 +354,7 @@ impl Model {
 
 fn refusal(settled: State) -> &'static str {
     match settled {
-        State::Rejected => "approval_rejected",
+        State::Rejected { .. } => "approval_rejected",
         State::Expired => "approval_expired",
         State::Cancelled => "approval_cancelled",
         State::Revoked => "approval_revoked",

@@ -6,6 +6,7 @@
 
 mod entities;
 mod history;
+mod openings;
 mod snapshot;
 mod state;
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::entities::Entities;
+use super::openings::Openings;
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Change, Decided, EntityUid, Fact, IdempotencyKey, IllegalTransition,
     Opening, Outcome, Timestamp, Transition,
@@ -25,6 +26,8 @@ use crate::store::{CommitError, Listed, Page, Seen};
 pub struct Limits {
     pub pending_max: usize,
     pub pending_per_principal_max: usize,
+    /// Opened by one principal within a minute.
+    pub openings_per_minute_max: usize,
     pub idempotency_keys_max: usize,
     /// Past it a caller's own oldest answers are forgotten early, and nobody else's.
     pub idempotency_keys_per_caller_max: usize,
@@ -38,6 +41,7 @@ impl Default for Limits {
         Self {
             pending_max: 2_000_000,
             pending_per_principal_max: 100,
+            openings_per_minute_max: 100,
             idempotency_keys_max: 100_000,
             idempotency_keys_per_caller_max: 20_000,
             idempotency_retention: Duration::from_secs(300),
@@ -60,6 +64,7 @@ pub struct State {
     standing: HashMap<Binding, ApprovalId>,
     pending: HashMap<EntityUid, usize>,
     pending_total: usize,
+    openings: Openings,
     due: BTreeSet<(Timestamp, ApprovalId)>,
     /// Settled approvals by the time they were settled, with their size.
     settled: VecDeque<(Timestamp, ApprovalId, usize)>,
@@ -86,6 +91,7 @@ impl State {
             standing: HashMap::new(),
             pending: HashMap::new(),
             pending_total: 0,
+            openings: Openings::default(),
             due: BTreeSet::new(),
             settled: VecDeque::new(),
             settled_bytes: 0,
@@ -226,7 +232,11 @@ impl State {
         if self.pending_total >= self.limits.pending_max {
             return Err(CommitError::TooMany { limit: "pending_max", most: self.limits.pending_max });
         }
-        Ok(())
+        let most = self.limits.openings_per_minute_max;
+        match self.openings.room_in(&opening.query.principal, now, most) {
+            None => Ok(()),
+            Some(retry_after) => Err(CommitError::TooFast { limit: "openings_per_minute_max", most, retry_after }),
+        }
     }
 
     /// Makes a fact true. Live, [`State::check`] came first; in a replay an error means that the journal contradicts
@@ -257,6 +267,7 @@ impl State {
         self.standing.insert(approval.opening.binding, approval.id());
         *self.pending.entry(approval.opening.query.principal.clone()).or_default() += 1;
         self.pending_total += 1;
+        self.openings.note(&approval.opening.query.principal, approval.opening.opened_at);
         self.schedule(&approval);
         self.approvals.insert(approval.id(), Kept { approval, sequence });
     }
@@ -299,6 +310,7 @@ impl State {
     fn forget(&mut self, now: Timestamp) {
         for _ in 0..FORGET_PER_WRITE {
             self.answers.forget(&self.limits, now);
+            self.openings.forget(now);
             let many = self.settled.len() > SETTLED_MAX || self.settled_bytes > SETTLED_BYTES_MAX;
             let old = |(at, ..): &mut (Timestamp, _, _)| many || at.after(self.limits.settled_retention).is_due(now);
             if let Some((_, id, bytes)) = self.settled.pop_front_if(old) {

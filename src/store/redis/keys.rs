@@ -135,6 +135,11 @@ impl Keys {
     pub fn places(&self, principal: &Name) -> Vec<u8> {
         self.key(principal.shard(), &[b"p:", &principal.0[..]].concat())
     }
+
+    /// Sorted set: what one principal opened within the last minute, by when.
+    pub fn openings(&self, principal: &Name) -> Vec<u8> {
+        self.key(principal.shard(), &[b"o:", &principal.0[..]].concat())
+    }
 }
 
 #[cfg(test)]

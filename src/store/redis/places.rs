@@ -3,6 +3,10 @@
 //! A place is taken before the approval is opened and given back when it is settled. The two are in different shards, so
 //! that a crash may come in between; every place is free again at its deadline. There may be fewer places than approvals
 //! that wait for a moment, never more.
+//!
+//! Places that were taken are counted by the minute as well; one that then was not needed counts all the same.
+
+use std::time::Duration;
 
 use super::keys::Name;
 use super::trouble::Trouble;
@@ -21,10 +25,12 @@ pub enum Place {
 impl Shared {
     pub(super) async fn reserve(&self, opening: &Opening) -> Result<Place, CommitError> {
         let principal = Name::of_principal(&opening.query.principal);
-        let most = self.links.settings.limits.pending_per_principal_max;
-        let keys = [self.links.keys.places(&principal), self.links.keys.head(principal.shard())];
+        let limits = &self.links.settings.limits;
+        let (most, most_in_minute) = (limits.pending_per_principal_max, limits.openings_per_minute_max);
+        let names = &self.links.keys;
+        let keys = [names.places(&principal), names.openings(&principal), names.head(principal.shard())];
         let mut call = self.links.scripts.reserve.call(&keys);
-        call.arg(&opening.binding.0[..]).arg(opening.deadline.as_micros()).arg(most);
+        call.arg(&opening.binding.0[..]).arg(opening.deadline.as_micros()).arg(most).arg(most_in_minute);
         let reserved = match self.links.read(principal.shard(), &[call]).await {
             Err(trouble) if trouble.is_out_of_memory() => return Err(CommitError::Busy),
             reserved => reserved.map_err(StoreError::from)?,
@@ -32,7 +38,12 @@ impl Shared {
         match reserved.into_iter().next().and_then(answer::number) {
             Some(1) => Ok(Place::New),
             Some(2) => Ok(Place::Shared),
-            Some(-1) => Err(StoreError::from(Trouble::OutOfReach("a shard is lost".into())).into()),
+            Some(3) => Err(StoreError::from(Trouble::OutOfReach("a shard is lost".into())).into()),
+            Some(early @ ..=-1) => Err(CommitError::TooFast {
+                limit: "openings_per_minute_max",
+                most: most_in_minute,
+                retry_after: Duration::from_micros(early.unsigned_abs()),
+            }),
             Some(_) => Err(CommitError::TooMany { limit: "pending_per_principal_max", most }),
             None => Err(StoreError::from(Trouble::Unexpected("reserve")).into()),
         }
