@@ -15,7 +15,7 @@ use crate::support::client::{export, query, string};
 use crate::support::{Options, PolicyDir, TestServer};
 
 /// A server with an inbox. Its clock begins where the issuer's is, and then stands still.
-async fn serve(options: Options) -> TestServer {
+pub async fn serve(options: Options) -> TestServer {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let clock = ManualClock::starting_at(Timestamp::default().after(now));
     let inbox = Some(options.inbox.clone().unwrap_or_default());

@@ -31,3 +31,4 @@ mod reports;
 mod shapes;
 mod streams;
 mod tls;
+mod veil;

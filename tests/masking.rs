@@ -28,6 +28,7 @@ fn masking(dir: &tempfile::TempDir) -> Masking {
         }],
         pseudonym_key: Some(key.clone()),
         sealing_keys: vec![KeySettings { id: "k1".into(), from: key }],
+        ..Masking::default()
     }
 }
 

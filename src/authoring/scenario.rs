@@ -289,7 +289,9 @@ impl<'a> Scenario<'a> {
             (Deed::Cancel, ApprovalState::Pending) => Transition::Cancelled { by, comment, at },
             (Deed::Revoke, ApprovalState::Approved(_)) => Transition::Revoked { by, comment, at },
             (Deed::Revoke, ApprovalState::Pending) => return Err("wrong_state"),
-            (Deed::Cancel | Deed::Revoke | Deed::Review | Deed::ReadApproval, _) => return Err("already_settled"),
+            (Deed::Cancel | Deed::Revoke | Deed::Review | Deed::ReadApproval | Deed::Reveal, _) => {
+                return Err("already_settled");
+            }
         };
         self.advance(&transition);
         Ok(())
@@ -303,6 +305,7 @@ impl<'a> Scenario<'a> {
             Deed::Cancel => GuardAction::Cancel,
             Deed::Revoke => GuardAction::Revoke,
             Deed::ReadApproval => GuardAction::ReadApproval,
+            Deed::Reveal => GuardAction::Reveal,
         };
         let facts = approval.facts(None, self.now);
         self.guard(person, action, Guarded::Approval(&facts))
@@ -380,6 +383,7 @@ impl Deed {
             Self::Cancel => "cancel",
             Self::Revoke => "revoke",
             Self::ReadApproval => "read_approval",
+            Self::Reveal => "reveal",
         }
     }
 }

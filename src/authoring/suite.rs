@@ -151,6 +151,7 @@ pub enum Deed {
     Cancel,
     Revoke,
     ReadApproval,
+    Reveal,
 }
 
 /// Something that happens after the first question, and what is seen then.

@@ -85,6 +85,26 @@ impl Setting for Option<KeySource> {
     }
 }
 
+/// Rules as in `@mask`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewRules(pub MaskRules);
+
+impl Default for ViewRules {
+    fn default() -> Self {
+        Self(MaskRules::views())
+    }
+}
+
+impl Setting for ViewRules {
+    fn read(raw: &Value) -> Result<Self, String> {
+        MaskRules::parse(raw.as_str().unwrap_or_default()).map(Self)
+    }
+
+    fn show(&self) -> Value {
+        self.0.to_string().into()
+    }
+}
+
 macro_rules! tables {
     ($($Type:ty: $expected:literal),*) => {
         $(impl Setting for Vec<$Type> {
@@ -123,7 +143,7 @@ pub enum MaskingSettingsError {
 /// # Errors
 /// The first that is wrong; never with a part of a key.
 pub fn settings(written: &super::Masking) -> Result<Settings, MaskingSettingsError> {
-    let mut settings = Settings { keyring: keyring(written)?, ..Settings::default() };
+    let mut settings = Settings { keyring: keyring(written)?, views: written.views.0.clone(), ..Settings::default() };
     for profile in &written.profiles {
         let rules = MaskRules::parse(&profile.rules);
         let rules = rules.map_err(|problem| MaskingSettingsError::Profile { name: profile.name.clone(), problem })?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::masking::{DetectorSettings, KeySettings, KeySource, ProfileSettings};
+use super::masking::{DetectorSettings, KeySettings, KeySource, ProfileSettings, ViewRules};
 use super::notify::WebAddress;
 use super::section::{Section, section};
 use super::store::Redis;
@@ -236,6 +236,9 @@ section! {
         /// Named rules for `Mask`, one `[[masking.profiles]]` table each: `name`, `rules` as in `@mask`, and `lenient = true` where
         /// what cannot be searched is to be withheld instead of the call failing. `everything` is always there.
         profiles: Vec<ProfileSettings> = Vec::new();
+        /// What is done to personal data and secrets wherever queries are shown: lists, reviewers' pages, answers, `Audit` and
+        /// `Subscribe`. As in `@mask`. Who may see an approval unmasked is policy (`reveal`).
+        views: ViewRules = ViewRules::default();
         /// What is found beside what is built in, one `[[masking.detectors]]` table each: a `kind` (`X_...` of your own, or one that
         /// is built in) with `patterns` (syntax of the regex crate), `words` and names of `fields`.
         detectors: Vec<DetectorSettings> = Vec::new();

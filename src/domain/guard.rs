@@ -20,6 +20,8 @@ pub enum GuardAction {
     Cancel,
     Revoke,
     ReadApproval,
+    /// See an approval's personal data as it is.
+    Reveal,
     Audit,
     Subscribe,
     Unmask,
@@ -29,7 +31,7 @@ pub enum GuardAction {
 }
 
 impl GuardAction {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Authorize,
         Self::AuthorizeAs,
         Self::SupplyEntities,
@@ -37,6 +39,7 @@ impl GuardAction {
         Self::Cancel,
         Self::Revoke,
         Self::ReadApproval,
+        Self::Reveal,
         Self::Audit,
         Self::Subscribe,
         Self::Unmask,
@@ -55,6 +58,7 @@ impl GuardAction {
             Self::Cancel => "cancel",
             Self::Revoke => "revoke",
             Self::ReadApproval => "read_approval",
+            Self::Reveal => "reveal",
             Self::Audit => "audit",
             Self::Subscribe => "subscribe",
             Self::Unmask => "unmask",

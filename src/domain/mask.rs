@@ -162,6 +162,14 @@ impl MaskRules {
         Self([(Target::All, Transform::Replace)].into())
     }
 
+    /// For whoever has to decide: of a person's data so much stays that two values can be told apart, and of an e-mail address
+    /// where it leads; of a secret nothing.
+    #[must_use]
+    pub fn views() -> Self {
+        let rules = [(KindGroup::Personal, Transform::Partial), (KindGroup::Secrets, Transform::Redact)];
+        Self(rules.map(|(group, transform)| (Target::Group(group), transform)).into())
+    }
+
     /// Reads `EMAIL_ADDRESS:pseudonym, US_SSN:redact`. Without a colon the kind takes the value's place (`replace`). Beside kinds
     /// there are `PERSONAL`, `SECRETS` and `ALL`; a kind's own word stands before its group's.
     ///
@@ -218,6 +226,23 @@ impl MaskRules {
     }
 }
 
+/// What [`MaskRules::parse`] reads.
+impl fmt::Display for MaskRules {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (target, transform)) in self.0.iter().enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            let target = match target {
+                Target::Kind(kind) => kind.as_str(),
+                Target::Group(KindGroup::Personal) => "PERSONAL",
+                Target::Group(KindGroup::Secrets) => "SECRETS",
+                Target::All => "ALL",
+            };
+            write!(out, "{comma}{target}:{}", transform.word())?;
+        }
+        Ok(())
+    }
+}
+
 fn parse_target(name: &str) -> Result<Target, String> {
     match name {
         "" => Err("expected kinds separated by commas, such as `EMAIL_ADDRESS:pseudonym, US_SSN`".to_owned()),
@@ -251,6 +276,8 @@ mod tests {
         assert_eq!(rules.transform_of(&DataKind::US_SSN), Some(Transform::Redact));
         assert_eq!(rules.own_kinds().map(DataKind::as_str).collect::<Vec<_>>(), ["X_BADGE"]);
         assert_eq!(self::rules("US_SSN").transform_of(&DataKind::JWT), None);
+        assert_eq!(self::rules(&rules.to_string()), rules);
+        assert_eq!(MaskRules::views().to_string(), "PERSONAL:partial, SECRETS:redact");
     }
 
     #[test]

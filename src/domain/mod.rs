@@ -44,7 +44,7 @@ pub use poll::{Poll, ReviewRules, Shortfall, StepUp};
 pub use query::Query;
 pub use record::{
     Change, Decided, EntitiesChanged, Fact, IdempotencyKey, Moved, Origin, PoliciesReloaded, Record, Refused,
-    ReloadCause, ReloadOutcome, Started,
+    ReloadCause, ReloadOutcome, Revealed, Started,
 };
 pub use requirement::{
     Escalation, Gate, GrantTerms, Justification, Quorum, Requirement, SelfReview, Severity, is_target_name,

@@ -49,6 +49,8 @@ pub enum Fact {
     PoliciesReloaded(PoliciesReloaded),
     /// Entities were put or deleted over the API.
     EntitiesChanged(EntitiesChanged),
+    /// Somebody was shown what is masked otherwise.
+    Revealed(Revealed),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +96,14 @@ pub struct EntitiesChanged {
     pub by: Option<Arc<Identity>>,
     pub put: Vec<Arc<Entity>>,
     pub deleted: Vec<EntityUid>,
+    pub request_id: Arc<str>,
+}
+
+/// Somebody was about to see an approval's personal data as it is. What he saw is what its opening says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revealed {
+    pub approval: ApprovalId,
+    pub to: Arc<Identity>,
     pub request_id: Arc<str>,
 }
 
@@ -187,6 +197,7 @@ impl Fact {
             Self::Decided(decided) => decided.approval,
             Self::Moved(moved) => Some(moved.approval),
             Self::Refused(refused) => refused.approval,
+            Self::Revealed(revealed) => Some(revealed.approval),
         }
     }
 
@@ -199,7 +210,11 @@ impl Fact {
                 Change::None | Change::Opened(_) => None,
             },
             Self::Moved(moved) => Some((moved.approval, &moved.transition)),
-            Self::Started(_) | Self::Refused(_) | Self::PoliciesReloaded(_) | Self::EntitiesChanged(_) => None,
+            Self::Started(_)
+            | Self::Refused(_)
+            | Self::PoliciesReloaded(_)
+            | Self::EntitiesChanged(_)
+            | Self::Revealed(_) => None,
         }
     }
 }

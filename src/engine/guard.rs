@@ -183,7 +183,7 @@ mod tests {
                 "alice",
                 identity("User", "alice", &["privacy"]),
                 vec![G::Authorize, G::Explain],
-                vec![G::Review, G::Revoke, G::ReadApproval],
+                vec![G::Review, G::Revoke, G::ReadApproval, G::Reveal],
             ),
             ("frank", identity("User", "frank", &[]), vec![G::Authorize, G::Explain], vec![G::ReadApproval, G::Cancel]),
             ("dave", identity("User", "dave", &["sre"]), vec![G::Authorize, G::Explain], vec![]),

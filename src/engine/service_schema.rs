@@ -34,7 +34,11 @@ fn resource_type(action: GuardAction) -> Option<&'static str> {
         | GuardAction::Administer => Some(SERVICE),
         GuardAction::AuthorizeAs => None,
         GuardAction::SupplyEntities => Some(ENTITY_TYPE),
-        GuardAction::Review | GuardAction::Cancel | GuardAction::Revoke | GuardAction::ReadApproval => Some(APPROVAL),
+        GuardAction::Review
+        | GuardAction::Cancel
+        | GuardAction::Revoke
+        | GuardAction::ReadApproval
+        | GuardAction::Reveal => Some(APPROVAL),
     }
 }
 

@@ -1,10 +1,10 @@
 //! From answers to messages.
 
-use crate::domain::{Approval, Timestamp};
+use crate::domain::Timestamp;
 use crate::service::Refusal;
 use crate::service::authorize::{Answer, message};
 use crate::service::follow::Event;
-use crate::store::Listed;
+use crate::service::veil::{Shown, ShownPage};
 use crate::wire::approval::shown;
 use crate::wire::{self, pb};
 
@@ -19,12 +19,12 @@ pub fn response(answer: &Answer, now: Timestamp) -> pb::AuthorizeResponse {
         outcome: pb::Outcome::from(decided.outcome).into(),
         decision_id: decided.repeats.unwrap_or(decided.id).to_string(),
         reason: decided.reason.code().into(),
-        message: message(decided, answer.approval.as_deref()),
+        message: message(decided, answer.approval.as_ref().map(Shown::approval)),
         determining_policies: decided.determining.iter().map(|policy| policy.0.to_string()).collect(),
         errors: decided.errors.iter().map(Into::into).collect(),
         obligations: decided.obligations.iter().map(Into::into).collect(),
         policy_digest: decided.digest.to_string(),
-        approval: answer.approval.as_deref().map(|approval| brief(approval, now)),
+        approval: answer.approval.as_ref().map(|approval| brief(approval, now)),
         binding: decided.binding.to_string(),
         repeated_answer: decided.repeats.is_some(),
         policy_revision: decided.revision,
@@ -33,12 +33,22 @@ pub fn response(answer: &Answer, now: Timestamp) -> pb::AuthorizeResponse {
 }
 
 /// An approval without its canonical query, which is as long as all the rest and is there for `GetApproval`.
-fn brief(approval: &Approval, now: Timestamp) -> pb::Approval {
-    pb::Approval { canonical_query: String::new(), ..shown(approval, now) }
+fn brief(approval: &Shown, now: Timestamp) -> pb::Approval {
+    pb::Approval { canonical_query: String::new(), ..self::approval(approval, now) }
+}
+
+/// As it may be shown. The canonical query is there where it is the one that the binding is of.
+pub fn approval(approval: &Shown, now: Timestamp) -> pb::Approval {
+    let mut message = shown(approval.approval(), now);
+    message.masked_values = u32::try_from(approval.masked).unwrap_or(u32::MAX);
+    if approval.masked > 0 {
+        message.canonical_query = String::new();
+    }
+    message
 }
 
 /// One page, cut where it would become too large for a message; the token goes on from there.
-pub fn page(listed: &Listed, now: Timestamp) -> pb::ListApprovalsResponse {
+pub fn page(listed: &ShownPage, now: Timestamp) -> pb::ListApprovalsResponse {
     let mut page = pb::ListApprovalsResponse {
         next_page_token: listed.more.map(|id| id.to_string()).unwrap_or_default(),
         ..pb::ListApprovalsResponse::default()

@@ -97,7 +97,7 @@ impl DecisionPoint for Edge {
     async fn decide(&self, request: Request<pb::DecideRequest>) -> Result<Response<pb::Approval>, Status> {
         self.handle("Decide", request, async |service, caller, vote| {
             let approval = service.review(&caller, request::vote(vote)?).await?;
-            Ok(shown(&approval, service.now()))
+            Ok(answer::approval(&approval, service.now()))
         })
         .await
     }
@@ -105,8 +105,12 @@ impl DecisionPoint for Edge {
     async fn get_approval(&self, request: Request<pb::GetApprovalRequest>) -> Result<Response<pb::Approval>, Status> {
         self.handle("GetApproval", request, async |service, caller, wanted| {
             let id = request::approval_id("approval_id", &wanted.approval_id)?;
+            if wanted.reveal {
+                let approval = service.reveal(&caller, id).await?;
+                return Ok(shown(&approval, service.now()));
+            }
             let approval = service.approval(&caller, id).await?;
-            Ok(shown(&approval, service.now()))
+            Ok(answer::approval(&approval, service.now()))
         })
         .await
     }
@@ -129,7 +133,7 @@ impl DecisionPoint for Edge {
         self.handle("CancelApproval", request, async |service, caller, wanted| {
             let id = request::approval_id("approval_id", &wanted.approval_id)?;
             let approval = service.cancel(&caller, id, request::text(wanted.comment.trim())).await?;
-            Ok(shown(&approval, service.now()))
+            Ok(answer::approval(&approval, service.now()))
         })
         .await
     }
@@ -141,7 +145,7 @@ impl DecisionPoint for Edge {
         self.handle("RevokeApproval", request, async |service, caller, wanted| {
             let id = request::approval_id("approval_id", &wanted.approval_id)?;
             let approval = service.revoke(&caller, id, request::text(wanted.comment.trim())).await?;
-            Ok(shown(&approval, service.now()))
+            Ok(answer::approval(&approval, service.now()))
         })
         .await
     }
@@ -153,7 +157,7 @@ impl DecisionPoint for Edge {
         self.handle("ReportOutcome", request, async |service, caller, wanted| {
             let (id, decision, report) = request::report(&wanted)?;
             let approval = service.report(&caller, id, decision, report).await?;
-            Ok(shown(&approval, service.now()))
+            Ok(answer::approval(&approval, service.now()))
         })
         .await
     }

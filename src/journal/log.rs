@@ -352,7 +352,7 @@ fn class(fact: &Fact) -> Class {
         Fact::Started(_) => Class::Essential,
         // Nor do policies, but a set that forbids more must not wait for somebody to make room.
         Fact::PoliciesReloaded(_) => Class::Essential,
-        Fact::Refused(_) | Fact::EntitiesChanged(_) => Class::Normal,
+        Fact::Refused(_) | Fact::EntitiesChanged(_) | Fact::Revealed(_) => Class::Normal,
     }
 }
 
@@ -363,7 +363,11 @@ fn durability(fact: &Fact) -> Durability {
             (Change::None, Outcome::Allow | Outcome::Deny) if decided.approval.is_none() => Durability::Relaxed,
             (Change::None | Change::Opened(_) | Change::Redeemed(_), _) => Durability::Synced,
         },
-        Fact::Moved(_) | Fact::Started(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => Durability::Synced,
+        Fact::Moved(_)
+        | Fact::Started(_)
+        | Fact::PoliciesReloaded(_)
+        | Fact::EntitiesChanged(_)
+        | Fact::Revealed(_) => Durability::Synced,
         Fact::Refused(_) => Durability::Relaxed,
     }
 }
@@ -378,6 +382,7 @@ fn keys(fact: &Fact) -> Keys {
         Fact::Refused(refused) => (refused.caller.as_ref().map(|caller| &caller.uid), None, None),
         Fact::PoliciesReloaded(reloaded) => (reloaded.by(), None, None),
         Fact::EntitiesChanged(changed) => (changed.by.as_ref().map(|by| &by.uid), None, None),
+        Fact::Revealed(revealed) => (Some(&revealed.to.uid), None, None),
         Fact::Started(_) => (None, None, None),
     };
     let named = [("principal", principal), ("action", action), ("resource", resource)];
@@ -406,7 +411,8 @@ fn vote(fact: &Fact) -> Option<&Review> {
         | Fact::Decided(_)
         | Fact::Refused(_)
         | Fact::PoliciesReloaded(_)
-        | Fact::EntitiesChanged(_) => None,
+        | Fact::EntitiesChanged(_)
+        | Fact::Revealed(_) => None,
     }
 }
 
@@ -415,7 +421,11 @@ fn changes(fact: &Fact) -> bool {
     match fact {
         Fact::Decided(decided) => decided.change != Change::None,
         Fact::Moved(_) => true,
-        Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => false,
+        Fact::Started(_)
+        | Fact::Refused(_)
+        | Fact::PoliciesReloaded(_)
+        | Fact::EntitiesChanged(_)
+        | Fact::Revealed(_) => false,
     }
 }
 
@@ -458,6 +468,7 @@ impl Filter {
             Fact::Refused(refused) => (refused.caller.as_ref().map(|caller| &caller.uid), None, None, None),
             Fact::PoliciesReloaded(reloaded) => (reloaded.by(), None, None, None),
             Fact::EntitiesChanged(changed) => (changed.by.as_ref().map(|by| &by.uid), None, None, None),
+            Fact::Revealed(revealed) => (Some(&revealed.to.uid), None, None, None),
             Fact::Started(_) => (None, None, None, None),
         };
         let matches = |wanted: &Option<EntityUid>, is: Option<&EntityUid>| wanted.is_none() || wanted.as_ref() == is;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::admit::Admitted;
+use super::veil::Shown;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Attributes, Binding, Circumstances, Decided, Decision, Effect, Entity,
@@ -70,7 +71,7 @@ pub struct Answer {
     /// All that went into it.
     pub decided: Arc<Decided>,
     /// The approval after it. Absent where the caller named one that is not for this query.
-    pub approval: Option<Arc<Approval>>,
+    pub approval: Option<Shown>,
     /// Why the policies say what they say, for whoever asked and may know.
     pub explanation: Option<Box<Explanation>>,
     /// The proof that the record is durable.
@@ -104,7 +105,7 @@ impl Service {
                 }
                 Waited::TimedOut => {
                     // Votes may have come in meanwhile: the approval as it is now, under the answer that is on record.
-                    let approval = self.shared.store.approval(id).await?;
+                    let approval = self.shared.store.approval(id).await?.map(|approval| self.veiled(&approval));
                     Ok(Answer { decided, approval, explanation, committed })
                 }
             }
@@ -166,7 +167,8 @@ impl Service {
         let planned = self.plan(asked, evaluation, &decision, &around);
         let committed = self.shared.store.commit(planned.fact, planned.seen).await?;
         self.shared.masking.remember(&planned.decided);
-        Ok(Answer { decided: planned.decided, approval: planned.approval, explanation, committed })
+        let approval = planned.approval.map(|approval| self.veiled(&approval));
+        Ok(Answer { decided: planned.decided, approval, explanation, committed })
     }
 
     /// What was answered before, and the approval that bears on the query. A query on which none can bear is answered by

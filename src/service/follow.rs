@@ -175,10 +175,15 @@ impl Audit {
     }
 
     async fn read_on(&mut self) -> Result<(), Refusal> {
-        let search = self.search.clone();
-        let found = self.service.on_disk(move |log| log.search(&search)).await?;
-        let placed = |(record, chain): (Record, _)| (Cursor::new(record.sequence, &chain), record);
-        self.ready = found.records.into_iter().map(placed).collect();
+        let (search, veil) = (self.search.clone(), self.service.shared.veil.clone());
+        let read = move |log: &Log| {
+            let mut found = log.search(&search)?;
+            let placed = |(record, chain): (Record, _)| (Cursor::new(record.sequence, &chain), veil.record(record));
+            let records: VecDeque<_> = std::mem::take(&mut found.records).into_iter().map(placed).collect();
+            Ok((records, found))
+        };
+        let (records, found) = self.service.on_disk(read).await?;
+        self.ready = records;
         self.search.limit = self.search.limit.saturating_sub(self.ready.len());
         self.search.after = found.more;
         self.ended = found.more.is_none() || self.search.limit == 0;
@@ -221,6 +226,7 @@ impl Follower {
     fn take_ready(&mut self) -> Result<Option<Event>, Refusal> {
         while let Some(record) = self.source.take()? {
             if self.filter.passes(&record) {
+                let record = self.service.shared.veil.record(record);
                 return Ok(Some(Event { cursor: self.source.place(), record: Some(record) }));
             }
         }

@@ -95,9 +95,12 @@ fn opened(record: &Record) -> Option<crate::domain::ApprovalId> {
             Change::Opened(opening) => Some(opening.id),
             Change::None | Change::Redeemed(_) => None,
         },
-        Fact::Started(_) | Fact::Moved(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => {
-            None
-        }
+        Fact::Started(_)
+        | Fact::Moved(_)
+        | Fact::Refused(_)
+        | Fact::PoliciesReloaded(_)
+        | Fact::EntitiesChanged(_)
+        | Fact::Revealed(_) => None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::guard::may_review;
 use super::review::is_raised;
+use super::veil::Veil;
 use super::{Caller, Refusal, Service};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Gate, GuardAction, Guarded, Identity, Poll, ReviewRules, SelfReview, Severity,
@@ -16,6 +17,9 @@ use crate::engine::PolicySnapshot;
 #[derive(Debug, Clone)]
 pub struct Inspection {
     pub approval: Arc<Approval>,
+    /// What the person sees the approval through.
+    pub veil: Veil,
+    pub may_reveal: bool,
     /// As of `now`, what time has made of it included.
     pub state: ApprovalState,
     pub now: Timestamp,
@@ -75,6 +79,16 @@ impl Service {
     pub async fn inspect(&self, caller: &Caller, id: ApprovalId) -> Result<Inspection, Refusal> {
         let approval = self.guarded_approval(caller, GuardAction::ReadApproval, id).await?;
         let approval = self.as_of_now(approval).await?;
+        Ok(self.inspection(caller, approval, self.shared.veil.clone()))
+    }
+
+    /// The same with personal data, as [`Service::reveal`] lets it be seen.
+    pub async fn inspect_revealed(&self, caller: &Caller, id: ApprovalId) -> Result<Inspection, Refusal> {
+        let approval = self.reveal(caller, id).await?;
+        Ok(self.inspection(caller, approval, Veil::lifted()))
+    }
+
+    fn inspection(&self, caller: &Caller, approval: Arc<Approval>, veil: Veil) -> Inspection {
         let (now, snapshot) = (self.shared.store.now(), self.shared.engine.current());
         let rules = &self.shared.limits.review;
         let may = |person: &Identity, gate: &Gate| may_review(&snapshot, &approval, person, gate, now);
@@ -89,6 +103,8 @@ impl Service {
             is_outgrown: state == ApprovalState::Pending && is_raised(&snapshot, &approval, now),
             may_revoke: may_revoke && matches!(state, ApprovalState::Approved(_)),
             may_cancel: may_cancel && state == ApprovalState::Pending,
+            may_reveal: may_do(GuardAction::Reveal),
+            veil,
             state,
             now,
             gates,
@@ -96,7 +112,7 @@ impl Service {
             approval: approval.clone(),
         };
         inspection.step_up = step_up(rules, &inspection, caller.identity());
-        Ok(inspection)
+        inspection
     }
 }
 

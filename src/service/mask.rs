@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
+use super::veil::Veil;
 use super::{Caller, Refusal, Service};
 use crate::domain::{Decided, DecisionId, EntityUid, MaskRules, Obligation, Outcome};
 use crate::masking::{Custom, CustomRules, JsonStream, Keyring, MaskError, Masker, Mode, Profile, TextStream};
@@ -28,17 +29,31 @@ const STREAMS_MAX: usize = 64;
 const PIECES_MAX: usize = 4;
 
 /// What the operator configured.
-#[derive(Default)]
 pub struct Settings {
     pub custom: CustomRules,
     pub profiles: BTreeMap<String, (MaskRules, Mode)>,
+    /// What is done to queries wherever they are shown.
+    pub views: MaskRules,
     pub keyring: Keyring,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            custom: CustomRules::default(),
+            profiles: BTreeMap::new(),
+            views: MaskRules::views(),
+            keyring: Keyring::default(),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum MaskingError {
     #[error(transparent)]
     Detectors(MaskError),
+    #[error("views: {0}")]
+    Views(MaskError),
     #[error("profile `{name}`: {error}")]
     Profile { name: String, error: MaskError },
 }
@@ -47,6 +62,7 @@ pub enum MaskingError {
 pub struct Masking {
     masker: Arc<Masker>,
     profiles: BTreeMap<String, Arc<Profile>>,
+    views: Arc<Profile>,
     decisions: quick_cache::sync::Cache<DecisionId, (EntityUid, Arc<Profile>)>,
     places: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -63,13 +79,20 @@ impl Masking {
             masker.check(&rules).map_err(|error| MaskingError::Profile { name: name.clone(), error })?;
             profiles.insert(name, profile(rules, mode));
         }
+        masker.check(&settings.views).map_err(MaskingError::Views)?;
         Ok(Self {
             masker: Arc::new(masker),
             profiles,
+            views: profile(settings.views, Mode::Lenient),
             decisions: quick_cache::sync::Cache::new(DECISIONS_MAX),
             places: Arc::new(Semaphore::new(MASKS_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         })
+    }
+
+    /// Over all that is shown of queries. What cannot be searched is withheld.
+    pub(super) fn veil(&self) -> Veil {
+        Veil::new(self.masker.clone(), self.views.clone())
     }
 
     pub(super) fn masker(&self) -> &Masker {

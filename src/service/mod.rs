@@ -1,7 +1,7 @@
 //! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`withdraw`] (cancel and revoke),
 //! [`report`], [`read`], [`inspect`] (what a reviewer sees), [`history`], [`figures`], [`login`], [`follow`] (the stream and
 //! the audit), [`news`], [`expire`] (what time makes due), [`policies`] (reload), [`entities`] (the server's own facts),
-//! [`mask`] and [`unmask`], [`outbox`] (telling people elsewhere).
+//! [`mask`] and [`unmask`], [`veil`] (what is shown of queries), [`outbox`] (telling people elsewhere).
 //!
 //! Everything comes in parsed and goes out as domain values; there is no gRPC in here. Each use case is the same few
 //! steps: who calls, may he, what stands, what the domain says, one commit, the answer.
@@ -29,6 +29,7 @@ pub mod report;
 pub mod review;
 mod strangers;
 pub mod unmask;
+pub mod veil;
 pub mod withdraw;
 
 use std::sync::{Arc, OnceLock};
@@ -85,6 +86,8 @@ struct Shared {
     strangers: strangers::Strangers,
     changing: policies::Changing,
     masking: Arc<mask::Masking>,
+    /// Over all that is shown of queries.
+    veil: veil::Veil,
     newsroom: news::Newsroom,
     notifications: OnceLock<Arc<outbox::Board>>,
 }
@@ -101,6 +104,7 @@ impl Service {
         masking: impl Into<Arc<mask::Masking>>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
+        let masking: Arc<mask::Masking> = masking.into();
         let admitted = guard::Admitted::new(guard::ADMITTED_CALLERS_MAX);
         let followers = Arc::new(Semaphore::new(limits.subscribers_max));
         Self {
@@ -117,7 +121,8 @@ impl Service {
                 admitted,
                 strangers: strangers::Strangers::default(),
                 changing: policies::Changing::default(),
-                masking: masking.into(),
+                veil: masking.veil(),
+                masking,
                 newsroom: news::Newsroom::default(),
                 notifications: OnceLock::new(),
             }),

@@ -104,7 +104,11 @@ fn changed(record: &Record) -> Option<ApprovalId> {
             Change::Opened(_) | Change::Redeemed(_) => decided.approval,
         },
         Fact::Moved(moved) => Some(moved.approval),
-        Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => None,
+        Fact::Started(_)
+        | Fact::Refused(_)
+        | Fact::PoliciesReloaded(_)
+        | Fact::EntitiesChanged(_)
+        | Fact::Revealed(_) => None,
     }
 }
 

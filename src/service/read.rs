@@ -1,13 +1,12 @@
 //! Looking at approvals: one, or a page of those that the caller may see.
 
-use std::sync::Arc;
-
 use super::guard::may_review;
+use super::veil::{Shown, ShownPage, Veil};
 use super::{Caller, Refusal, Service};
 use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Guarded, SelfReview, Severity};
 use crate::engine::PolicySnapshot;
 
-pub use crate::store::{Listed, Page};
+pub use crate::store::Page;
 
 /// Pages of the store looked through for one page of the caller; then he gets what there is, and a token to go on.
 const PAGES_MAX: usize = 10;
@@ -18,7 +17,7 @@ pub struct ListRequest {
     pub page: Page,
     /// Only what the caller himself could review now.
     pub reviewable: bool,
-    /// Only what has this text in its names, ids, justification or gates, in any case.
+    /// Only what has this text in its names, ids, justification (as it is shown) or gates, in any case.
     pub text: Option<String>,
     /// Only of this severity and above.
     pub severity_min: Option<Severity>,
@@ -26,35 +25,41 @@ pub struct ListRequest {
 
 impl ListRequest {
     /// Whether an approval is looked for, whoever looks.
-    fn is_about(&self, approval: &Approval) -> bool {
+    fn is_about(&self, approval: &Approval, veil: &Veil) -> bool {
         let requirement = &approval.opening.requirement;
         let is_severe = self.severity_min.is_none_or(|least| requirement.severity() >= least);
-        is_severe && self.text.as_ref().is_none_or(|text| says(approval, &text.to_lowercase()))
+        is_severe && self.text.as_ref().is_none_or(|text| says(approval, &text.to_lowercase(), veil))
     }
 }
 
 /// Whether one of the texts that a list shows holds this one, which is in lower case.
-fn says(approval: &Approval, text: &str) -> bool {
+fn says(approval: &Approval, text: &str, veil: &Veil) -> bool {
     let opening = &approval.opening;
     let query = &opening.query;
     let uids = [&query.principal, &query.action, &query.resource].into_iter().chain(&query.on_behalf_of);
     let mut words = uids.flat_map(|uid| [&*uid.type_name, &*uid.id]);
     let gates = opening.requirement.gates();
-    let mut told = gates.iter().flat_map(|gate| [&*gate.text, &*gate.id.0]).chain(opening.justification.as_deref());
+    let mut told = gates.iter().flat_map(|gate| [&*gate.text, &*gate.id.0]);
     let holds = |word: &str| word.to_lowercase().contains(text);
-    words.any(holds) || told.any(holds) || opening.id.to_string().contains(text)
+    // INVARIANT: a search finds what is shown, and is no way to guess what is masked.
+    let is_claimed = || {
+        let claim = opening.justification.as_deref().filter(|claim| holds(claim));
+        claim.is_some_and(|claim| holds(&veil.text("", claim).text))
+    };
+    words.any(holds) || told.any(holds) || opening.id.to_string().contains(text) || is_claimed()
 }
 
 impl Service {
-    pub async fn approval(&self, caller: &Caller, id: ApprovalId) -> Result<Arc<Approval>, Refusal> {
+    /// The approval as it is shown.
+    pub async fn approval(&self, caller: &Caller, id: ApprovalId) -> Result<Shown, Refusal> {
         let approval = self.guarded_approval(caller, GuardAction::ReadApproval, id).await?;
-        self.as_of_now(approval).await
+        Ok(self.veiled(&self.as_of_now(approval).await?))
     }
 
-    pub async fn approvals(&self, caller: &Caller, request: ListRequest) -> Result<Listed, Refusal> {
+    pub async fn approvals(&self, caller: &Caller, request: ListRequest) -> Result<ShownPage, Refusal> {
         let size = request.page.size;
         let snapshot = self.shared.engine.current();
-        let mut shown = Listed::default();
+        let mut shown = ShownPage::default();
         let mut page = request.page.clone();
         for _ in 0..PAGES_MAX {
             let listed = self.shared.store.list(&page).await?;
@@ -63,8 +68,10 @@ impl Service {
                     return Ok(shown);
                 }
                 shown.more = Some(approval.id());
-                if request.is_about(&approval) && self.shows(&snapshot, caller, &approval, request.reviewable) {
-                    shown.approvals.push(approval);
+                if request.is_about(&approval, &self.shared.veil)
+                    && self.shows(&snapshot, caller, &approval, request.reviewable)
+                {
+                    shown.approvals.push(self.veiled(&approval));
                 }
             }
             shown.more = listed.more;

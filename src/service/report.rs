@@ -1,7 +1,6 @@
 //! What became of an allowed action, in the PEP's words.
 
-use std::sync::Arc;
-
+use super::veil::Shown;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{Approval, ApprovalId, ApprovalState, DecisionId, GuardAction, Guarded, Report, Transition};
 
@@ -13,9 +12,9 @@ impl Service {
         id: ApprovalId,
         decision: DecisionId,
         report: Report,
-    ) -> Result<Arc<Approval>, Refusal> {
+    ) -> Result<Shown, Refusal> {
         self.guard(caller, GuardAction::Authorize, Guarded::Service)?;
-        retried(|| async {
+        let reported = retried(|| async {
             let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
             let links = &self.shared.limits.review.links;
             if !approval.is_own_action_of(&caller.identity, links) && !has_redeemed(caller, &approval) {
@@ -35,8 +34,8 @@ impl Service {
                 return Err(Refusal::Settled(approval.state.clone()));
             }
             self.advance(&approval, Transition::Reported(report), &caller.request_id).await
-        })
-        .await
+        });
+        Ok(self.veiled(&reported.await?))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::veil::Shown;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Transition};
 
@@ -12,21 +13,11 @@ enum Withdrawal {
 }
 
 impl Service {
-    pub async fn cancel(
-        &self,
-        caller: &Caller,
-        id: ApprovalId,
-        comment: Option<Arc<str>>,
-    ) -> Result<Arc<Approval>, Refusal> {
+    pub async fn cancel(&self, caller: &Caller, id: ApprovalId, comment: Option<Arc<str>>) -> Result<Shown, Refusal> {
         self.withdraw(caller, id, comment, Withdrawal::Cancel).await
     }
 
-    pub async fn revoke(
-        &self,
-        caller: &Caller,
-        id: ApprovalId,
-        comment: Option<Arc<str>>,
-    ) -> Result<Arc<Approval>, Refusal> {
+    pub async fn revoke(&self, caller: &Caller, id: ApprovalId, comment: Option<Arc<str>>) -> Result<Shown, Refusal> {
         self.withdraw(caller, id, comment, Withdrawal::Revoke).await
     }
 
@@ -36,19 +27,19 @@ impl Service {
         id: ApprovalId,
         comment: Option<Arc<str>>,
         what: Withdrawal,
-    ) -> Result<Arc<Approval>, Refusal> {
+    ) -> Result<Shown, Refusal> {
         self.check_length("comment", comment.as_deref(), self.shared.limits.comment_chars_max)?;
         let action = match what {
             Withdrawal::Cancel => GuardAction::Cancel,
             Withdrawal::Revoke => GuardAction::Revoke,
         };
-        retried(|| async {
+        let withdrawn = retried(|| async {
             let approval = self.guarded_approval(caller, action, id).await?;
             let approval = self.as_of_now(approval).await?;
             let transition = self.transition(caller, &approval, comment.clone(), what)?;
             self.advance(&approval, transition, &caller.request_id).await
-        })
-        .await
+        });
+        Ok(self.veiled(&withdrawn.await?))
     }
 
     fn transition(

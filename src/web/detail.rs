@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::inbox::Shared;
 use super::login::Destination;
 use super::problem::Problem;
-use super::request::Visitor;
+use super::request::{Submitted, Visitor};
 use super::view::approval::{ApprovalPage, News, Terms};
 use super::view::page::{Chrome, Tab, respond};
 use super::view::value::Extent;
@@ -37,17 +37,49 @@ pub async fn show(
     match shared.service.inspect(&visitor.caller, id).await {
         Ok(inspection) => {
             let extent = if wanted.all.is_some() { Extent::Whole } else { Extent::Beginning };
-            let mut page = page(&shared, &visitor, &inspection, extent);
-            match shared.service.history(&visitor.caller, &inspection.approval).await {
-                Ok(history) => page.add_history(&history, extent, inspection.now),
-                // The approval can be decided without it, and the page says nothing that it does not know.
-                Err(error) => tracing::warn!(%error, "an approval is shown without its history"),
-            }
+            let mut page = page_with_history(&shared, &visitor, &inspection, extent).await;
             page.news = wanted.done.as_deref().and_then(|done| done_news(done, &inspection));
             respond(StatusCode::OK, &page)
         }
         Err(refusal) => visitor.refuse(&shared, "approval", Some(id), &refusal).page(&visitor),
     }
+}
+
+/// The page with personal data as it is, all of it. A form, since it leaves a trace: who looked is on record.
+pub async fn reveal(State(shared): State<Arc<Shared>>, Path(id): Path<String>, submitted: Submitted) -> Response {
+    let visitor = &submitted.visitor;
+    let Ok(id) = id.parse::<ApprovalId>() else { return Problem::not_found().page(visitor) };
+    match shared.service.inspect_revealed(&visitor.caller, id).await {
+        Ok(inspection) => {
+            let page = page_with_history(&shared, visitor, &inspection, Extent::Whole).await;
+            respond(StatusCode::OK, &page)
+        }
+        Err(refusal) => visitor.refuse(&shared, "reveal", Some(id), &refusal).page(visitor),
+    }
+}
+
+/// Whoever comes back to that page sees it masked, until he asks again.
+pub async fn masked(_visitor: Visitor, Path(id): Path<String>) -> Response {
+    match id.parse::<ApprovalId>() {
+        Ok(id) => Redirect::to(&format!("/approvals/{id}")).into_response(),
+        Err(_) => Redirect::to("/").into_response(),
+    }
+}
+
+async fn page_with_history(
+    shared: &Shared,
+    visitor: &Visitor,
+    inspection: &Inspection,
+    extent: Extent,
+) -> ApprovalPage {
+    let mut page = page(shared, visitor, inspection, extent);
+    match shared.service.history(&visitor.caller, &inspection.approval).await {
+        // Of the earlier one only what is masked here too is known to be for the reader.
+        Ok(history) => page.add_history(&history, extent, &shared.service.veil(), inspection.now),
+        // The approval can be decided without it, and the page says nothing that it does not know.
+        Err(error) => tracing::warn!(%error, "an approval is shown without its history"),
+    }
+    page
 }
 
 /// The page as the visitor sees it.

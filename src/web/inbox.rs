@@ -133,6 +133,7 @@ impl Inbox {
             .route("/", get(list::show))
             .route("/approvals/{id}", get(detail::show))
             .route("/approvals/{id}/decision", post(decision::decide))
+            .route("/approvals/{id}/reveal", get(detail::masked).post(detail::reveal))
             .route("/together", get(together::show).post(together::decide))
             .route("/figures", get(figures::show))
             .route("/events", get(events::events))

@@ -129,15 +129,15 @@ fn is_alike(one: &Inspection, other: &Inspection) -> bool {
 }
 
 fn item(inspection: &Inspection, outcome: Option<(&'static str, String)>) -> Item {
-    let opening = &inspection.approval.opening;
+    let (opening, veil) = (&inspection.approval.opening, &inspection.veil);
     let settled = format!("This is {}: there is nothing to decide.", inspection.state.name());
     let closed = (!inspection.is_open_to_vote()).then_some(("refused", settled));
     Item {
         id: opening.id.to_string(),
         binding: opening.binding.to_string(),
         sentence: Sentence::of(opening),
-        parameters: Table::of(&opening.query.context, Extent::Whole),
-        justification: opening.justification.as_deref().map(|text| Text::prose(text, 4_000)),
+        parameters: Table::of(&opening.query.context, Extent::Whole, veil),
+        justification: opening.justification.as_deref().map(|text| Text::prose(&veil.text("", text).text, 4_000)),
         outcome: outcome.or(closed),
     }
 }

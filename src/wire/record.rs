@@ -11,7 +11,7 @@ use super::transition::spoken;
 use super::{Malformed, identity, names, pb, policies, transition, value};
 use crate::domain::{
     Binding, Change, Decided, EvaluationError, Fact, Moved, Obligation, Opening, Origin, PolicyDigest, PolicyId,
-    Record, Refused, Started, Timestamp,
+    Record, Refused, Revealed, Started, Timestamp,
 };
 
 /// The bytes of a fact, as they go to disk.
@@ -60,6 +60,7 @@ impl From<&Fact> for pb::record::Fact {
             Fact::Refused(refused) => Self::Refused(refused.into()),
             Fact::PoliciesReloaded(reloaded) => Self::PoliciesReloaded(reloaded.into()),
             Fact::EntitiesChanged(changed) => Self::EntitiesChanged(changed.into()),
+            Fact::Revealed(revealed) => Self::Revealed(revealed.into()),
         }
     }
 }
@@ -154,6 +155,16 @@ impl From<&Refused> for pb::Refused {
     }
 }
 
+impl From<&Revealed> for pb::Revealed {
+    fn from(revealed: &Revealed) -> Self {
+        Self {
+            approval_id: revealed.approval.to_string(),
+            to: Some((&*revealed.to).into()),
+            request_id: revealed.request_id.to_string(),
+        }
+    }
+}
+
 fn parse(fact: pb::record::Fact) -> Result<Fact, Malformed> {
     use pb::record::Fact as Wire;
     Ok(match fact {
@@ -166,6 +177,7 @@ fn parse(fact: pb::record::Fact) -> Result<Fact, Malformed> {
         Wire::Refused(refused) => Fact::Refused(parse_refused(refused)?),
         Wire::PoliciesReloaded(reloaded) => Fact::PoliciesReloaded(policies::parse_reloaded(reloaded)?),
         Wire::EntitiesChanged(changed) => Fact::EntitiesChanged(policies::parse_changed(changed)?),
+        Wire::Revealed(revealed) => Fact::Revealed(parse_revealed(revealed)?),
     })
 }
 
@@ -261,6 +273,14 @@ fn parse_refused(refused: pb::Refused) -> Result<Refused, Malformed> {
         caller: refused.caller.map(|caller| identity::required("caller", Some(caller))).transpose()?,
         approval: optional_id("approval_id", &refused.approval_id)?,
         request_id: refused.request_id.into(),
+    })
+}
+
+fn parse_revealed(revealed: pb::Revealed) -> Result<Revealed, Malformed> {
+    Ok(Revealed {
+        approval: id("approval_id", &revealed.approval_id)?,
+        to: identity::required("to", revealed.to)?,
+        request_id: revealed.request_id.into(),
     })
 }
 

@@ -165,7 +165,11 @@ impl<'a> Books<'a> {
             match &line.fact {
                 Fact::Decided(decided) => self.decided(decided),
                 Fact::Moved(moved) => self.moved(moved),
-                Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => {}
+                Fact::Started(_)
+                | Fact::Refused(_)
+                | Fact::PoliciesReloaded(_)
+                | Fact::EntitiesChanged(_)
+                | Fact::Revealed(_) => {}
             }
         }
         for (id, approval) in &self.approvals {

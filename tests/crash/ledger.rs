@@ -66,7 +66,11 @@ impl Books {
                 }
             }
             Fact::Moved(moved) => self.moved(moved.approval.to_string(), &moved.transition),
-            Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => {}
+            Fact::Started(_)
+            | Fact::Refused(_)
+            | Fact::PoliciesReloaded(_)
+            | Fact::EntitiesChanged(_)
+            | Fact::Revealed(_) => {}
         }
     }
 

@@ -32,7 +32,11 @@ pub fn check(log: &Log, model: &Model, answers: &[(Answer, Asked)], told: &[Stri
                     of_decision(&mut accounts, &decided);
                 }
                 Fact::Moved(moved) => of_move(accounts.get_mut(&moved.approval).expect("opened before"), &moved),
-                Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => {}
+                Fact::Started(_)
+                | Fact::Refused(_)
+                | Fact::PoliciesReloaded(_)
+                | Fact::EntitiesChanged(_)
+                | Fact::Revealed(_) => {}
             }
         }
     }

@@ -76,7 +76,7 @@ impl Client {
     }
 
     pub async fn get(&self, id: &str) -> Result<pb::Approval, Status> {
-        let request = pb::GetApprovalRequest { approval_id: id.into() };
+        let request = pb::GetApprovalRequest { approval_id: id.into(), reveal: false };
         self.stub.clone().get_approval(request).await.map(tonic::Response::into_inner)
     }
 

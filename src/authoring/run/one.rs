@@ -135,7 +135,14 @@ fn guarded(
             Guarded::Principal(&named)
         }
         (GuardAction::SupplyEntities, on) if !on.is_empty() => Guarded::EntityType(on),
-        (GuardAction::Review | GuardAction::Cancel | GuardAction::Revoke | GuardAction::ReadApproval, _) => {
+        (
+            GuardAction::Review
+            | GuardAction::Cancel
+            | GuardAction::Revoke
+            | GuardAction::ReadApproval
+            | GuardAction::Reveal,
+            _,
+        ) => {
             return Err(format!("`{name}` is about an approval: say it in the `expect` of a test"));
         }
         (_, "") => Guarded::Service,

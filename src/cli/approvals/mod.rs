@@ -22,6 +22,9 @@ pub enum Approvals {
     Show {
         /// Such as apr_0198...
         id: String,
+        /// Personal data and secrets as they are; that you looked goes on record
+        #[arg(long)]
+        reveal: bool,
     },
     /// Countersign: approve exactly what you were shown
     Approve(vote::Vote),
@@ -51,7 +54,9 @@ impl Approvals {
             Self::Watch(watch) => return watch.run(&client, screen).await,
             Self::Approve(vote) => return vote.run(pb::Verdict::Approve, &client, screen).await,
             Self::Reject(vote) => return vote.run(pb::Verdict::Reject, &client, screen).await,
-            Self::Show { id } => client.get_approval(pb::GetApprovalRequest { approval_id: id }).await?,
+            Self::Show { id, reveal } => {
+                client.get_approval(pb::GetApprovalRequest { approval_id: id, reveal }).await?
+            }
             Self::Cancel(Withdraw { id, comment }) => {
                 client.cancel_approval(pb::CancelApprovalRequest { approval_id: id, comment }).await?
             }

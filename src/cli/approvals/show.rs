@@ -42,7 +42,14 @@ fn gate_texts(approval: &pb::Approval, style: Style) -> String {
 }
 
 fn parameters(approval: &pb::Approval, style: Style) -> String {
-    let heading = style.bold("Parameters");
+    let heading = match approval.masked_values {
+        0 => style.bold("Parameters"),
+        masked => format!(
+            "{}  {}",
+            style.bold("Parameters"),
+            style.yellow(&format!("{masked} masked here; `--reveal` shows them, on record"))
+        ),
+    };
     if approval.context.is_empty() && approval.entities.is_empty() {
         return format!("{heading}\n  none");
     }

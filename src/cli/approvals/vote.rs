@@ -23,6 +23,9 @@ pub struct Vote {
     /// The binding of what you saw, as `approvals show` prints it; without it you are shown the approval and asked
     #[arg(long, value_name = "HEX")]
     binding: Option<String>,
+    /// Be shown personal data and secrets as they are; that you looked goes on record
+    #[arg(long, conflicts_with = "binding")]
+    reveal: bool,
 }
 
 impl Vote {
@@ -51,7 +54,8 @@ impl Vote {
                 id = words::escaped(&self.id)
             )));
         }
-        let approval = client.get_approval(pb::GetApprovalRequest { approval_id: self.id.clone() }).await?;
+        let request = pb::GetApprovalRequest { approval_id: self.id.clone(), reveal: self.reveal };
+        let approval = client.get_approval(request).await?;
         screen.message(&approval, |approval, style| show::approval(approval, jiff::Timestamp::now(), style))?;
         let question = match verdict {
             pb::Verdict::Approve => "\nCountersign exactly this?",

@@ -16,6 +16,9 @@ pub fn record(record: &pb::Record) -> String {
         Some(Fact::Refused(refused)) => self::refused(refused),
         Some(Fact::PoliciesReloaded(reloaded)) => self::reloaded(reloaded),
         Some(Fact::EntitiesChanged(changed)) => self::changed(changed),
+        Some(Fact::Revealed(revealed)) => {
+            format!("REVEALED  {} to {}", escaped(&revealed.approval_id), identity(revealed.to.as_ref()))
+        }
     };
     format!("{} {:>6}  {what}", micros(record.at_micros), record.sequence)
 }

@@ -113,7 +113,7 @@ async fn on_record(
 }
 
 async fn look(person: &Client, approval: &pb::Approval) -> Result<pb::Approval, Failure> {
-    Ok(person.get_approval(pb::GetApprovalRequest { approval_id: approval.id.clone() }).await?)
+    Ok(person.get_approval(pb::GetApprovalRequest { approval_id: approval.id.clone(), reveal: false }).await?)
 }
 
 /// A vote for exactly what was seen.

@@ -223,7 +223,11 @@ impl News {
                 Change::None => return None,
             },
             Fact::Moved(moved) => (moved.approval, Event::of(&moved.transition)),
-            Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::EntitiesChanged(_) => return None,
+            Fact::Started(_)
+            | Fact::Refused(_)
+            | Fact::PoliciesReloaded(_)
+            | Fact::EntitiesChanged(_)
+            | Fact::Revealed(_) => return None,
         };
         Some(Self { id: id(record, chain), at: record.at, approval, event })
     }

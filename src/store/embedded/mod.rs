@@ -204,7 +204,7 @@ fn bears_on_state(fact: &Fact) -> bool {
     match fact {
         Fact::Decided(decided) => decided.change != Change::None || decided.idempotency_key.is_some(),
         Fact::Moved(_) | Fact::EntitiesChanged(_) => true,
-        Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) => false,
+        Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::Revealed(_) => false,
     }
 }
 

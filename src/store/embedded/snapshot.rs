@@ -162,7 +162,7 @@ impl Known {
             Fact::Decided(decided) => decided.change != Change::None,
             Fact::Moved(_) => true,
             Fact::EntitiesChanged(_) => return self.entities.contains(&record.sequence),
-            Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) => false,
+            Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::Revealed(_) => false,
         };
         let of_known = record.fact.approval().is_some_and(|id| self.approvals.contains(&id));
         (changes && of_known) || self.answers.contains(&record.sequence)

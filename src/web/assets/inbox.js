@@ -116,7 +116,9 @@ function say(text) {
 
 /** Takes the parts that are marked as live from the page as it is now, and leaves forms and the focus alone. */
 async function refresh() {
-  const response = await fetch(location.href, { headers: { accept: 'text/html' }, redirect: 'manual' });
+  // A page that shows what is masked otherwise is followed as everybody sees it: looking on does not go on record again.
+  const followed = one('#revealed') ? location.pathname.replace(/\/reveal$/, '') : location.href;
+  const response = await fetch(followed, { headers: { accept: 'text/html' }, redirect: 'manual' });
   if (response.type === 'opaqueredirect' || response.status === 401) return say('Your session has ended. Load the page again to sign in.');
   if (response.status === 404) return say('You may not see this any more.');
   if (!response.ok) throw new Error(String(response.status));

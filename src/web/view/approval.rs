@@ -11,9 +11,10 @@ use super::row::{Left, Row, outcome};
 use super::sentence::Sentence;
 use super::text::Text;
 use super::value::{Extent, Table};
-use crate::domain::{Approval, ApprovalState, Severity, Timestamp, Verdict, binding};
+use crate::domain::{ApprovalState, Severity, Timestamp, Verdict, binding};
 use crate::service::history::History;
 use crate::service::inspect::{Inspection, Mine};
+use crate::service::veil::Veil;
 
 /// Characters of what people and agents wrote; longer is refused at the edges already.
 const PROSE_CHARS_MAX: usize = 4_000;
@@ -36,6 +37,12 @@ pub struct ApprovalPage {
     /// Characters that are not shown, of everything that would be approved.
     pub left_out: usize,
     pub deceives: bool,
+    /// Names and values that are masked.
+    pub masked: usize,
+    /// They are shown as they are, which is on record.
+    pub is_revealed: bool,
+    pub may_reveal: bool,
+    pub form_token: String,
     pub chain: Vec<Link>,
     pub justification: Option<Text>,
     pub history: Option<HistoryShown>,
@@ -93,6 +100,8 @@ pub struct Choice {
     pub login_again: Option<(String, String)>,
     /// All must be shown before it can be approved.
     pub must_show_all: bool,
+    /// As must be what is masked, where much is at stake and the reader may see it.
+    pub must_reveal: bool,
     /// What must be typed to approve.
     pub object: Option<Text>,
     pub object_raw: String,
@@ -115,18 +124,21 @@ pub struct Terms<'a> {
 impl ApprovalPage {
     #[must_use]
     pub fn of(inspection: &Inspection, extent: Extent, terms: &Terms<'_>, chrome: Chrome) -> Self {
-        let Inspection { approval, now, .. } = inspection;
+        let Inspection { approval, veil, now, .. } = inspection;
         let (opening, now) = (&*approval.opening, *now);
         let query = &*opening.query;
-        let parameters = Table::of(&query.context, extent);
+        let parameters = Table::of(&query.context, extent, veil);
         let entities: Vec<(Text, Table)> = query
             .entities
             .iter()
-            .map(|entity| (Text::line(&entity.uid.to_string()), Table::of_entity(entity, extent)))
+            .map(|entity| (Text::line(&entity.uid.to_string()), Table::of_entity(entity, extent, veil)))
             .collect();
-        let environment = Table::of(&query.environment, extent);
+        let environment = Table::of(&query.environment, extent, veil);
         let sentence = Sentence::of(opening);
-        let canonical_raw = binding::canonical(query);
+        let form_token = chrome.person.as_ref().map(|(_, token)| token.clone()).unwrap_or_default();
+        let masked = veil.approval(approval).masked;
+        let canonical_raw = binding::canonical(&veil.query(query));
+        let justification = opening.justification.as_deref().map(|text| veil.text("", text).text);
         let left_out = parameters.left_out + entities.iter().map(|(_, table)| table.left_out).sum::<usize>();
         let deceives = sentence.deceives()
             || parameters.deceives
@@ -140,16 +152,16 @@ impl ApprovalPage {
             outcome: outcome(approval, &inspection.state, now),
             gates: inspection.gates.iter().map(|gate| GateShown::of(gate, opening, now)).collect(),
             chain: chain::links(opening, now),
-            justification: opening.justification.as_deref().map(|text| Text::prose(text, PROSE_CHARS_MAX)),
+            justification: justification.map(|text| Text::prose(&text, PROSE_CHARS_MAX)),
             history: None,
             opened: Moment::at(opening.opened_at, now),
             deadline: Moment::at(opening.deadline, now),
             left: Left::of(approval, now),
             grant: grant(opening.requirement.gates(), opening.requirement.grant()),
-            reviews: reviews(approval, now),
+            reviews: reviews(inspection),
             canonical: Text::line(&canonical_raw),
             binding: opening.binding.to_string(),
-            choice: choice(inspection, left_out, terms),
+            choice: choice(inspection, left_out, masked, terms),
             is_outgrown: inspection.is_outgrown,
             sentence,
             parameters,
@@ -157,6 +169,10 @@ impl ApprovalPage {
             environment,
             left_out,
             deceives,
+            masked,
+            is_revealed: veil.is_lifted(),
+            may_reveal: inspection.may_reveal,
+            form_token,
             canonical_raw,
         }
     }
@@ -164,9 +180,9 @@ impl ApprovalPage {
 
 impl ApprovalPage {
     /// Adds what was before, and marks in the parameters what is new since the last that was approved.
-    pub fn add_history(&mut self, history: &History, extent: Extent, now: Timestamp) {
+    pub fn add_history(&mut self, history: &History, extent: Extent, veil: &Veil, now: Timestamp) {
         let compared = history.last_approved.as_ref().map(|last| {
-            let earlier = Table::of(&last.opening.query.context, extent);
+            let earlier = Table::of(&last.opening.query.context, extent, veil);
             (last.id().to_string(), self.parameters.compare(&earlier))
         });
         self.history = Some(HistoryShown {
@@ -181,20 +197,21 @@ impl ApprovalPage {
     }
 }
 
-fn reviews(approval: &Approval, now: Timestamp) -> Vec<ReviewShown> {
+fn reviews(inspection: &Inspection) -> Vec<ReviewShown> {
+    let Inspection { approval, veil, now, .. } = inspection;
     let shown = |review: &crate::domain::Review| ReviewShown {
         who: Text::line(&review.reviewer.uid.id),
         verdict: match review.verdict {
             Verdict::Approve => "approved",
             Verdict::Reject => "rejected",
         },
-        at: Moment::at(review.at, now),
-        comment: review.comment.as_deref().map(|comment| Text::prose(comment, PROSE_CHARS_MAX)),
+        at: Moment::at(review.at, *now),
+        comment: review.comment.as_deref().map(|comment| Text::prose(&veil.text("", comment).text, PROSE_CHARS_MAX)),
     };
     approval.reviews.iter().map(shown).collect()
 }
 
-fn choice(inspection: &Inspection, left_out: usize, terms: &Terms<'_>) -> Choice {
+fn choice(inspection: &Inspection, left_out: usize, masked: usize, terms: &Terms<'_>) -> Choice {
     if !inspection.is_open_to_vote() {
         return Choice { why_not: why_not(inspection), ..Choice::default() };
     }
@@ -205,8 +222,10 @@ fn choice(inspection: &Inspection, left_out: usize, terms: &Terms<'_>) -> Choice
     let stale = stale_login(inspection, terms).filter(|_| is_high);
     let needs_login = by_rule.clone().or(stale);
     let resource = &inspection.approval.opening.query.resource;
+    let must_reveal = is_high && masked > 0 && inspection.may_reveal;
     Choice {
-        can_approve: needs_login.is_none() && left_out == 0 && !inspection.is_outgrown,
+        can_approve: needs_login.is_none() && left_out == 0 && !must_reveal && !inspection.is_outgrown,
+        must_reveal,
         can_reject: by_rule.is_none(),
         login_again: needs_login.map(|why| (terms.login.clone(), why)),
         must_show_all: left_out > 0,

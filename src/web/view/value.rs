@@ -2,7 +2,8 @@
 //! for; what was left out is counted, so that nobody decides on what was not shown.
 
 use super::text::Text;
-use crate::domain::{Attributes, Entity, Value};
+use crate::domain::{Attributes, Entity, EntityUid, Value};
+use crate::service::veil::Veil;
 
 /// Characters of one value that are shown at first.
 pub const VALUE_CHARS_MAX: usize = 400;
@@ -56,6 +57,8 @@ pub struct Table {
     /// Characters that are not shown.
     pub left_out: usize,
     pub deceives: bool,
+    /// Names and values that are masked.
+    pub masked: usize,
     /// What an earlier query had beside these.
     pub gone: Vec<(Text, Text)>,
 }
@@ -63,9 +66,10 @@ pub struct Table {
 impl Table {
     /// The fields of a record.
     #[must_use]
-    pub fn of(fields: &Attributes, extent: Extent) -> Self {
+    pub fn of(fields: &Attributes, extent: Extent, veil: &Veil) -> Self {
         let mut table = Self::default();
-        table.record("", fields, extent);
+        let mut writer = Writer { table: &mut table, extent, veil };
+        writer.record("", "", fields);
         table
     }
 
@@ -91,59 +95,90 @@ impl Table {
 
     /// An entity that came with the query.
     #[must_use]
-    pub fn of_entity(entity: &Entity, extent: Extent) -> Self {
-        let mut table = Self::of(&entity.attributes, extent);
+    pub fn of_entity(entity: &Entity, extent: Extent, veil: &Veil) -> Self {
+        let mut table = Self::default();
+        let mut writer = Writer { table: &mut table, extent, veil };
+        writer.record("", "", &entity.attributes);
         for parent in &entity.parents {
-            table.push("in", "entity", &parent.to_string(), extent);
+            writer.push("in", "in", "entity", &parent.to_string());
         }
-        table.record("tag ", &entity.tags, extent);
+        writer.record("tag ", "tag ", &entity.tags);
         table
-    }
-
-    fn record(&mut self, path: &str, fields: &Attributes, extent: Extent) {
-        for (name, value) in fields {
-            let path = match path {
-                "" => name.to_string(),
-                path if path.ends_with(' ') => format!("{path}{name}"),
-                path => format!("{path}.{name}"),
-            };
-            self.value(&path, value, extent);
-        }
-    }
-
-    fn value(&mut self, path: &str, value: &Value, extent: Extent) {
-        match value {
-            Value::Bool(truth) => self.push(path, "yes or no", if *truth { "yes" } else { "no" }, extent),
-            Value::Long(number) => self.push(path, "number", &number.to_string(), extent),
-            Value::String(text) => self.push(path, "text", text, extent),
-            Value::Entity(uid) => self.push_text(path, "entity", &uid.to_string(), Text::line(&plain(uid))),
-            Value::Set(members) if members.is_empty() => self.push(path, "set", "", extent),
-            Value::Set(members) => members.iter().for_each(|member| self.value(&format!("{path}[]"), member, extent)),
-            Value::Record(fields) if fields.is_empty() => self.push(path, "record", "", extent),
-            Value::Record(fields) => self.record(path, fields, extent),
-            Value::Extension { function, argument } => self.push(path, function.name(), argument, extent),
-        }
-    }
-
-    fn push(&mut self, path: &str, type_name: &'static str, raw: &str, extent: Extent) {
-        let chars_max = match extent {
-            Extent::Beginning => VALUE_CHARS_MAX,
-            Extent::Whole => usize::MAX,
-        };
-        self.push_text(path, type_name, raw, Text::cut(raw, chars_max));
-    }
-
-    fn push_text(&mut self, path: &str, type_name: &'static str, raw: &str, value: Text) {
-        let name = Text::line(path);
-        self.left_out += value.left_out;
-        self.deceives |= value.deceives || name.deceives;
-        let (key, raw) = (path.to_owned(), raw.to_owned());
-        self.lines.push(Line { name, type_name, value, change: Change::None, key, raw });
     }
 }
 
-fn plain(uid: &crate::domain::EntityUid) -> String {
-    format!("{}::\"{}\"", uid.type_name, uid.id)
+/// Writes the lines of a table. Each has its path twice: as it is, to compare by, and as it is shown.
+struct Writer<'t> {
+    table: &'t mut Table,
+    extent: Extent,
+    veil: &'t Veil,
+}
+
+impl Writer<'_> {
+    fn record(&mut self, path: &str, shown: &str, fields: &Attributes) {
+        let joined = |path: &str, name: &str| match path {
+            "" => name.to_owned(),
+            path if path.ends_with(' ') => format!("{path}{name}"),
+            path => format!("{path}.{name}"),
+        };
+        for (name, value) in fields {
+            let veiled = self.veil.text("", name);
+            self.table.masked += usize::from(veiled.is_masked);
+            self.value(&joined(path, name), &joined(shown, &veiled.text), name, value);
+        }
+    }
+
+    fn value(&mut self, path: &str, shown: &str, name: &str, value: &Value) {
+        let mut leaf = |type_name, raw: &str| self.leaf(path, shown, name, type_name, raw);
+        match value {
+            Value::Bool(truth) => self.push(path, shown, "yes or no", if *truth { "yes" } else { "no" }),
+            Value::Long(number) => leaf("number", &number.to_string()),
+            Value::String(text) => leaf("text", text),
+            Value::Entity(uid) => self.entity(path, shown, name, uid),
+            Value::Set(members) if members.is_empty() => self.push(path, shown, "set", ""),
+            Value::Set(members) => {
+                let (path, shown) = (format!("{path}[]"), format!("{shown}[]"));
+                members.iter().for_each(|member| self.value(&path, &shown, name, member));
+            }
+            Value::Record(fields) if fields.is_empty() => self.push(path, shown, "record", ""),
+            Value::Record(fields) => self.record(path, shown, fields),
+            Value::Extension { function, argument } => leaf(function.name(), argument),
+        }
+    }
+
+    /// A value that may have to be masked, for what it is or for the name it has.
+    fn leaf(&mut self, path: &str, shown: &str, name: &str, type_name: &'static str, raw: &str) {
+        let veiled = self.veil.text(name, raw);
+        self.table.masked += usize::from(veiled.is_masked);
+        let value = Text::cut(&veiled.text, self.chars_max());
+        self.line(path, shown, type_name, raw, value);
+    }
+
+    fn entity(&mut self, path: &str, shown: &str, name: &str, uid: &EntityUid) {
+        let veiled = self.veil.text(name, &uid.id);
+        self.table.masked += usize::from(veiled.is_masked);
+        let value = Text::line(&format!("{}::\"{}\"", uid.type_name, veiled.text));
+        self.line(path, shown, "entity", &uid.to_string(), value);
+    }
+
+    fn push(&mut self, path: &str, shown: &str, type_name: &'static str, raw: &str) {
+        self.line(path, shown, type_name, raw, Text::cut(raw, self.chars_max()));
+    }
+
+    fn line(&mut self, path: &str, shown: &str, type_name: &'static str, raw: &str, value: Text) {
+        let name = Text::line(shown);
+        self.table.left_out += value.left_out;
+        self.table.deceives |= value.deceives || name.deceives;
+        let (key, raw) = (path.to_owned(), raw.to_owned());
+        self.table.lines.push(Line { name, type_name, value, change: Change::None, key, raw });
+    }
+
+    fn chars_max(&self) -> usize {
+        match self.extent {
+            Extent::Beginning => VALUE_CHARS_MAX,
+            Extent::Whole => usize::MAX,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -159,7 +194,7 @@ mod tests {
             ("nothing".into(), Value::Set(Vec::new())),
             ("rows".into(), Value::Long(i64::MAX)),
         ]);
-        let table = Table::of(&fields, Extent::Beginning);
+        let table = Table::of(&fields, Extent::Beginning, &Veil::lifted());
         let lines: Vec<_> = table.lines.iter().map(|line| (&*line.key, line.type_name, &*line.raw)).collect();
         assert_eq!(
             lines,
@@ -178,23 +213,24 @@ mod tests {
         let fields = |pairs: &[(&str, &str)]| -> Attributes {
             pairs.iter().map(|(name, value)| ((*name).into(), Value::string(value))).collect()
         };
-        let mut table = Table::of(&fields(&[("a", "1"), ("b", "2"), ("c", "3")]), Extent::Whole);
-        let earlier = Table::of(&fields(&[("a", "1"), ("b", "0"), ("d", "4")]), Extent::Whole);
+        let mut table = Table::of(&fields(&[("a", "1"), ("b", "2"), ("c", "3")]), Extent::Whole, &Veil::lifted());
+        let earlier = Table::of(&fields(&[("a", "1"), ("b", "0"), ("d", "4")]), Extent::Whole, &Veil::lifted());
         assert!(table.compare(&earlier));
         let lines: Vec<_> = table.lines.iter().map(|line| (&*line.key, line.change.clone())).collect();
         let was = Change::Was(Text::line("0"));
         assert_eq!(lines, [("b", was), ("c", Change::New), ("a", Change::None)]);
         assert_eq!(table.gone, [(Text::line("d"), Text::line("4"))]);
-        assert!(
-            !Table::of(&fields(&[("x", "1")]), Extent::Whole)
-                .compare(&Table::of(&fields(&[("x", "1")]), Extent::Whole))
-        );
+        assert!(!Table::of(&fields(&[("x", "1")]), Extent::Whole, &Veil::lifted()).compare(&Table::of(
+            &fields(&[("x", "1")]),
+            Extent::Whole,
+            &Veil::lifted()
+        )));
     }
 
     #[test]
     fn what_is_left_out_is_counted() {
         let long = Attributes::from([("text".into(), Value::string(&"x".repeat(VALUE_CHARS_MAX + 7)))]);
-        assert_eq!(Table::of(&long, Extent::Beginning).left_out, 7);
-        assert_eq!(Table::of(&long, Extent::Whole).left_out, 0);
+        assert_eq!(Table::of(&long, Extent::Beginning, &Veil::lifted()).left_out, 7);
+        assert_eq!(Table::of(&long, Extent::Whole, &Veil::lifted()).left_out, 0);
     }
 }

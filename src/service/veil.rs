@@ -1,0 +1,282 @@
+//! What people, models and other systems are shown of a query: the same, with personal data and secrets masked (invariant 9).
+//! Context, environment, entities that came along, justification and comments are searched; who, what and on what are names,
+//! and stay. The binding stays that of the true query: what is approved is the action, not the picture of it.
+//!
+//! Whoever may, by policy, is shown an approval as it is: [`Service::reveal`], which is on record before anything is seen.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Caller, Refusal, Service};
+use crate::domain::{
+    Approval, ApprovalId, Attributes, Change, Decided, EntitiesChanged, Entity, EntityUid, Fact, GuardAction, Moved,
+    Opening, Query, Record, Revealed, Review, Transition, Value,
+};
+use crate::masking::{Masker, Profile};
+use crate::store::Seen;
+
+/// Stands for a text that could not be searched: unknown is masked.
+const WITHHELD: &str = "<REDACTED>";
+
+/// Masks what is shown, or lets it through.
+#[derive(Clone)]
+pub struct Veil(Option<(Arc<Masker>, Arc<Profile>)>);
+
+impl fmt::Debug for Veil {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if self.is_lifted() { "Veil(lifted)" } else { "Veil" })
+    }
+}
+
+/// A text as it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Veiled {
+    pub text: Arc<str>,
+    pub is_masked: bool,
+}
+
+/// An approval as it may be shown.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    approval: Arc<Approval>,
+    /// How many of its texts and numbers are masked.
+    pub masked: usize,
+}
+
+/// A page of them.
+#[derive(Debug, Clone, Default)]
+pub struct ShownPage {
+    pub approvals: Vec<Shown>,
+    /// Where the next page begins, if there may be more.
+    pub more: Option<ApprovalId>,
+}
+
+impl Shown {
+    /// With masked values: for showing, not for deciding.
+    #[must_use]
+    pub fn approval(&self) -> &Approval {
+        &self.approval
+    }
+}
+
+impl Service {
+    /// An approval with its personal data, for whom policy lets see it: [`GuardAction::Reveal`] beside
+    /// [`GuardAction::ReadApproval`]. On record first.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] to whoever may not read it, a denial to whoever may only read it masked, and
+    /// [`Refusal::Unavailable`] while nothing can be put on record.
+    pub async fn reveal(&self, caller: &Caller, id: ApprovalId) -> Result<Arc<Approval>, Refusal> {
+        self.guarded_approval(caller, GuardAction::ReadApproval, id).await?;
+        let approval = self.guarded_approval(caller, GuardAction::Reveal, id).await?;
+        let (to, request_id) = (caller.identity.clone(), caller.request_id.0.clone());
+        let fact = Fact::Revealed(Revealed { approval: id, to, request_id });
+        self.shared.store.commit(fact, Seen::Nothing).await?;
+        self.as_of_now(approval).await
+    }
+
+    /// What everybody sees queries through.
+    #[must_use]
+    pub fn veil(&self) -> Veil {
+        self.shared.veil.clone()
+    }
+
+    pub(super) fn veiled(&self, approval: &Arc<Approval>) -> Shown {
+        self.shared.veil.approval(approval)
+    }
+}
+
+impl Veil {
+    #[must_use]
+    pub fn new(masker: Arc<Masker>, profile: Arc<Profile>) -> Self {
+        Self(Some((masker, profile)))
+    }
+
+    /// For whoever may see what is there.
+    #[must_use]
+    pub const fn lifted() -> Self {
+        Self(None)
+    }
+
+    #[must_use]
+    pub const fn is_lifted(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// A value of this name; the name tells what is in it.
+    #[must_use]
+    pub fn text(&self, name: &str, text: &str) -> Veiled {
+        let Some((masker, profile)) = &self.0 else { return Veiled { text: text.into(), is_masked: false } };
+        match masker.field(profile, name, text) {
+            Ok((_, found)) if found.is_empty() => Veiled { text: text.into(), is_masked: false },
+            Ok((masked, _)) => Veiled { text: masked.into(), is_masked: true },
+            Err(_) => Veiled { text: WITHHELD.into(), is_masked: true },
+        }
+    }
+
+    #[must_use]
+    pub fn approval(&self, approval: &Arc<Approval>) -> Shown {
+        let mut drawn = Drawn { veil: self, masked: 0 };
+        if self.is_lifted() {
+            return Shown { approval: approval.clone(), masked: 0 };
+        }
+        let opening = Arc::new(drawn.opening(&approval.opening));
+        let reviews = approval.reviews.iter().map(|review| drawn.review(review)).collect();
+        let shown = Approval { opening, reviews, ..Approval::clone(approval) };
+        let masked = drawn.masked;
+        // Where nothing is masked nothing need be kept twice.
+        Shown { approval: if masked == 0 { approval.clone() } else { Arc::new(shown) }, masked }
+    }
+
+    #[must_use]
+    pub fn query(&self, query: &Query) -> Query {
+        Drawn { veil: self, masked: 0 }.query(query)
+    }
+
+    /// A record as `Audit` and `Subscribe` tell it.
+    #[must_use]
+    pub fn record(&self, record: Record) -> Record {
+        if self.is_lifted() {
+            return record;
+        }
+        let mut drawn = Drawn { veil: self, masked: 0 };
+        let fact = match record.fact {
+            Fact::Decided(decided) => Fact::Decided(Box::new(drawn.decided(*decided))),
+            Fact::Moved(moved) => {
+                let transition = drawn.transition(&moved.transition);
+                Fact::Moved(Moved { transition, ..moved })
+            }
+            Fact::EntitiesChanged(changed) => {
+                let put = changed.put.iter().map(|entity| Arc::new(drawn.entity(entity))).collect();
+                Fact::EntitiesChanged(EntitiesChanged { put, ..changed })
+            }
+            fact @ (Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::Revealed(_)) => fact,
+        };
+        Record { fact, ..record }
+    }
+}
+
+/// A veil at work, with what it has masked so far.
+struct Drawn<'v> {
+    veil: &'v Veil,
+    masked: usize,
+}
+
+impl Drawn<'_> {
+    fn text(&mut self, name: &str, text: &Arc<str>) -> Arc<str> {
+        let veiled = self.veil.text(name, text);
+        self.masked += usize::from(veiled.is_masked);
+        if veiled.is_masked { veiled.text } else { text.clone() }
+    }
+
+    fn prose(&mut self, text: Option<&Arc<str>>) -> Option<Arc<str>> {
+        text.map(|text| self.text("", text))
+    }
+
+    fn value(&mut self, name: &str, value: &Value) -> Value {
+        match value {
+            Value::Bool(truth) => Value::Bool(*truth),
+            Value::Long(number) => {
+                let digits: Arc<str> = number.to_string().into();
+                let shown = self.text(name, &digits);
+                if shown == digits { Value::Long(*number) } else { Value::String(shown) }
+            }
+            Value::String(text) => Value::String(self.text(name, text)),
+            Value::Entity(uid) => Value::Entity(self.uid(name, uid)),
+            Value::Set(members) => Value::Set(members.iter().map(|member| self.value(name, member)).collect()),
+            Value::Record(fields) => Value::Record(self.fields(fields)),
+            Value::Extension { function, argument } => {
+                let shown = self.text(name, argument);
+                // What is masked is no address or moment any more.
+                if shown == *argument {
+                    Value::Extension { function: *function, argument: shown }
+                } else {
+                    Value::String(shown)
+                }
+            }
+        }
+    }
+
+    /// The names of fields are texts as well, where no schema says what they are. None takes another's place.
+    fn fields(&mut self, fields: &Attributes) -> Attributes {
+        let mut shown = Attributes::new();
+        for (name, value) in fields {
+            let value = self.value(name, value);
+            let mut name = self.text("", name);
+            while shown.contains_key(&name) {
+                name = format!("{name}'").into();
+            }
+            shown.insert(name, value);
+        }
+        shown
+    }
+
+    fn uid(&mut self, name: &str, uid: &EntityUid) -> EntityUid {
+        EntityUid { type_name: uid.type_name.clone(), id: self.text(name, &uid.id) }
+    }
+
+    fn entity(&mut self, entity: &Entity) -> Entity {
+        Entity {
+            uid: entity.uid.clone(),
+            attributes: self.fields(&entity.attributes),
+            parents: entity.parents.clone(),
+            tags: self.fields(&entity.tags),
+        }
+    }
+
+    fn query(&mut self, query: &Query) -> Query {
+        Query {
+            context: self.fields(&query.context),
+            environment: self.fields(&query.environment),
+            entities: query.entities.iter().map(|entity| self.entity(entity)).collect(),
+            principal: query.principal.clone(),
+            on_behalf_of: query.on_behalf_of.clone(),
+            action: query.action.clone(),
+            resource: query.resource.clone(),
+        }
+    }
+
+    fn opening(&mut self, opening: &Opening) -> Opening {
+        let query = Arc::new(self.query(&opening.query));
+        let justification = self.prose(opening.justification.as_ref());
+        Opening { query, justification, ..opening.clone() }
+    }
+
+    fn decided(&mut self, decided: Decided) -> Decided {
+        let query = Arc::new(self.query(&decided.query));
+        let justification = self.prose(decided.justification.as_ref());
+        let change = match decided.change {
+            Change::None => Change::None,
+            Change::Opened(opening) => Change::Opened(Arc::new(Opening {
+                query: query.clone(),
+                justification: justification.clone(),
+                ..Opening::clone(&opening)
+            })),
+            Change::Redeemed(transition) => Change::Redeemed(self.transition(&transition)),
+        };
+        Decided { query, justification, change, ..decided }
+    }
+
+    fn review(&mut self, review: &Review) -> Review {
+        Review { comment: self.prose(review.comment.as_ref()), ..review.clone() }
+    }
+
+    fn transition(&mut self, transition: &Transition) -> Transition {
+        match transition.clone() {
+            Transition::Reviewed(review) => Transition::Reviewed(self.review(&review)),
+            Transition::Approved(review, grant) => Transition::Approved(self.review(&review), grant),
+            Transition::Rejected(review) => Transition::Rejected(self.review(&review)),
+            Transition::Cancelled { by, comment, at } => {
+                Transition::Cancelled { by, comment: self.prose(comment.as_ref()), at }
+            }
+            Transition::Revoked { by, comment, at } => {
+                Transition::Revoked { by, comment: self.prose(comment.as_ref()), at }
+            }
+            untold @ (Transition::Expired { .. }
+            | Transition::Lapsed { .. }
+            | Transition::Consumed { .. }
+            | Transition::Used { .. }
+            | Transition::Reported(_)) => untold,
+        }
+    }
+}
