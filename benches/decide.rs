@@ -47,7 +47,7 @@ fn around(query: &Query) -> Circumstances {
 
 fn recorded(query: &Query, evaluation: &Evaluation) -> Fact {
     let agent = Arc::new(agent());
-    Fact::Decided(Box::new(Decided {
+    Fact::Decided(Arc::new(Decided {
         id: DecisionId::from_bytes([7; 16]),
         query: Arc::new(query.clone()),
         binding: Binding::of(query),

@@ -40,7 +40,7 @@ pub enum Fact {
     /// A server began to write here.
     Started(Started),
     /// A query was decided.
-    Decided(Box<Decided>),
+    Decided(Arc<Decided>),
     /// Something happened to an approval other than through a decision.
     Moved(Moved),
     /// A call was refused before it came to a decision.

@@ -141,7 +141,7 @@ impl Veil {
         }
         let mut drawn = Drawn { veil: self, masked: 0 };
         let fact = match record.fact {
-            Fact::Decided(decided) => Fact::Decided(Box::new(drawn.decided(*decided))),
+            Fact::Decided(decided) => Fact::Decided(Arc::new(drawn.decided(&decided))),
             Fact::Moved(moved) => {
                 let transition = drawn.transition(&moved.transition);
                 Fact::Moved(Moved { transition, ..moved })
@@ -242,19 +242,19 @@ impl Drawn<'_> {
         Opening { query, justification, ..opening.clone() }
     }
 
-    fn decided(&mut self, decided: Decided) -> Decided {
+    fn decided(&mut self, decided: &Decided) -> Decided {
         let query = Arc::new(self.query(&decided.query));
         let justification = self.prose(decided.justification.as_ref());
-        let change = match decided.change {
+        let change = match &decided.change {
             Change::None => Change::None,
             Change::Opened(opening) => Change::Opened(Arc::new(Opening {
                 query: query.clone(),
                 justification: justification.clone(),
-                ..Opening::clone(&opening)
+                ..Opening::clone(opening)
             })),
-            Change::Redeemed(transition) => Change::Redeemed(self.transition(&transition)),
+            Change::Redeemed(transition) => Change::Redeemed(self.transition(transition)),
         };
-        Decided { query, justification, change, ..decided }
+        Decided { query, justification, change, ..decided.clone() }
     }
 
     fn review(&mut self, review: &Review) -> Review {

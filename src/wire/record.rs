@@ -172,7 +172,7 @@ fn parse(fact: pb::record::Fact) -> Result<Fact, Malformed> {
             version: started.version.into(),
             digest: PolicyDigest(bytes("policy_digest", &started.policy_digest)?),
         }),
-        Wire::Decided(decided) => Fact::Decided(Box::new(parse_decided(decided)?)),
+        Wire::Decided(decided) => Fact::Decided(Arc::new(parse_decided(decided)?)),
         Wire::Moved(moved) => Fact::Moved(parse_moved(moved)?),
         Wire::Refused(refused) => Fact::Refused(parse_refused(refused)?),
         Wire::PoliciesReloaded(reloaded) => Fact::PoliciesReloaded(policies::parse_reloaded(reloaded)?),

@@ -166,7 +166,7 @@ pub fn usage(approval: &Approval, at: Timestamp) -> Decided {
 }
 
 pub fn fact(decided: &Decided) -> Fact {
-    Fact::Decided(Box::new(decided.clone()))
+    Fact::Decided(Arc::new(decided.clone()))
 }
 
 pub fn moved(approval: &Approval, transition: Transition) -> Fact {

@@ -73,7 +73,8 @@ impl Service {
                 (about.as_ref().map_or(Seen::Nothing, |approval| Seen::Version(approval.version)), about)
             }
         };
-        Planned { fact: Fact::Decided(Box::new(decided.clone())), seen, decided: Arc::new(decided), approval }
+        let decided = Arc::new(decided);
+        Planned { fact: Fact::Decided(decided.clone()), seen, decided, approval }
     }
 
     fn redeem(

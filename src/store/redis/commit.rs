@@ -352,7 +352,7 @@ impl Shared {
         let name = |id: Option<crate::domain::DecisionId>| id.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
         command.arg(name(Some(decided.id))).arg(name(decided.repeats)).arg(name(decided.follows));
         if is_remembered(decided) {
-            command.arg(wire::record::encode(&Fact::Decided(Box::new(abridged(decided)))));
+            command.arg(wire::record::encode(&Fact::Decided(Arc::new(abridged(decided)))));
         } else {
             command.arg("");
         }
@@ -387,7 +387,7 @@ impl Shared {
         let unreadable = || StoreError::from(Trouble::Unexpected("an idempotency key"));
         let record = answer.get(16..).ok_or_else(unreadable)?;
         match wire::record::decode(0, Timestamp::default(), record).map_err(unavailable)?.fact {
-            Fact::Decided(decided) => Ok(Answered::Earlier(Arc::from(decided))),
+            Fact::Decided(decided) => Ok(Answered::Earlier(decided)),
             _ => Err(unreadable()),
         }
     }

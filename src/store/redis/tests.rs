@@ -180,7 +180,7 @@ fn opening(rows: i64, now: Timestamp) -> (ApprovalId, Fact) {
         digest: plain.digest,
     };
     let change = Change::Opened(Arc::new(opening));
-    (id, Fact::Decided(Box::new(Decided { approval: Some(id), change, ..plain })))
+    (id, Fact::Decided(Arc::new(Decided { approval: Some(id), change, ..plain })))
 }
 
 async fn open(store: &Redis, rows: i64) -> ApprovalId {
@@ -213,7 +213,7 @@ async fn redeem(store: &Redis, rows: i64, approval: &Approval) -> Result<Committ
     let (at, decision) = (store.now(), plain.id);
     let consumed = Transition::Consumed { by: None, decision, at, report_by: at.after(HOUR) };
     let fact = Decided { approval: Some(approval.id()), change: Change::Redeemed(consumed), ..plain };
-    store.commit(Fact::Decided(Box::new(fact)), Seen::Version(approval.version)).await
+    store.commit(Fact::Decided(Arc::new(fact)), Seen::Version(approval.version)).await
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -466,7 +466,7 @@ async fn without_redis_plain_decisions_are_recorded_and_the_others_fail_at_once_
         ));
         let plain = decided(rows, Outcome::Allow, Reason::Permitted);
         assert!(!store.here(&plain.binding, None).may_be_pending);
-        store.commit(Fact::Decided(Box::new(plain)), Seen::Nothing).await.unwrap();
+        store.commit(Fact::Decided(Arc::new(plain)), Seen::Nothing).await.unwrap();
     }
     assert!(began.elapsed() < Duration::from_secs(5), "nobody waits for it in vain");
     server.run().await;

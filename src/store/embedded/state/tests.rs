@@ -74,7 +74,7 @@ fn allowed(caller: &str, key: &str) -> Decided {
 }
 
 fn decided(decided: &Decided) -> Fact {
-    Fact::Decided(Box::new(decided.clone()))
+    Fact::Decided(Arc::new(decided.clone()))
 }
 
 fn moved(approval: &Approval, transition: Transition) -> Fact {
