@@ -238,7 +238,7 @@ impl Server {
         }
         let pages = inbox.map(|(inbox, listener)| tokio::spawn(inbox.serve(listener, stopped())));
         let _refresh = verifier.start();
-        let (router, reporter) = grpc::transport::router(service.clone()).await?;
+        let (port, reporter) = grpc::transport::Port::new(service.clone()).await?;
         let certificates =
             protection.tls().map(|tls| tokio::spawn(tls.clone().keep(reporter.clone(), stopping.subscribe())));
         let ways_in = protection.ways_in();
@@ -250,7 +250,7 @@ impl Server {
         let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
         let outbox = tokio::spawn(outbox.run(service.clone(), stopping.subscribe()));
         let upkeep = tokio::spawn(store.clone().keep(retention, stopping.subscribe()));
-        let serving = router.serve_with_incoming_shutdown(connection::incoming(listeners.grpc, protection), stopped());
+        let serving = port.serve(connection::incoming(listeners.grpc, protection), stopped());
         tokio::pin!(serving);
         let ended = tokio::select! {
             served = &mut serving => served.map_err(ServerError::from),

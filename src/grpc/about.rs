@@ -32,6 +32,12 @@ macro_rules! about_none {
     };
 }
 
+impl<T: About> About for Box<T> {
+    fn approval(&self) -> Option<ApprovalId> {
+        (**self).approval()
+    }
+}
+
 about_an_approval!(
     AuthorizeRequest,
     UnmaskRequest,

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
@@ -35,7 +36,7 @@ impl Edge {
         method: &'static str,
         request: Request<T>,
         run: impl FnOnce(Service, Caller, T) -> F,
-    ) -> impl Future<Output = Result<Response<A>, Status>>
+    ) -> Pin<Box<impl Future<Output = Result<Response<A>, Status>>>>
     where
         F: Future<Output = Result<A, Refusal>>,
     {
@@ -57,15 +58,19 @@ impl DecisionPoint for Edge {
     type SubscribeStream = Pin<Box<dyn Stream<Item = Result<pb::Event, Status>> + Send>>;
     type AuditStream = BoxStream<'static, Result<pb::AuditResponse, Status>>;
 
-    async fn authorize(
-        &self,
+    /// As the macro writes it, but for two rooms that the message would take in what waits: it is on the heap until it is read.
+    fn authorize<'s, 'c>(
+        &'s self,
         request: Request<pb::AuthorizeRequest>,
-    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
-        self.handle("Authorize", request, async |service, caller, asked| {
-            let asking = Box::pin(service.authorize(&caller, request::ask(asked, service.limits())?));
+    ) -> BoxFuture<'c, Result<Response<pb::AuthorizeResponse>, Status>>
+    where
+        's: 'c,
+        Self: 'c,
+    {
+        self.handle("Authorize", request.map(Box::new), async |service, caller, asked| {
+            let asking = Box::pin(service.authorize(&caller, request::ask(*asked, service.limits())?));
             Ok(answer::response(&asking.await?, service.now()))
         })
-        .await
     }
 
     async fn authorize_batch(

@@ -2,7 +2,7 @@
 //!
 //! [`decision_point`], [`administration`] and [`masking`] have one short handler for each rpc: who calls ([`call`]), what is asked ([`request`]), the use case,
 //! the answer ([`answer`]) or the one map of refusals to codes ([`status`]). [`transport`] has every limit of HTTP/2 in
-//! one place; [`connection`] takes connections, in clear or by [`tls`].
+//! one place; [`services`] knows which service a call is for; [`connection`] takes connections, in clear or by [`tls`].
 
 mod about;
 mod administration;
@@ -21,6 +21,7 @@ pub mod health;
 pub mod local;
 mod masking;
 mod request;
+mod services;
 mod status;
 mod stream;
 pub mod tls;

@@ -1,17 +1,21 @@
 //! Every limit of HTTP/2, in one place, and the services behind it.
 
+use std::io;
 use std::time::Duration;
 
+use futures_util::Stream;
+use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::Router;
 use tonic_health::server::HealthReporter;
 use tower::layer::util::{Identity, Stack};
 use tower::util::MapResponseLayer;
 
+use super::connection::Connection;
 use super::decision_point::Edge;
 use super::generated::administration_server::AdministrationServer;
 use super::generated::decision_point_server::DecisionPointServer;
 use super::generated::masking_server::MaskingServer;
+use super::services::Services;
 use super::uniform::{self, Answer};
 use crate::service::Service;
 use crate::wire::DESCRIPTORS;
@@ -32,34 +36,49 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// hundred cancelled calls.
 const PENDING_RESETS_MAX: usize = 1_024;
 
-/// The server with every service: decisions, administration, masking, health, reflection (v1 and v1alpha).
-///
-/// Reflection also knows `google.rpc`'s error details, so that generic clients show them rather than their bytes.
-pub async fn router(service: Service) -> Result<(Router<Limited>, HealthReporter), tonic_reflection::server::Error> {
-    let (reporter, health) = super::health::service().await;
-    let reflected = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
-    let administration = AdministrationServer::new(Edge::new(service.clone()))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let masking = MaskingServer::new(Edge::new(service.clone()))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let decisions = DecisionPointServer::new(Edge::new(service))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let router = limited(Server::builder())
-        .add_service(decisions)
-        .add_service(administration)
-        .add_service(masking)
-        .add_service(health)
-        .add_service(reflected().build_v1()?)
-        .add_service(reflected().build_v1alpha()?);
-    Ok((router, reporter))
+/// A server that is ready to take connections.
+pub struct Port {
+    server: Server<Limited>,
+    services: Services,
+}
+
+impl Port {
+    /// The server with every service: decisions, administration, masking, health, reflection (v1 and v1alpha).
+    ///
+    /// Reflection also knows `google.rpc`'s error details, so that generic clients show them rather than their bytes.
+    pub async fn new(service: Service) -> Result<(Self, HealthReporter), ReflectionError> {
+        let (reporter, health) = super::health::service().await;
+        let reflected = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        };
+        let administration = AdministrationServer::new(Edge::new(service.clone()))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let masking = MaskingServer::new(Edge::new(service.clone()))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let decisions = DecisionPointServer::new(Edge::new(service))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let others = Routes::new(administration)
+            .add_service(masking)
+            .add_service(health)
+            .add_service(reflected().build_v1()?)
+            .add_service(reflected().build_v1alpha()?);
+        Ok((Self { server: limited(Server::builder()), services: Services::new(decisions, others) }, reporter))
+    }
+
+    /// Serves until `stopped`, then lets the calls under way finish.
+    pub async fn serve(
+        self,
+        connections: impl Stream<Item = io::Result<Connection>>,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<(), TransportError> {
+        self.server.serve_with_incoming_shutdown(self.services, connections, stopped).await
+    }
 }
 
 /// Answers pass through [`uniform::answer`].

@@ -124,7 +124,7 @@ impl Service {
         let _place = self.shared.waits.take(&caller.identity.uid, asked.query.size(), &self.shared.limits)?;
         let mut stopping = self.shared.stopping.clone();
         loop {
-            let mut changes = self.shared.store.changes(id);
+            let changes = self.shared.store.changes(id);
             let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
             let now = self.shared.store.now();
             if caller.expires_at.is_due(now) {
@@ -133,11 +133,14 @@ impl Service {
             if approval.state_at(now) != ApprovalState::Pending {
                 return Ok(Waited::Settled);
             }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Waited::TimedOut);
+            }
             let token_left = now.until(caller.expires_at);
             tokio::select! {
                 () = changes.changed() => {}
-                () = tokio::time::sleep_until(end) => return Ok(Waited::TimedOut),
-                () = tokio::time::sleep(token_left) => {}
+                () = tokio::time::sleep(left.min(token_left)) => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::ShuttingDown),
             }
         }

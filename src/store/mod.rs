@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Decided, EntityData, EntityUid, Fact, IdempotencyKey, Timestamp,
@@ -211,14 +212,13 @@ pub struct Listed {
     pub more: Option<ApprovalId>,
 }
 
-/// Resolves when an approval may have changed.
-pub struct Changes(tokio::sync::watch::Receiver<()>);
+/// Tells of the next change of an approval after it was taken.
+pub struct Changes(OwnedNotified);
 
 impl Changes {
-    /// Waits for the next change after the last call (or after it was taken). A store that closes counts as a change:
-    /// the next read says what is the matter.
-    pub async fn changed(&mut self) {
-        // An error means that the sender is gone, which is a change like any other.
-        let _ = self.0.changed().await;
+    /// Resolves when the approval may have changed. A store that closes counts as a change: the next read says what is the
+    /// matter.
+    pub async fn changed(self) {
+        self.0.await;
     }
 }

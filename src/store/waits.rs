@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::domain::ApprovalId;
 use crate::store::Changes;
@@ -15,7 +15,8 @@ pub struct Waits {
 
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: HashMap<ApprovalId, watch::Sender<()>>,
+    /// Whom to notify, until the approval changes; whoever waits on takes a new one.
+    waiting: HashMap<ApprovalId, Arc<Notify>>,
     /// Changes whose records are not durable yet, by sequence.
     changed: VecDeque<(u64, ApprovalId)>,
     /// How far the journal is durable, as far as we were told.
@@ -30,10 +31,10 @@ impl Waits {
     pub fn changes(&self, id: ApprovalId) -> Changes {
         let mut inner = self.lock();
         if inner.waiting.len() >= inner.sweep_at.max(SWEEP_MIN) {
-            inner.waiting.retain(|_, sender| sender.receiver_count() > 0);
+            inner.waiting.retain(|_, waiters| Arc::strong_count(waiters) > 1);
             inner.sweep_at = inner.waiting.len() * 2;
         }
-        Changes(inner.waiting.entry(id).or_default().subscribe())
+        Changes(inner.waiting.entry(id).or_default().clone().notified_owned())
     }
 
     /// Notes that the record at `sequence` changes an approval. Called in the order of the journal.
@@ -41,7 +42,7 @@ impl Waits {
         let mut inner = self.lock();
         if sequence <= inner.durable {
             // The disk was faster than the note: nobody will tell of this record again.
-            inner.waiting.remove(&id);
+            inner.wake(&id);
         } else if inner.waiting.contains_key(&id) {
             inner.changed.push_back((sequence, id));
         }
@@ -52,24 +53,31 @@ impl Waits {
         let mut inner = self.lock();
         inner.durable = inner.durable.max(durable);
         while let Some((_, id)) = inner.changed.pop_front_if(|(sequence, _)| *sequence <= durable) {
-            // Dropping the sender wakes its waiters, who take a new one if they still have to wait.
-            inner.waiting.remove(&id);
+            inner.wake(&id);
         }
     }
 
     /// Wakes those who wait for this approval.
     pub fn wake(&self, id: ApprovalId) {
-        self.lock().waiting.remove(&id);
+        self.lock().wake(&id);
     }
 
     /// Wakes everybody: the store is closing, or nobody knows what was missed.
     pub fn wake_all(&self) {
-        self.lock().waiting.clear();
+        self.lock().waiting.drain().for_each(|(_, waiters)| waiters.notify_waiters());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Both collections are whole after every statement: a panic elsewhere cannot have torn them.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn wake(&mut self, id: &ApprovalId) {
+        if let Some(waiters) = self.waiting.remove(id) {
+            waiters.notify_waiters();
+        }
     }
 }
 
@@ -84,6 +92,8 @@ pub async fn follow(waits: Arc<Waits>, mut durable: watch::Receiver<u64>) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -93,21 +103,48 @@ mod tests {
     #[test]
     fn a_waiter_is_woken_once_the_change_is_durable_and_not_before() {
         let waits = Waits::default();
-        let mut changes = waits.changes(ID);
+        let mut changed = pin!(waits.changes(ID).changed());
         waits.note(5, ID);
         waits.wake_through(4);
-        assert!(changes.changed().now_or_never().is_none());
+        assert!(changed.as_mut().now_or_never().is_none());
         waits.wake_through(5);
-        assert!(changes.changed().now_or_never().is_some());
+        assert!(changed.now_or_never().is_some());
     }
 
     #[test]
     fn a_record_that_is_durable_before_it_is_noted_wakes_as_well() {
         let waits = Waits::default();
-        let mut changes = waits.changes(ID);
+        let mut changed = pin!(waits.changes(ID).changed());
         waits.wake_through(5);
-        assert!(changes.changed().now_or_never().is_none());
+        assert!(changed.as_mut().now_or_never().is_none());
         waits.note(5, ID);
-        assert!(changes.changed().now_or_never().is_some());
+        assert!(changed.now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_change_between_asking_to_be_told_and_waiting_is_not_missed() {
+        let waits = Waits::default();
+        for wake in [Waits::wake_all, |waits: &Waits| waits.wake(ID)] {
+            let changes = [waits.changes(ID), waits.changes(ID)];
+            wake(&waits);
+            let later = waits.changes(ID);
+            for changed in changes {
+                assert!(changed.changed().now_or_never().is_some());
+            }
+            assert!(later.changed().now_or_never().is_none());
+        }
+    }
+
+    #[test]
+    fn those_whom_nobody_waits_for_any_more_are_cleared_out() {
+        let waits = Waits::default();
+        let number = |number: usize| ApprovalId::from_bytes(u128::to_be_bytes(number as u128));
+        let kept = waits.changes(number(0));
+        for gone in 1..SWEEP_MIN * 4 {
+            drop(waits.changes(number(gone)));
+        }
+        assert!(waits.lock().waiting.len() <= SWEEP_MIN);
+        waits.wake(number(0));
+        assert!(kept.changed().now_or_never().is_some());
     }
 }

@@ -72,7 +72,7 @@ pub async fn a_change_wakes_whoever_took_the_hint_before(stage: &Stage) {
     let id = pending.id();
     let waiter = tokio::spawn(async move {
         loop {
-            let mut changes = other.changes(id);
+            let changes = other.changes(id);
             let approval = other.approval(id).await.unwrap().unwrap();
             if approval.state != ApprovalState::Pending {
                 return approval;
