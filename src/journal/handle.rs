@@ -101,6 +101,15 @@ impl Journal {
         Ok(ticket)
     }
 
+    /// Whether a record of so many bytes would be taken now.
+    ///
+    /// # Errors
+    /// What [`append`](Self::append) would say.
+    pub fn check_room(&self, payload: usize, class: Class) -> Result<(), AppendError> {
+        let shared = self.shared();
+        lock(&shared.queue).check_room(&shared.settings, payload, class)
+    }
+
     /// The newest sequence that is on disk; 0 when there is none.
     #[must_use]
     pub fn durable_through(&self) -> u64 {

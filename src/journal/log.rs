@@ -111,7 +111,16 @@ impl Log {
         self.journal.append(entry, class(fact), durability(fact))
     }
 
-    /// Queues a fact that is an event of a shared store. `payload` names its origin.
+    /// Whether a fact of so many bytes would be taken now: to be asked before it is made true elsewhere.
+    ///
+    /// # Errors
+    /// What [`append`](Self::append) would say.
+    pub fn check_room(&self, fact: &Fact, bytes: usize) -> Result<(), AppendError> {
+        self.journal.check_room(bytes, class(fact))
+    }
+
+    /// Queues a fact that is an event of a shared store. `payload` names its origin. It is true already, so that it may use
+    /// the reserve of a full disk.
     pub fn append_event(
         &self,
         fact: &Fact,
@@ -123,7 +132,7 @@ impl Log {
         // Seven keys at the most, of eight that a record may have.
         let _ = keys.push(origin_key(origin));
         let _ = keys.push(shard_key(origin.shard));
-        self.journal.append(Entry { at_micros: at.as_micros(), keys, payload }, class(fact), durability(fact))
+        self.journal.append(Entry { at_micros: at.as_micros(), keys, payload }, Class::Essential, durability(fact))
     }
 
     /// The durable records of an event of a shared store: one, unless the store told two events by one name. Blocking.

@@ -129,6 +129,27 @@ impl Queue {
         Ok((self.push(settings, entry, durability), rolled))
     }
 
+    /// Whether a record of that length would be taken now.
+    pub(super) fn check_room(&self, settings: &Settings, payload: usize, class: Class) -> Result<(), AppendError> {
+        if self.failed || self.closing {
+            return Err(AppendError::Failed);
+        }
+        let length = frame_bytes(super::key::KEYS_MAX, payload);
+        if !self.pending.bytes.is_empty() && self.pending.bytes.len() + length > settings.queue_bytes_max {
+            return Err(AppendError::Busy);
+        }
+        let beyond_reserve = self.spares.len() > self.reserve;
+        let is_reserved = class == Class::Normal && !beyond_reserve;
+        if is_reserved && (self.in_reserve || length as u64 > self.room_bytes) || self.lacks(length) {
+            return Err(if self.disk_full { AppendError::Full } else { AppendError::Busy });
+        }
+        Ok(())
+    }
+
+    fn lacks(&self, length: usize) -> bool {
+        length as u64 > self.room_bytes && self.spares.is_empty()
+    }
+
     /// Accounts for the room of one record. True when it begins a new segment.
     fn place(&mut self, settings: &Settings, length: u64, class: Class) -> Result<bool, AppendError> {
         let beyond_reserve = self.spares.len() > self.reserve;
