@@ -26,6 +26,9 @@ pub enum StoreCommand {
         /// The journals of all other replicas, or copies of them
         #[arg(long, value_name = "DIR")]
         journal: Vec<PathBuf>,
+        /// Go on although journals are missing or have a hole; what is denied then may have been used
+        #[arg(long)]
+        accept_missing: bool,
     },
 }
 
@@ -50,9 +53,9 @@ impl StoreCommand {
                     Err(Failure::Failed("the store is damaged".to_owned()))
                 }
             }
-            Self::Reconcile { file, journal } => {
+            Self::Reconcile { file, journal, accept_missing } => {
                 let (config, settings) = redis(file)?;
-                let done = reconcile::reconcile(config.setup().journal, &journal, settings).await;
+                let done = reconcile::reconcile(config.setup().journal, &journal, settings, accept_missing).await;
                 let done = done.map_err(|error| Failure::Failed(error.to_string()))?;
                 tell(&done, screen)
             }
@@ -72,13 +75,25 @@ fn tell(done: &reconcile::Reconciled, screen: &mut Screen) -> Result<(), Failure
     if screen.format == Format::Json {
         let shards: Vec<_> = done.shards.iter().map(|(shard, why)| json!({"shard": shard, "why": **why})).collect();
         let denied = done.denied.iter().map(|(id, state)| json!({"approval_id": id.to_string(), "was": state}));
-        return screen.json(&json!({"shards": shards, "denied": denied.collect::<Vec<_>>()}));
+        let events = |events: &[(u8, u64)]| {
+            events.iter().map(|(shard, number)| json!({"shard": shard, "number": number})).collect::<Vec<_>>()
+        };
+        return screen.json(&json!({
+            "shards": shards, "denied": denied.collect::<Vec<_>>(),
+            "missing": events(&done.missing), "forked": events(&done.forked),
+        }));
     }
     for (_, why) in &done.shards {
         screen.line(why)?;
     }
     for (id, state) in &done.denied {
         screen.line(&format!("{id} was {state}, and is denied"))?;
+    }
+    for (shard, number) in &done.missing {
+        screen.line(&format!("event {number} of shard {shard} is in none of the journals"))?;
+    }
+    for (shard, number) in &done.forked {
+        screen.line(&format!("event {number} of shard {shard} is told in two ways: both are on record"))?;
     }
     match done.shards.len() {
         0 => screen.line("nothing is lost"),

@@ -126,18 +126,18 @@ impl Service {
         loop {
             let changes = self.shared.store.changes(id);
             let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
-            let now = self.shared.store.now();
-            if caller.expires_at.is_due(now) {
+            let wall = self.shared.store.wall();
+            if caller.expires_at.is_due(wall) {
                 return Err(Refusal::TokenExpired);
             }
-            if approval.state_at(now) != ApprovalState::Pending {
+            if approval.state_at(self.shared.store.now()) != ApprovalState::Pending {
                 return Ok(Waited::Settled);
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(Waited::TimedOut);
             }
-            let token_left = now.until(caller.expires_at);
+            let token_left = wall.until(caller.expires_at);
             tokio::select! {
                 () = changes.changed() => {}
                 () = tokio::time::sleep(left.min(token_left)) => {}

@@ -21,7 +21,7 @@ pub struct Caller {
 impl Service {
     /// Verifies a bearer token.
     pub async fn authenticate(&self, token: &str, request_id: RequestId) -> Result<Caller, Refusal> {
-        let now = self.shared.store.now();
+        let now = self.shared.store.wall();
         let verified = match self.shared.verifier.verify_now(token, now) {
             Some(verified) => verified?,
             None => self.shared.verifier.verify(token, now).await?,
@@ -31,13 +31,13 @@ impl Service {
 
     /// Recognises a caller that sent no token by the certificate of its connection.
     pub fn recognise(&self, certificate: &ClientCertificate, request_id: RequestId) -> Result<Caller, Refusal> {
-        let identity = certificate.identity(self.shared.store.now())?.clone();
+        let identity = certificate.identity(self.shared.store.wall())?.clone();
         Ok(Caller { identity, expires_at: certificate.expires_at(), request_id })
     }
 
     /// A caller with a token is let in by the certificate of its connection for as long as that is good.
     pub fn let_in(&self, caller: Caller, certificate: &ClientCertificate) -> Result<Caller, Refusal> {
-        certificate.check_time(self.shared.store.now())?;
+        certificate.check_time(self.shared.store.wall())?;
         Ok(Caller { expires_at: caller.expires_at.min(certificate.expires_at()), ..caller })
     }
 }
@@ -49,14 +49,14 @@ impl Service {
         if *self.shared.stopping.borrow() {
             return Some(Refusal::ShuttingDown);
         }
-        caller.expires_at.is_due(self.shared.store.now()).then_some(Refusal::TokenExpired)
+        caller.expires_at.is_due(self.shared.store.wall()).then_some(Refusal::TokenExpired)
     }
 
     /// Resolves when nothing more is answered to this caller.
     pub async fn until_over(&self, caller: &Caller) {
         let mut stopping = self.shared.stopping.clone();
         while self.over(caller).is_none() {
-            let left = self.shared.store.now().until(caller.expires_at);
+            let left = self.shared.store.wall().until(caller.expires_at);
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => return,
                 () = tokio::time::sleep(left) => {}

@@ -40,19 +40,24 @@ impl Service {
             }
             let commits = futures_util::stream::iter(due).map(|approval| self.settle_due(approval, now));
             let results: Vec<_> = commits.buffer_unordered(BATCH).collect().await;
-            results.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let settled = results.into_iter().collect::<Result<Vec<_>, _>>()?;
+            if !settled.contains(&true) {
+                // Others were faster with all of it, or it cannot be done: the next look tells.
+                return Ok(());
+            }
         }
     }
 
-    /// Records what time has made of an approval; no change if nothing is due or somebody else was faster.
-    async fn settle_due(&self, approval: Arc<Approval>, now: Timestamp) -> Result<(), Refusal> {
-        let Some(transition) = approval.due_at(now) else { return Ok(()) };
+    /// Records what time has made of an approval; false if nothing is due or somebody else was faster.
+    async fn settle_due(&self, approval: Arc<Approval>, now: Timestamp) -> Result<bool, Refusal> {
+        let Some(transition) = approval.due_at(now) else { return Ok(false) };
         if transition == Transition::Reported(Report::Unknown) {
             tracing::warn!(approval.id = %approval.id(), "nobody reported what became of an allowed action");
         }
         let fact = Self::moved(&approval.opening, transition, &RequestId("timer".into()));
         match self.shared.store.commit(fact, Seen::Version(approval.version)).await {
-            Ok(_) | Err(CommitError::Conflict) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(CommitError::Conflict) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

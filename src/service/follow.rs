@@ -294,7 +294,7 @@ impl Service {
         if *self.shared.stopping.borrow() {
             return Err(Refusal::ShuttingDown);
         }
-        if expires_at.is_due(self.shared.store.now()) {
+        if expires_at.is_due(self.shared.store.wall()) {
             return Err(Refusal::TokenExpired);
         }
         Ok(())

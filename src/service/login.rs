@@ -17,7 +17,7 @@ impl Service {
         lifetime: Duration,
         request_id: RequestId,
     ) -> Result<Caller, Refusal> {
-        let now = self.shared.store.now();
+        let now = self.shared.store.wall();
         let verified = logins.verify(id_token, nonce, now).await?;
         let identity = verified.identity().clone();
         if identity.kind != PrincipalKind::User {

@@ -134,7 +134,13 @@ impl Service {
         &self.shared.limits
     }
 
-    /// The time by the only clock that decides.
+    /// The time by this machine's clock: for credentials, and for how long somebody is logged in.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        self.shared.store.wall()
+    }
+
+    /// The time by the only clock that decides about approvals.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.store.now()

@@ -29,8 +29,12 @@ pub use embedded::Embedded;
 
 /// The contract. Reads return only what is durable.
 pub trait Store: Send + Sync + 'static {
-    /// The only clock that decides.
+    /// The only clock that decides about approvals.
     fn now(&self) -> Timestamp;
+
+    /// The clock of this machine: for what others dated by theirs, credentials above all. A store that replicas share may go
+    /// by another.
+    fn wall(&self) -> Timestamp;
 
     /// The approval of that id, also long after it was settled.
     fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>>;

@@ -93,7 +93,7 @@ pub async fn depart(
     headers: HeaderMap,
     Query(query): Query<Departing>,
 ) -> Response {
-    if !shared.throttle.admit(address(&shared, peer, &headers), shared.service.now()) {
+    if !shared.throttle.admit(address(&shared, peer, &headers), shared.service.wall()) {
         return too_often();
     }
     let to = Destination::parse(query.to.as_deref().unwrap_or("/"));
@@ -114,7 +114,7 @@ async fn begin(shared: &Shared, wanted: &Wanted, to: Destination) -> Result<Resp
         nonce: departure.nonce,
         pkce_verifier: departure.pkce_verifier,
         to: to.0,
-        began_at_micros: shared.service.now().as_micros(),
+        began_at_micros: shared.service.wall().as_micros(),
     };
     let text = serde_json::to_string(&attempt).map_err(|_| Problem::internal())?;
     let sealed = shared.seal.close(PURPOSE, &text).map_err(|_| Problem::internal())?;
@@ -155,7 +155,7 @@ pub async fn arrive(
     headers: HeaderMap,
     Query(query): Query<Arriving>,
 ) -> Response {
-    if !shared.throttle.admit(address(&shared, peer, &headers), shared.service.now()) {
+    if !shared.throttle.admit(address(&shared, peer, &headers), shared.service.wall()) {
         return too_often();
     }
     let mut response = match finish(&shared, &headers, query).await {
@@ -183,7 +183,7 @@ async fn finish(shared: &Shared, headers: &HeaderMap, query: Arriving) -> Result
     if let Some(before) = shared.cookies.read(Cookie::Session, headers) {
         shared.sessions.end(before);
     }
-    let id = shared.sessions.begin(caller, shared.service.now()).map_err(|_| Problem::internal())?;
+    let id = shared.sessions.begin(caller, shared.service.wall()).map_err(|_| Problem::internal())?;
     let mut response = Redirect::to(&Destination::parse(&attempt.to).0).into_response();
     set_cookie(&mut response, shared.cookies.set(Cookie::Session, &id));
     Ok(response)
@@ -197,7 +197,7 @@ fn attempt(shared: &Shared, headers: &HeaderMap, query: &Arriving) -> Result<Att
     let ends_at = Timestamp::from_micros(attempt.began_at_micros).after(ATTEMPT_LIFETIME);
     let is_ours = seal::same(query.state.as_deref().unwrap_or_default(), &attempt.state)
         && query.iss.as_deref().is_none_or(|issuer| issuer == shared.provider.issuer());
-    if is_ours && !ends_at.is_due(shared.service.now()) { Ok(attempt) } else { Err(Problem::stale_login()) }
+    if is_ours && !ends_at.is_due(shared.service.wall()) { Ok(attempt) } else { Err(Problem::stale_login()) }
 }
 
 fn not_let_in(shared: &Shared, request_id: RequestId, refusal: &Refusal) -> Problem {

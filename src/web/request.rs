@@ -32,7 +32,7 @@ impl Visitor {
     /// Whose session the browser has.
     pub fn of(shared: &Shared, headers: &HeaderMap) -> Option<Self> {
         let id = shared.cookies.read(Cookie::Session, headers)?;
-        let Session { caller, form_token, .. } = shared.sessions.find(id, shared.service.now())?;
+        let Session { caller, form_token, .. } = shared.sessions.find(id, shared.service.wall())?;
         Some(Self { caller: caller.with_request_id(request_id()), form_token, session_id: id.to_owned() })
     }
 

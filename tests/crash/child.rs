@@ -78,7 +78,12 @@ impl Site {
     }
 
     pub fn token(&self, who: &str) -> String {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        self.token_at(who, SystemTime::now())
+    }
+
+    /// A token of that moment.
+    pub fn token_at(&self, who: &str, moment: SystemTime) -> String {
+        let since = moment.duration_since(UNIX_EPOCH).unwrap();
         self.minter.mint(find(who).unwrap(), Timestamp::default().after(since), &Map::new())
     }
 

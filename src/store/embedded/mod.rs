@@ -213,6 +213,10 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreEr
 }
 
 impl Store for Embedded {
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+
     fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }

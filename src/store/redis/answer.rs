@@ -80,28 +80,44 @@ pub fn seen(value: Value) -> Result<Seen, Trouble> {
     Ok(Seen { epoch, head, after, lost: parts.next().and_then(reason) })
 }
 
-/// What the script that takes up a shard says.
-pub fn begun(value: Value) -> Result<(Seen, Timestamp), Trouble> {
+/// What the script that takes up a shard says: what it is, the server's time, and the time that was told there.
+pub fn begun(value: Value) -> Result<(Seen, Timestamp, Timestamp), Trouble> {
     let mut parts = array(value, "begin")?.into_iter();
     let epoch = parts.next().and_then(epoch);
     let head = parts.next().and_then(unsigned);
     let now = parts.next().and_then(number);
     let after = parts.next().map(epochs).unwrap_or_default();
     let lost = parts.next().and_then(reason);
-    match (head, now) {
-        (Some(head), Some(now)) => Ok((Seen { epoch, head, after, lost }, Timestamp::from_micros(now))),
+    match (head, now, parts.next().and_then(number)) {
+        (Some(head), Some(now), Some(told)) => {
+            let seen = Seen { epoch, head, after, lost };
+            Ok((seen, Timestamp::from_micros(now), Timestamp::from_micros(told)))
+        }
         _ => Err(Trouble::Unexpected("begin")),
     }
 }
 
-/// What the script that commits says: a word, the time, and the head.
-pub fn verdict(value: Value) -> Result<(String, Timestamp, u64), Trouble> {
+/// What the script that commits says.
+#[derive(Debug)]
+pub struct Verdict {
+    pub word: String,
+    /// The time that it judged by.
+    pub now: Timestamp,
+    pub head: u64,
+    /// The server's own time.
+    pub clock: Timestamp,
+}
+
+pub fn verdict(value: Value) -> Result<Verdict, Trouble> {
     let mut parts = array(value, "commit")?.into_iter();
     let word = parts.next().and_then(text);
     let now = parts.next().and_then(number);
     let head = parts.next().and_then(unsigned);
-    match (word, now, head) {
-        (Some(word), Some(now), Some(head)) => Ok((word, Timestamp::from_micros(now), head)),
+    let clock = parts.next().and_then(number);
+    match (word, now, head, clock) {
+        (Some(word), Some(now), Some(head), Some(clock)) => {
+            Ok(Verdict { word, now: Timestamp::from_micros(now), head, clock: Timestamp::from_micros(clock) })
+        }
         _ => Err(Trouble::Unexpected("commit")),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use redis::{Cmd, Value};
 
+use super::answer::Verdict;
 use super::commit::never_reached;
 use super::guard::Epoch;
 use super::keys::Shard;
@@ -87,8 +88,9 @@ impl Shared {
         let (epoch, known) = self.links.guard.expected(shard).ok_or_else(never_reached)?;
         // A write of its own, behind which a WAIT speaks for all before it.
         let (written, node) = self.links.write(shard, &self.touch(shard, epoch, known)).await?;
-        let (word, now, head) = answer::verdict(written.value)?;
-        self.links.clock.heard(now, written.asked);
+        let Verdict { word, now, head, clock } = answer::verdict(written.value)?;
+        self.links.clock.heard(clock, written.asked)?;
+        self.links.clock.told(now, clock)?;
         if word != "ok" {
             self.links.read(shard, &[]).await?;
             return Err(Trouble::Lost("redis has another state than it had a moment ago".into()).into());

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use redis::Cmd;
 
+use super::answer::Verdict;
+use super::clock::OFF_MAX;
 use super::guard::{self, Epoch};
 use super::keys::{Name, Shard};
 use super::node::Written;
@@ -26,8 +28,6 @@ use crate::wire;
 
 /// What a record needs beside its fact to name its origin, rounded up.
 const ORIGIN_BYTES: usize = 64;
-/// How long a transition by time waits for a Redis whose clock has not come that far.
-const EARLY_MAX: Duration = Duration::from_millis(200);
 
 /// What the script does with the approval.
 enum Kind {
@@ -155,7 +155,6 @@ impl Shared {
             Fact::Decided(decided) => Some(&**decided),
             _ => None,
         };
-        let timed = is_timed(transition);
         let call = Call {
             kind: Kind::Move,
             shard: Shard::of_approval(id),
@@ -166,7 +165,7 @@ impl Shared {
             kept: kept(&before.approval, transition),
             after: Some(after),
             event: payload.clone(),
-            timed,
+            timed: is_timed(transition),
             decided,
         };
         let binding = call.binding;
@@ -176,13 +175,7 @@ impl Shared {
                 self.memory.settled(&binding, id);
                 self.release(&before.approval.opening).await;
             }
-            Err(CommitError::Conflict) => {
-                self.cache.remove(&id);
-                if timed && let Some(due) = before.approval.next_due() {
-                    // Redis may not have come that far yet; there is nothing to do until then.
-                    tokio::time::sleep(self.links.clock.now().until(due).min(EARLY_MAX)).await;
-                }
-            }
+            Err(CommitError::Conflict) => self.cache.remove(&id).map_or((), drop),
             _ => {}
         }
         committed
@@ -223,6 +216,8 @@ impl Shared {
         let Some((epoch, known)) = self.links.guard.expected(call.shard) else {
             return Err(never_reached().into());
         };
+        // What Redis has done and no journal takes would be used up without an answer.
+        self.log.check_room(fact, payload.len() + ORIGIN_BYTES)?;
         let command = self.command(&call, epoch, known);
         let (written, node) = match self.links.write(call.shard, &command).await {
             Err(trouble) if trouble.is_out_of_memory() || matches!(trouble, Trouble::Busy) => {
@@ -231,18 +226,25 @@ impl Shared {
             written => written.map_err(StoreError::from)?,
         };
         let Written { value, replicated, asked } = written;
-        let (word, now, head) = answer::verdict(value).map_err(StoreError::from)?;
-        self.links.clock.heard(now, asked);
+        let Verdict { word, now, head, clock } = answer::verdict(value).map_err(StoreError::from)?;
+        self.links.clock.heard(clock, asked).map_err(StoreError::from)?;
+        self.links.clock.told(now, clock).map_err(StoreError::from)?;
         self.judge(&word, &call, (epoch, known), head).await?;
         // INVARIANT: what its replicas may not have is told to nobody and is in no journal.
         replicated.map_err(StoreError::from)?;
         node.lasts(call.shard, epoch, head);
         self.links.guard.lasts(call.shard, epoch, head);
-        if matches!(call.kind, Kind::Hold) {
-            return self.record(fact, payload).await;
-        }
-        let origin = Origin { epoch, shard: call.shard.number(), number: head };
-        self.made(&call, fact, payload, now, origin).await
+        let recorded = if matches!(call.kind, Kind::Hold) {
+            self.record(fact, payload).await
+        } else {
+            let origin = Origin { epoch, shard: call.shard.number(), number: head };
+            self.made(&call, fact, payload, now, origin).await
+        };
+        // It is done: whatever is wrong now, it must not look as if it were not.
+        recorded.map_err(|error| match error {
+            CommitError::Store(error) => CommitError::Store(error),
+            error => unavailable(error).into(),
+        })
     }
 
     /// An event was made: it goes into the journal, and those who wait are told.
@@ -273,6 +275,8 @@ impl Shared {
                 let most = self.links.settings.limits.pending_max;
                 Err(CommitError::TooMany { limit: "pending_max", most })
             }
+            // Its clock jumped for the length of one script.
+            "clock" => Err(StoreError::from(Trouble::Unexpected("the time")).into()),
             "behind" => {
                 // By the time that somebody reads, it may have counted on.
                 let seen = guard::Seen { epoch: Some(sent.0), head, ..guard::Seen::default() };
@@ -341,6 +345,7 @@ impl Shared {
         command.arg(if call.timed { "timed" } else { "" }).arg(settings.limits.pending_max);
         command.arg(millis(settings.settled_retention));
         self.add_answer(&mut command, call.decided.filter(|_| name.is_some()));
+        command.arg(self.links.clock.now().as_micros()).arg(OFF_MAX.as_micros().to_string());
         command
     }
 

@@ -6,8 +6,10 @@
 //! answered as policies stand today, which no gate forbids.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::keys::{SHARDS, Shard};
 use crate::domain::{ApprovalId, Binding, Decided, IdempotencyKey, Timestamp};
 use crate::store::answers::{Answers, key_of};
 use crate::store::embedded::Limits;
@@ -17,6 +19,9 @@ pub struct Memory {
     limits: Limits,
     answers: Mutex<Answers>,
     pending: Mutex<BTreeSet<(u64, u64)>>,
+    /// Of each shard, whether everything that was pending when this replica began to listen is known, and nothing was
+    /// missed since.
+    complete: [AtomicBool; SHARDS as usize],
 }
 
 /// Old answers that one new one cleans up: more than it adds.
@@ -24,7 +29,7 @@ const FORGET_PER_ANSWER: usize = 2;
 
 impl Memory {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, answers: Mutex::default(), pending: Mutex::default() }
+        Self { limits, answers: Mutex::default(), pending: Mutex::default(), complete: Default::default() }
     }
 
     pub fn here(&self, binding: &Binding, key: Option<&IdempotencyKey>, now: Timestamp) -> Here {
@@ -56,6 +61,17 @@ impl Memory {
             answers.forget(&self.limits, now);
         }
         Ok(recorded)
+    }
+
+    /// Whether all that is pending in a shard is known. Until then an approval may be for any query.
+    pub fn is_complete(&self, shard: Shard) -> bool {
+        self.complete.get(shard.index()).is_some_and(|complete| complete.load(Ordering::Acquire))
+    }
+
+    pub fn set_complete(&self, shard: Shard, is_complete: bool) {
+        if let Some(complete) = self.complete.get(shard.index()) {
+            complete.store(is_complete, Ordering::Release);
+        }
     }
 
     /// An approval is pending.

@@ -85,7 +85,7 @@ impl Keys {
         key
     }
 
-    /// Hash: `epoch`, `head` (events so far), `pending`, `touched`, `after` (the epochs before this one), `lost` (why
+    /// Hash: `epoch`, `head` (events so far), `pending`, `time` (the latest that was told), `after` (the epochs before this one), `lost` (why
     /// nothing in the shard is believed).
     pub fn head(&self, shard: Shard) -> Vec<u8> {
         self.key(shard, b"h")

@@ -279,14 +279,18 @@ impl Links {
     /// fails it is tried again with the next look.
     async fn mark(&self) {
         for loss in self.guard.unmarked() {
-            let mut call = self.scripts.mark.call(&[self.keys.head(loss.shard)]);
-            call.arg(loss.seen.as_ref().map_or(&[][..], |epoch| &epoch[..])).arg(&*loss.why);
             let Some(node) = self.owner(loss.shard) else { continue };
-            if let Err(trouble) = node.write(call).await {
+            if let Err(trouble) = node.write(self.marking(&loss)).await {
                 tracing::debug!(%trouble, redis.shard = loss.shard.number(), "the loss could not be marked");
             }
             // It counts as marked once a read has told so.
         }
+    }
+
+    pub fn marking(&self, loss: &guard::Unmarked) -> Cmd {
+        let mut call = self.scripts.mark.call(&[self.keys.head(loss.shard)]);
+        call.arg(loss.seen.as_ref().map_or(&[][..], |epoch| &epoch[..])).arg(&*loss.why);
+        call
     }
 
     /// Finds out who has which shard, and connects to those who are new.
@@ -338,8 +342,9 @@ impl Links {
         let known: Vec<_> = shards.iter().map(|shard| self.guard.expected(*shard)).collect();
         let asked = std::time::Instant::now();
         for ((shard, known), answer) in shards.iter().zip(known).zip(node.ask(&begin).await?) {
-            let (seen, now) = answer::begun(answer)?;
-            self.clock.heard(now, asked);
+            let (seen, clock, told) = answer::begun(answer)?;
+            self.clock.heard(clock, asked)?;
+            self.clock.told(told, clock)?;
             // What is lost shows in the health; the connection is good.
             let _ = self.guard.meet(*shard, known, &seen);
         }
@@ -353,7 +358,7 @@ impl Links {
         let asked = std::time::Instant::now();
         let mut answers = node.ask(&questions).await?.into_iter();
         let (time, replication) = (answers.next(), answers.next());
-        self.clock.heard(answer::time(time.unwrap_or_default())?, asked);
+        self.clock.heard(answer::time(time.unwrap_or_default())?, asked)?;
         let Some(replicas) = answer::replicas(replication.unwrap_or_default())? else {
             return Err(Trouble::OutOfReach(format!("{} is not the primary", node.address()).into()));
         };

@@ -1,13 +1,13 @@
 //! Looking over all shards at once: pages of approvals, what is due and when, how many are pending.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use super::commit::never_reached;
-use super::keys::Shard;
+use super::keys::{SHARDS, Shard};
 use super::links::jittered;
 use super::stored::Stored;
 use super::{Shared, answer};
@@ -22,6 +22,34 @@ const NAP_MAX: Duration = Duration::from_secs(1);
 const SPREAD: Duration = Duration::from_millis(20);
 /// Below this part of the limit, in percent, nobody counts what is pending.
 const COUNTED_FROM: usize = 80;
+
+/// Until when the timer has looked after what was due, and when it did.
+#[derive(Debug, Default)]
+pub struct LookedAt(Mutex<Option<(Timestamp, Instant)>>);
+
+impl LookedAt {
+    fn get(&self) -> Option<(Timestamp, Instant)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, moment: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((moment, Instant::now()));
+    }
+}
+
+/// What the shards within reach said.
+///
+/// # Errors
+/// When none said anything.
+fn good<T>(of_shards: Vec<Result<T, StoreError>>) -> Result<impl Iterator<Item = T>, StoreError> {
+    let mut of_shards = of_shards;
+    if of_shards.iter().all(Result::is_err)
+        && let Some(Err(error)) = of_shards.pop()
+    {
+        return Err(error);
+    }
+    Ok(of_shards.into_iter().filter_map(Result::ok))
+}
 
 impl Shared {
     pub(super) async fn list(&self, page: &Page) -> Result<Listed, StoreError> {
@@ -76,40 +104,61 @@ impl Shared {
 
     /// Approvals by their ids, in that order; those that are gone are left out.
     async fn several(&self, ids: &[ApprovalId]) -> Result<Vec<Arc<Stored>>, StoreError> {
-        let of_shards = Shard::all().map(|shard| {
-            let own: Vec<ApprovalId> = ids.iter().copied().filter(|id| Shard::of_approval(*id) == shard).collect();
-            async move {
-                if own.is_empty() {
-                    return Ok(Vec::new());
-                }
-                let questions: Vec<_> = own.iter().map(|id| self.members(*id)).collect();
-                let answers = self.links.read(shard, &questions).await?;
-                let parsed = own.into_iter().zip(answers).map(|(id, answer)| self.parsed(id, answer));
-                parsed.collect::<Result<Vec<_>, StoreError>>()
-            }
-        });
-        let mut all: Vec<Arc<Stored>> = try_join_all(of_shards).await?.into_iter().flatten().flatten().collect();
+        let of_shards = Shard::all().map(|shard| self.several_of(shard, ids));
+        let all = try_join_all(of_shards).await?.into_iter().flatten().collect::<Result<Vec<_>, StoreError>>()?;
+        let mut all: Vec<Arc<Stored>> = all.into_iter().flatten().collect();
         let place = |stored: &Stored| ids.iter().position(|id| *id == stored.approval.id());
         all.sort_by_cached_key(|stored| place(stored));
         Ok(all)
     }
 
+    /// Those among some approvals that are of a shard.
+    async fn several_of(
+        &self,
+        shard: Shard,
+        ids: &[ApprovalId],
+    ) -> Result<Vec<Result<Option<Arc<Stored>>, StoreError>>, StoreError> {
+        let own: Vec<ApprovalId> = ids.iter().copied().filter(|id| Shard::of_approval(*id) == shard).collect();
+        if own.is_empty() {
+            return Ok(Vec::new());
+        }
+        let questions: Vec<_> = own.iter().map(|id| self.members(*id)).collect();
+        let answers = self.links.read(shard, &questions).await?;
+        Ok(own.into_iter().zip(answers).map(|(id, answer)| self.parsed(id, answer)).collect())
+    }
+
+    /// What is due, as far as it is within reach and can be read: one shard or approval stops the time of no other.
     pub(super) async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<Approval>>, StoreError> {
-        let of_shards = Shard::all().map(|shard| {
-            let mut range = redis::cmd("ZRANGEBYSCORE");
-            range.arg(self.links.keys.due(shard)).arg("-inf").arg(now.as_micros()).arg("LIMIT").arg(0).arg(limit);
-            async move {
-                let answer = self.links.read(shard, &[range]).await?.pop().unwrap_or_default();
-                let ids = answer::array(answer, "ZRANGEBYSCORE")?.into_iter().filter_map(answer::approval_id);
-                Ok::<_, StoreError>(ids.collect::<Vec<_>>())
+        let of_shards = join_all(Shard::all().map(|shard| self.due_of(shard, now, limit))).await;
+        let mut due = Vec::new();
+        for approval in good(of_shards)?.flatten() {
+            match approval {
+                Ok(Some(stored)) if stored.approval.due_at(now).is_some() => {
+                    due.push(Arc::new(stored.approval.clone()));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let source = std::error::Error::source(&error);
+                    tracing::error!(%error, ?source, "time does not move an approval on");
+                }
             }
-        });
-        let ids = try_join_all(of_shards).await?.concat();
-        let due = self.several(&ids).await?.into_iter().filter(|stored| stored.approval.due_at(now).is_some());
-        let mut due: Vec<_> = due.map(|stored| Arc::new(stored.approval.clone())).collect();
+        }
         due.sort_by_key(|approval| approval.next_due());
         due.truncate(limit);
         Ok(due)
+    }
+
+    async fn due_of(
+        &self,
+        shard: Shard,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Result<Option<Arc<Stored>>, StoreError>>, StoreError> {
+        let mut range = redis::cmd("ZRANGEBYSCORE");
+        range.arg(self.links.keys.due(shard)).arg("-inf").arg(now.as_micros()).arg("LIMIT").arg(0).arg(limit);
+        let answer = self.links.read(shard, &[range]).await?.pop().unwrap_or_default();
+        let ids: Vec<_> = answer::array(answer, "ZRANGEBYSCORE")?.into_iter().filter_map(answer::approval_id).collect();
+        self.several_of(shard, &ids).await
     }
 
     /// Time moves an approval on at this moment: the timer looks again if that is earlier than it thought.
@@ -120,8 +169,11 @@ impl Shared {
     }
 
     pub(super) async fn until_due(&self) {
+        // What was due when this ended last was looked after, and what is left of it could not be: once a second is enough.
+        let looked_at = self.looked_at.get();
         loop {
-            let next = match self.next_due().await {
+            let left_over = looked_at.filter(|(_, at)| at.elapsed() < NAP_MAX).map(|(moment, _)| moment);
+            let next = match self.next_due(left_over).await {
                 Ok(next) => next,
                 Err(_) => {
                     // Whoever reads judges the deadline himself; nothing can be written down until Redis is back.
@@ -133,6 +185,7 @@ impl Shared {
             self.next_due.store(next.as_micros(), Ordering::Release);
             let left = self.links.clock.now().until(next);
             if left.is_zero() {
+                self.looked_at.set(self.links.clock.now());
                 tokio::time::sleep(jittered(SPREAD)).await;
                 return;
             }
@@ -143,23 +196,26 @@ impl Shared {
         }
     }
 
-    /// When time moves the next approval on; also counts what is pending.
-    async fn next_due(&self) -> Result<Timestamp, StoreError> {
+    /// When time moves the next approval on, of those after `after`; also counts what is pending.
+    async fn next_due(&self, after: Option<Timestamp>) -> Result<Timestamp, StoreError> {
+        let after = after.map_or_else(|| "-inf".to_owned(), |after| format!("({}", after.as_micros()));
         let of_shards = Shard::all().map(|shard| {
-            let mut first = redis::cmd("ZRANGE");
-            first.arg(self.links.keys.due(shard)).arg(0).arg(0).arg("WITHSCORES");
+            let mut first = redis::cmd("ZRANGEBYSCORE");
+            first.arg(self.links.keys.due(shard)).arg(&after).arg("+inf").arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
             let mut pending = redis::cmd("HGET");
             pending.arg(self.links.keys.head(shard)).arg("pending");
             async move {
                 let mut answers = self.links.read(shard, &[first, pending]).await?.into_iter();
-                let first = answer::array(answers.next().unwrap_or_default(), "ZRANGE")?.into_iter().nth(1);
+                let first = answer::array(answers.next().unwrap_or_default(), "ZRANGEBYSCORE")?.into_iter().nth(1);
                 let pending = answers.next().and_then(answer::unsigned).unwrap_or(0);
                 Ok::<_, StoreError>((first.and_then(answer::number), pending))
             }
         });
-        let shards = try_join_all(of_shards).await?;
-        let pending = shards.iter().map(|(_, pending)| pending).sum();
-        self.pending.store(pending, Ordering::Release);
+        let shards: Vec<_> = good(join_all(of_shards).await)?.collect();
+        if shards.len() == usize::from(SHARDS) {
+            let pending = shards.iter().map(|(_, pending)| pending).sum();
+            self.pending.store(pending, Ordering::Release);
+        }
         let next = shards.iter().filter_map(|(due, _)| *due).min();
         Ok(next.map_or(Timestamp::MAX, Timestamp::from_micros))
     }
@@ -175,7 +231,7 @@ impl Shared {
         if !over(estimate.saturating_add(1)) {
             return Ok(());
         }
-        self.next_due().await?;
+        self.next_due(None).await?;
         let pending = usize::try_from(self.pending.load(Ordering::Acquire)).unwrap_or(usize::MAX);
         if pending >= most { Err(CommitError::TooMany { limit: "pending_max", most }) } else { Ok(()) }
     }

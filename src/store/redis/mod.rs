@@ -82,6 +82,7 @@ struct Shared {
     timer: Notify,
     /// In microseconds.
     next_due: AtomicI64,
+    looked_at: listing::LookedAt,
     /// Approvals that wait for people, when last counted.
     pending: AtomicU64,
     /// The newest event heard of, of each shard.
@@ -134,6 +135,7 @@ impl Redis {
             record_bytes_max,
             timer: Notify::new(),
             next_due: AtomicI64::new(i64::MAX),
+            looked_at: listing::LookedAt::default(),
             pending: AtomicU64::new(0),
             heard: watch::Sender::new(Arc::from([0; keys::SHARDS as usize])),
             links,
@@ -189,6 +191,13 @@ fn open_journal(settings: journal::Settings, dir: &Path) -> Result<OpenedJournal
 }
 
 impl Shared {
+    /// Whether this replica cannot tell yet if an approval is pending, and Redis can. While Redis is away or lost something,
+    /// what needs no approval is answered all the same.
+    fn may_be_unheard_of(&self, binding: &Binding) -> bool {
+        let shard = Shard::of_binding(binding);
+        !self.memory.is_complete(shard) && self.links.owner(shard).is_some() && self.links.guard.lost().is_none()
+    }
+
     async fn reach_out(&self) -> Result<(), Trouble> {
         let end = tokio::time::Instant::now() + START_WAIT;
         loop {
@@ -217,6 +226,10 @@ impl Shared {
 }
 
 impl Store for Redis {
+    fn wall(&self) -> Timestamp {
+        self.shared.links.clock.machine()
+    }
+
     fn now(&self) -> Timestamp {
         self.shared.links.clock.now()
     }
@@ -230,7 +243,8 @@ impl Store for Redis {
     }
 
     fn here(&self, binding: &Binding, key: Option<&IdempotencyKey>) -> Here {
-        self.shared.memory.here(binding, key, self.now())
+        let here = self.shared.memory.here(binding, key, self.now());
+        Here { may_be_pending: here.may_be_pending || self.shared.may_be_unheard_of(binding), ..here }
     }
 
     fn answered(&self, key: IdempotencyKey, binding: Binding) -> BoxFuture<'_, Result<Answered, StoreError>> {

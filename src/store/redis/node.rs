@@ -44,6 +44,8 @@ pub struct Node {
 struct Replicas {
     durability: Durability,
     connected: AtomicUsize,
+    /// The most that were seen on this connection: those that are cut off now may follow another primary.
+    most: AtomicUsize,
     /// When the last change was sent that they have.
     in_touch: Mutex<Option<Instant>>,
 }
@@ -102,6 +104,7 @@ impl Node {
     /// Redis told how many replicas it has.
     pub fn has_replicas(&self, connected: usize) {
         self.replicas.connected.store(connected, Ordering::Release);
+        self.replicas.most.fetch_max(connected, Ordering::AcqRel);
     }
 
     /// Whether a change could be replicated as it must be.
@@ -160,7 +163,7 @@ impl Drop for Node {
 
 impl Replicas {
     fn new(durability: Durability) -> Self {
-        Self { durability, connected: AtomicUsize::new(0), in_touch: Mutex::default() }
+        Self { durability, connected: AtomicUsize::new(0), most: AtomicUsize::new(0), in_touch: Mutex::default() }
     }
 
     fn is_in_touch(&self) -> bool {
@@ -171,6 +174,13 @@ impl Replicas {
     fn check(&self) -> Result<(), Trouble> {
         let Durability::Replicated { replicas: wanted } = self.durability else { return Ok(()) };
         let connected = self.connected.load(Ordering::Acquire);
+        let most = self.most.load(Ordering::Acquire);
+        // INVARIANT: the primary and those that have a change are more than half of all, so that no two sides of a partition
+        // both go on. Of n replicas and their primary that is half of n + 1, beside the primary.
+        let least = most.div_ceil(2);
+        if wanted < least {
+            return Err(Trouble::Minority { most, wanted, least });
+        }
         if connected < wanted { Err(Trouble::TooFewReplicas { connected, wanted }) } else { Ok(()) }
     }
 }
@@ -262,6 +272,12 @@ mod tests {
         assert!(replicas.check().is_ok());
         replicas.connected.store(1, Ordering::Release);
         assert!(matches!(replicas.check(), Err(Trouble::TooFewReplicas { connected: 1, wanted: 2 })));
+        let replicas = Replicas::new(Durability::Replicated { replicas: 1 });
+        for (most, is_enough) in [(1, true), (2, true), (3, false), (4, false)] {
+            replicas.connected.store(1, Ordering::Release);
+            replicas.most.store(most, Ordering::Release);
+            assert_eq!(replicas.check().is_ok(), is_enough, "one of {most}");
+        }
         let alone = Replicas::new(Durability::Primary);
         assert!(alone.check().is_ok());
     }

@@ -1,15 +1,19 @@
 //! After Redis lost state: what the journals say was open and is not there any more is denied, on record, and the shards it
 //! was in begin anew. Shards that are as they were stay as they are.
 //!
-//! Nobody can tell what a copy of Redis that is too old lacks but the journals of all replicas together; a shard of which
-//! they do not have every event in a row is left alone. What was never acknowledged may be in no journal, and is forgotten.
+//! Nobody can tell what a copy of Redis that is too old lacks but the journals of all replicas together. Where they lack an
+//! event since the oldest approval that is open by them, nothing is done unless the operator says so: it may be its use. What
+//! was never acknowledged may be in no journal, and is forgotten.
+//!
+//! Servers may run meanwhile. A lost shard is marked before the journals are read, and from then on every script refuses it;
+//! it begins anew under an epoch of its own, and only if it is still as it was found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::clock::SharedClock;
-use super::guard::Epoch;
+use super::guard::{Epoch, Seen};
 use super::keys::Shard;
 use super::links::Links;
 use super::settings::Settings;
@@ -30,6 +34,10 @@ pub struct Reconciled {
     pub shards: Vec<(u8, Arc<str>)>,
     /// What was open and is denied now, with its state before.
     pub denied: Vec<(ApprovalId, &'static str)>,
+    /// Events that no journal has, by shard and number, where that was accepted.
+    pub missing: Vec<(u8, u64)>,
+    /// Events of which journals tell two different things: replicas went on with an old copy before it was noticed.
+    pub forked: Vec<(u8, u64)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,48 +48,67 @@ pub enum ReconcileError {
     Journal { dir: PathBuf, error: JournalError },
     #[error(transparent)]
     Unreadable(#[from] LogError),
-    #[error("event {number} of shard {shard} is in none of the journals: name those of all replicas with `--journal`")]
+    #[error(
+        "event {number} of shard {shard} is in none of the journals: name those of all replicas with `--journal`; if there is \
+         no other, `--accept-missing` denies on record also what that event may have used or settled"
+    )]
     Missing { shard: u8, number: u64 },
+    #[error("shard {shard} changed meanwhile: run this again, once at a time")]
+    Changed { shard: u8 },
     #[error("the journal does not take the records: {0}")]
     Record(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Redis(#[from] Trouble),
 }
 
-/// Events by shard, epoch and number.
-type Histories = BTreeMap<(u8, Epoch), BTreeMap<u64, Record>>;
+/// Events by shard, epoch and number. Several of one number are a fork.
+type Histories = BTreeMap<(u8, Epoch), BTreeMap<u64, Vec<Record>>>;
 
 /// Reconciles Redis with the own journal (whose server must not be running) and those of all other replicas.
 pub async fn reconcile(
     own: journal::Settings,
     others: &[PathBuf],
     settings: Settings,
+    accept_missing: bool,
 ) -> Result<Reconciled, ReconcileError> {
     let dir = own.dir.clone();
-    let (log, _, newest, floor) = open_journal(own, &dir)?;
+    let (log, _, _, floor) = open_journal(own, &dir)?;
     let links = Links::by_shard(settings, SharedClock::new(Clock::system(floor)));
-    newest.iter().for_each(|origin| links.guard.remember(origin));
-    let mut histories = Histories::new();
-    for dir in others.iter().chain([&dir]) {
-        read(dir, &mut histories)?;
-    }
-    // What another replica knows counts as well.
-    for ((shard, epoch), events) in &histories {
-        if let Some(shard) = Shard::all().find(|each| each.number() == *shard)
-            && let Some((number, _)) = events.last_key_value()
-        {
-            links.guard.lasts(shard, *epoch, *number);
+    let dirs = || others.iter().chain([&dir]);
+    // What any replica knows counts.
+    for ((shard, epoch), events) in &read_all(dirs())? {
+        if let Some((number, _)) = events.last_key_value() {
+            links.guard.remember(&Origin { epoch: *epoch, shard: *shard, number: *number });
         }
     }
     links.look().await?;
-    let mut done = Reconciled::default();
+    let mut lost = Vec::new();
     for shard in Shard::all() {
-        let Err(Trouble::Lost(why)) = links.read(shard, &[]).await else { continue };
-        let denied = renew(&links, &log, &histories, shard).await?;
-        done.denied.extend(denied);
+        match links.read(shard, &[]).await {
+            Ok(_) => {}
+            Err(Trouble::Lost(why)) => lost.push((shard, why)),
+            Err(trouble) => return Err(trouble.into()),
+        }
+    }
+    for loss in links.guard.unmarked() {
+        links.write(loss.shard, &links.marking(&loss)).await?.0.replicated?;
+    }
+    // Again, now that nothing is added any more.
+    let histories = read_all(dirs())?;
+    let mut done = Reconciled::default();
+    for (shard, why) in lost {
+        renew(&links, &log, &histories, shard, accept_missing, &mut done).await?;
         done.shards.push((shard.number(), why));
     }
     Ok(done)
+}
+
+fn read_all<'a>(dirs: impl Iterator<Item = &'a PathBuf>) -> Result<Histories, ReconcileError> {
+    let mut histories = Histories::new();
+    for dir in dirs {
+        read(dir, &mut histories)?;
+    }
+    Ok(histories)
 }
 
 fn read(dir: &Path, histories: &mut Histories) -> Result<(), ReconcileError> {
@@ -90,7 +117,11 @@ fn read(dir: &Path, histories: &mut Histories) -> Result<(), ReconcileError> {
         Ok(Record { origin: None, .. }) => {}
         Ok(record) => {
             if let Some(origin) = record.origin {
-                histories.entry((origin.shard, origin.epoch)).or_default().insert(origin.number, record);
+                let of_epoch = histories.entry((origin.shard, origin.epoch)).or_default();
+                let known = of_epoch.entry(origin.number).or_default();
+                if !known.iter().any(|other| other.fact == record.fact) {
+                    known.push(record);
+                }
             }
         }
         Err(error) => failed = Some(error),
@@ -105,26 +136,34 @@ async fn renew(
     log: &Log,
     histories: &Histories,
     shard: Shard,
-) -> Result<Vec<(ApprovalId, &'static str)>, ReconcileError> {
+    accept_missing: bool,
+    done: &mut Reconciled,
+) -> Result<(), ReconcileError> {
     let of_shard = || histories.iter().filter(|((of, _), _)| *of == shard.number());
-    for (_, events) in of_shard() {
-        let first = events.first_key_value().map_or(1, |(number, _)| *number);
-        if let Some((number, _)) = (first..).zip(events.keys()).find(|(expected, number)| expected != *number) {
-            return Err(ReconcileError::Missing { shard: shard.number(), number });
+    let events = || of_shard().flat_map(|(_, events)| events);
+    let number = shard.number();
+    let open = open_ones(events());
+    // What came before the oldest of them can have settled none of them.
+    let oldest = open.iter().map(|(opened, _)| *opened).min().unwrap_or(u64::MAX);
+    for missing in of_shard().flat_map(|(_, events)| missing(events, oldest)) {
+        if !accept_missing {
+            return Err(ReconcileError::Missing { shard: number, number: missing });
         }
+        done.missing.push((number, missing));
     }
-    let open = open_ones(of_shard().flat_map(|(_, events)| events));
-    let (there, mut epochs) = state(links, shard).await?;
+    done.forked.extend(events().filter(|(_, facts)| facts.len() > 1).map(|(event, _)| (number, *event)));
+    let found = state(links, shard).await?;
+    let mut epochs: BTreeSet<Epoch> = found.epoch.into_iter().chain(found.after).collect();
     epochs.extend(of_shard().map(|((_, epoch), _)| *epoch));
-    let known = of_shard().filter_map(|(_, events)| events.keys().last().copied()).max().unwrap_or(0);
-    let mut head = known.max(there);
+    let known = events().map(|(number, _)| *number).max().unwrap_or(0);
+    let mut head = known.max(found.head);
+    // INVARIANT: nobody else ever made an event of this epoch, so that no origin names two facts.
     let epoch = *uuid::Uuid::new_v4().as_bytes();
-    let mut denied = Vec::new();
-    for approval in open {
+    for (_, approval) in open {
         head += 1;
-        let origin = Origin { epoch, shard: shard.number(), number: head };
+        let origin = Origin { epoch, shard: number, number: head };
         deny(log, &approval, &origin, links.clock.now()).await?;
-        denied.push((approval.id(), approval.state.name()));
+        done.denied.push((approval.id(), approval.state.name()));
     }
     wipe(links, shard).await?;
     let keys = &links.keys;
@@ -137,30 +176,42 @@ async fn renew(
         keys.events(shard),
     ]);
     call.arg(&epoch[..]).arg(epochs.into_iter().flatten().collect::<Vec<u8>>()).arg(head);
+    call.arg(found.epoch.map_or_else(Vec::new, |epoch| epoch.to_vec())).arg(found.head);
     let (written, _) = links.write(shard, &call).await?;
     written.replicated?;
-    Ok(denied)
+    match answer::number(written.value) {
+        Some(1) => Ok(()),
+        _ => Err(ReconcileError::Changed { shard: number }),
+    }
 }
 
-/// The approvals that wait for people or hold a grant, as their events add up.
-fn open_ones<'a>(events: impl Iterator<Item = (&'a u64, &'a Record)>) -> Vec<Approval> {
-    let mut in_order: Vec<_> = events.collect();
+/// The numbers from `oldest` on that are missing between the first and the last.
+fn missing(events: &BTreeMap<u64, Vec<Record>>, oldest: u64) -> impl Iterator<Item = u64> {
+    let first = events.keys().next().copied().unwrap_or(u64::MAX).max(oldest);
+    let last = events.keys().next_back().copied().unwrap_or(0);
+    (first..last).filter(|number| !events.contains_key(number))
+}
+
+/// The approvals that wait for people or hold a grant, as their events add up, each with the number of its opening.
+fn open_ones<'a>(events: impl Iterator<Item = (&'a u64, &'a Vec<Record>)>) -> Vec<(u64, Approval)> {
+    let mut in_order: Vec<_> = events.flat_map(|(number, facts)| facts.iter().map(|fact| (*number, fact))).collect();
     // An epoch that took the place of another counts on.
-    in_order.sort_by_key(|(number, _)| **number);
-    let mut approvals: BTreeMap<ApprovalId, Approval> = BTreeMap::new();
-    for (_, record) in in_order {
+    in_order.sort_by_key(|(number, _)| *number);
+    let mut approvals: BTreeMap<ApprovalId, (u64, Approval)> = BTreeMap::new();
+    for (number, record) in in_order {
         if let Fact::Decided(decided) = &record.fact
             && let Change::Opened(opening) = &decided.change
         {
-            approvals.insert(opening.id, Approval::opened(opening.clone()));
+            approvals.insert(opening.id, (number, Approval::opened(opening.clone())));
         }
         if let Some((id, transition)) = record.fact.transition()
-            && let Some(after) = approvals.get(&id).and_then(|approval| approval.apply(transition).ok())
+            && let Some((_, approval)) = approvals.get_mut(&id)
+            && let Ok(after) = approval.apply(transition)
         {
-            approvals.insert(id, after);
+            *approval = after;
         }
     }
-    approvals.into_values().filter(|approval| !approval.state.is_final()).collect()
+    approvals.into_values().filter(|(_, approval)| !approval.state.is_final()).collect()
 }
 
 async fn deny(log: &Log, approval: &Approval, origin: &Origin, now: Timestamp) -> Result<(), ReconcileError> {
@@ -184,12 +235,11 @@ async fn deny(log: &Log, approval: &Approval, origin: &Origin, now: Timestamp) -
     ticket.durable().await.map_err(|error| ReconcileError::Record(error.into()))
 }
 
-/// How many events Redis says that the shard has, and its epochs.
-async fn state(links: &Links, shard: Shard) -> Result<(u64, BTreeSet<Epoch>), Trouble> {
+/// What Redis says of a shard, true or not.
+async fn state(links: &Links, shard: Shard) -> Result<Seen, Trouble> {
     let mut question = redis::Pipeline::new();
-    question.cmd("HMGET").arg(links.keys.head(shard)).arg("epoch").arg("head").arg("after");
-    let seen = answer::seen(links.ask(shard, &question).await?.pop().unwrap_or_default())?;
-    Ok((seen.head, seen.epoch.into_iter().chain(seen.after).collect()))
+    question.cmd("HMGET").arg(links.keys.head(shard)).arg("epoch").arg("head").arg("after").arg("lost");
+    answer::seen(links.ask(shard, &question).await?.pop().unwrap_or_default())
 }
 
 /// Deletes the approvals of a shard that is lost: an id must not lead to what was denied.

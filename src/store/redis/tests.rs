@@ -1,7 +1,10 @@
 //! What happens when Redis is not what it was: emptied, restored from an old copy, damaged, away, unfit; each with a real
 //! one.
 
+mod closed;
 mod losses;
+mod slots;
+mod times;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -152,6 +155,10 @@ fn decided(rows: i64, outcome: Outcome, reason: Reason) -> Decided {
 }
 
 fn opening(rows: i64, now: Timestamp) -> (ApprovalId, Fact) {
+    opening_until(rows, now, now.after(HOUR))
+}
+
+fn opening_until(rows: i64, now: Timestamp, deadline: Timestamp) -> (ApprovalId, Fact) {
     let gate = Gate {
         id: PolicyId("gate".into()),
         text: "why".into(),
@@ -176,7 +183,7 @@ fn opening(rows: i64, now: Timestamp) -> (ApprovalId, Fact) {
         requirement: Requirement::new(vec![gate]).unwrap(),
         justification: None,
         opened_at: now,
-        deadline: now.after(HOUR),
+        deadline,
         digest: plain.digest,
     };
     let change = Change::Opened(Arc::new(opening));
@@ -191,12 +198,22 @@ async fn open(store: &Redis, rows: i64) -> ApprovalId {
 
 async fn approve(store: &Redis, id: ApprovalId) -> Arc<Approval> {
     let before = store.approval(id).await.unwrap().unwrap();
+    vote(store, &before).await.unwrap();
+    store.approval(id).await.unwrap().unwrap()
+}
+
+async fn vote(store: &Redis, before: &Approval) -> Result<Committed, CommitError> {
     let (opening, at) = (&before.opening, store.now());
     let gates = vec![PolicyId("gate".into())];
     let review = Review { reviewer: person("alice"), verdict: Verdict::Approve, gates, comment: None, at };
     let transition = Transition::Approved(review, Grant::given(&opening.requirement, at, HOUR));
+    moved(store, before, transition).await
+}
+
+async fn moved(store: &Redis, before: &Approval, transition: Transition) -> Result<Committed, CommitError> {
+    let opening = &before.opening;
     let moved = Moved {
-        approval: id,
+        approval: before.id(),
         binding: opening.binding,
         principal: opening.query.principal.clone(),
         action: opening.query.action.clone(),
@@ -204,8 +221,19 @@ async fn approve(store: &Redis, id: ApprovalId) -> Arc<Approval> {
         transition,
         request_id: "request".into(),
     };
-    store.commit(Fact::Moved(moved), Seen::Version(before.version)).await.unwrap();
-    store.approval(id).await.unwrap().unwrap()
+    store.commit(Fact::Moved(moved), Seen::Version(before.version)).await
+}
+
+/// Files an event under a replica that is gone, as if it had never come to its disk.
+async fn left_lying(server: &Server, store: &Redis, id: ApprovalId, event: &[u8]) {
+    let events = store.shared.links.keys.events(Shard::of_approval(id));
+    server.tell(&[&b"XCLAIM"[..], &events, b"journal", b"gone", b"0", event, b"FORCE"]).await;
+}
+
+/// So many openings of one shard.
+fn of_one_shard(count: usize) -> Vec<i64> {
+    let shard = |rows: i64| Shard::of_approval(opening(rows, Timestamp::default()).0);
+    (1..).filter(|rows| shard(*rows) == shard(1)).take(count).collect()
 }
 
 async fn redeem(store: &Redis, rows: i64, approval: &Approval) -> Result<Committed, CommitError> {
@@ -253,7 +281,7 @@ async fn a_redis_that_was_emptied_is_not_believed_until_what_vanished_is_denied(
     assert!(store.trouble().is_some_and(|trouble| trouble.contains("emptied")), "{:?}", store.trouble());
     store.log().close();
     drop(store);
-    let again = async || reconcile::reconcile(journal(dir.path()), &[], server.settings()).await.unwrap();
+    let again = async || reconcile::reconcile(journal(dir.path()), &[], server.settings(), false).await.unwrap();
     let done = again().await;
     let mut denied = done.denied.clone();
     denied.sort_unstable();
@@ -290,7 +318,7 @@ async fn a_grant_that_was_used_is_not_given_again_by_an_old_copy() {
     assert!(redeem(&store, 1, &approved).await.is_err());
     store.log().close();
     drop(store);
-    let done = reconcile::reconcile(journal(dir.path()), &[], server.settings()).await.unwrap();
+    let done = reconcile::reconcile(journal(dir.path()), &[], server.settings(), false).await.unwrap();
     assert_eq!((done.shards.len(), done.denied), (1, vec![]));
     let other = server.store(fresh.path()).await;
     assert_eq!(other.approval(id).await.unwrap(), None);
@@ -308,9 +336,10 @@ async fn nothing_is_reconciled_while_a_journal_is_missing() {
     one.log().close();
     two.log().close();
     drop((one, two));
-    let alone = reconcile::reconcile(journal(dir.path()), &[], server.settings()).await;
+    let alone = reconcile::reconcile(journal(dir.path()), &[], server.settings(), false).await;
     assert!(matches!(alone, Err(reconcile::ReconcileError::Missing { number: 2, .. })), "{alone:?}");
-    let both = reconcile::reconcile(journal(dir.path()), &[other.path().to_owned()], server.settings()).await.unwrap();
+    let both =
+        reconcile::reconcile(journal(dir.path()), &[other.path().to_owned()], server.settings(), false).await.unwrap();
     assert_eq!((both.shards.len(), both.denied), (1, vec![]));
 }
 
@@ -319,8 +348,10 @@ async fn what_its_maker_did_not_put_on_record_another_replica_does_once() {
     let server = Server::start().await;
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (one, two) = (server.store(dir.path()).await, server.store(other.path()).await);
+    let id = open(&one, 1).await;
+    left_lying(&server, &one, id, b"1-0").await;
     one.log().close();
-    let (id, fact) = opening(1, one.now());
+    let (_, fact) = opening(2, one.now());
     assert!(one.commit(fact, Seen::Slot(None)).await.is_err(), "no answer without a record");
     drop(one);
     until("it is taken over", async || transitions(other.path(), id) == ["opened"]).await;
@@ -363,22 +394,6 @@ async fn fsck_tells_of_what_does_not_add_up() {
     server.tell(&[b"LSET", &list[..], b"0", b"1 7 approved 0 1"]).await;
     assert!(findings().await.concat().contains("do not add up"));
     assert!(store.approval(id).await.is_err(), "and nobody is told that it is approved");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_forgets_or_has_no_replica_is_not_used() {
-    let server = Server::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let replicated = Settings { durability: Durability::Replicated { replicas: 1 }, ..server.settings() };
-    let store = Redis::open(journal(dir.path()), replicated, Clock::system).unwrap();
-    assert!(matches!(store.reach_out().await, Err(OpenError::Unfit(Trouble::TooFewReplicas { .. }))));
-    let (_, fact) = opening(1, store.now());
-    assert!(store.commit(fact, Seen::Slot(None)).await.is_err());
-    drop(store);
-    server.tell(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
-    let dir = tempfile::tempdir().unwrap();
-    let store = Redis::open(journal(dir.path()), server.settings(), Clock::system).unwrap();
-    assert!(matches!(store.reach_out().await, Err(OpenError::Unfit(Trouble::Evicts(_)))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -435,6 +450,9 @@ async fn a_user_with_the_documented_rights_is_enough_and_the_password_is_read_an
     let approved = approve(&store, id).await;
     assert_eq!(store.list(&Page { size: 10, ..Page::default() }).await.unwrap().approvals.len(), 1);
     redeem(&store, 1, &approved).await.unwrap();
+    let feed = store.feed().unwrap();
+    assert_eq!(feed.reach().await.unwrap().iter().map(|reach| reach.head).sum::<u64>(), 3);
+    assert_eq!(feed.after(Shard::of_approval(id).number(), 0, 10).await.unwrap().len(), 3);
     assert_eq!(fsck::check(settings).await.unwrap().findings, Vec::<String>::new());
     let everything = ["xautoclaim", "xpending", "xack", "hscan", "xread"];
     until("every task has done its part", async || {

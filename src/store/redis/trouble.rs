@@ -27,6 +27,11 @@ pub enum Trouble {
     /// Known to have too few replicas: nothing was sent.
     #[error("redis has {connected} connected replicas, and {wanted} must have every change")]
     TooFewReplicas { connected: usize, wanted: usize },
+    #[error(
+        "redis has {most} replicas, and a change counts as replicated with {wanted}: two sides of a partition could both go on; \
+         set `replicas` to {least} or more"
+    )]
+    Minority { most: usize, wanted: usize, least: usize },
     #[error("the password file `{file}` cannot be read: {reason}")]
     Password { file: String, reason: Arc<str> },
     #[error("the CA file `{file}` cannot be read: {reason}")]
@@ -35,6 +40,11 @@ pub enum Trouble {
     Evicts(String),
     #[error("redis does not tell its `maxmemory-policy`: let its user run `CONFIG GET` or `INFO`")]
     EvictionUnknown,
+    #[error(
+        "redis' clock is {seconds} s off (ahead, or behind where negative) the time that approvals went by so far: set it \
+         right; a clock that was wrong before is believed by servers that start anew"
+    )]
+    Clock { seconds: i64 },
     /// The state is not the one that was there.
     #[error("{0}")]
     Lost(Arc<str>),

@@ -40,7 +40,7 @@ impl Shared {
     }
 
     /// Lets go of settled approvals; how many were tried.
-    async fn retire(&self, shard: Shard) -> Result<usize, StoreError> {
+    pub(super) async fn retire(&self, shard: Shard) -> Result<usize, StoreError> {
         let keys = &self.links.keys;
         let mut old = redis::cmd("ZRANGEBYSCORE");
         let now = self.links.clock.now().as_micros();

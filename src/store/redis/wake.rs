@@ -107,6 +107,7 @@ impl Reader<'_> {
             }
             if !streams.is_empty() {
                 self.tell();
+                self.complete().await?;
             }
         }
         Err(Trouble::OutOfReach("the primary is another one".into()))
@@ -131,13 +132,17 @@ impl Reader<'_> {
                 None => head,
             });
         }
-        let new = self.places.is_empty();
         self.places = places;
         self.last = Some(address.clone());
-        if new {
-            for shard in self.shards.clone() {
-                self.scan(shard).await?;
-            }
+        self.complete().await
+    }
+
+    /// Looks through those shards of which not everything is known.
+    async fn complete(&self) -> Result<(), Trouble> {
+        let memory = &self.shared.memory;
+        for shard in self.shards.iter().filter(|shard| !memory.is_complete(**shard)) {
+            self.scan(*shard).await?;
+            memory.set_complete(*shard, true);
         }
         Ok(())
     }
@@ -209,7 +214,11 @@ impl Reader<'_> {
     }
 
     fn hear(&mut self, index: usize, entry: &Entry) {
-        if let Some(place) = self.places.get_mut(index) {
+        if let (Some(place), Some(shard)) = (self.places.get_mut(index), self.shards.get(index)) {
+            if entry.number > place.saturating_add(1) {
+                // Events have no gaps: this one was trimmed before it was read.
+                self.shared.memory.set_complete(*shard, false);
+            }
             *place = (*place).max(entry.number);
         }
         let array = |name: &[u8]| entry.field(name).and_then(|bytes| bytes.try_into().ok());

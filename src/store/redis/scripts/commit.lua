@@ -1,6 +1,8 @@
--- One fact, checked and made true in one step, in one shard. Nobody else's clock counts: `now` is this server's.
+-- One fact, checked and made true in one step, in one shard. `now` is this server's time, but never earlier than a time
+-- that was told before, here or by whoever had the shard before a failover: until this clock has come that far, time
+-- stands still. A clock that is far off what its author has seen of it counts for nothing.
 --
--- KEYS  1 head (hash: epoch, head, pending, touched)   2 the approval (list: what it is now, then its records)
+-- KEYS  1 head (hash: epoch, head, pending, time)      2 the approval (list: what it is now, then its records)
 --       3 slots (hash: binding -> approval)            4 due (set: approvals by when time moves them)
 --       5 ids (set: approvals in the order of time)    6 settled (set: approvals by when they may go)
 --       7 events (stream)                              8 the answer under the idempotency key
@@ -15,16 +17,22 @@
 --      13 pending at the most (open)  14 milliseconds that settled approvals stay
 --      15 name of the decision answered ('': no key)  16, 17 the ones it was decided in sight of
 --      18 the answer to remember ('': none)  19 for how many milliseconds
+--      20 the time that its author goes by  21 how far clocks may be off
 --
--- Answers { word, now, head }: `ok`, or why not: `lost`, `epoch`, `behind`, `conflict`, `closed`, `full`.
+-- Answers { word, now, head, clock }: `ok`, or why not: `lost`, `epoch`, `behind`, `clock`, `conflict`, `closed`, `full`.
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local clock = time[1] * 1000000 + time[2]
 
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'pending', 'lost')
-local at = tonumber(head[2] or '0')
-if head[4] then return { 'lost', now, at } end
-if head[1] ~= ARGV[1] then return { 'epoch', now, at } end
-if at < tonumber(ARGV[2]) then return { 'behind', now, at } end
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'pending', 'lost', 'time')
+local at, told, off = tonumber(head[2] or '0'), tonumber(ARGV[20]), tonumber(ARGV[21])
+local now = math.max(clock, told, tonumber(head[5] or '0'))
+local function answer(word) return { word, now, at, clock } end
+if head[4] then return answer('lost') end
+if head[1] ~= ARGV[1] then return answer('epoch') end
+if at < tonumber(ARGV[2]) then return answer('behind') end
+if clock > told + off or now > clock + off then return answer('clock') end
+-- Also a write, so that WAIT covers all that was written before it, whatever comes of this.
+redis.call('HSET', KEYS[1], 'time', string.format('%.0f', now))
 
 local function what(key)
   local meta = redis.call('LINDEX', key, 0)
@@ -35,33 +43,33 @@ end
 
 if ARGV[15] ~= '' then
   local earlier = redis.call('GETRANGE', KEYS[8], 0, 15)
-  if earlier ~= '' and earlier ~= ARGV[16] and earlier ~= ARGV[17] then return { 'conflict', now, at } end
+  if earlier ~= '' and earlier ~= ARGV[16] and earlier ~= ARGV[17] then return answer('conflict') end
 end
 
 local kind, id, seen = ARGV[4], ARGV[5], ARGV[7]
 
 if kind == 'open' then
   local stands = redis.call('HGET', KEYS[3], ARGV[6]) or ''
-  if stands ~= ARGV[8] then return { 'conflict', now, at } end
+  if stands ~= ARGV[8] then return answer('conflict') end
   if stands ~= '' then
     local before = what(KEYS[9])
-    if not before or before.version ~= seen then return { 'conflict', now, at } end
-    if before.due > 0 and now >= before.due then return { 'conflict', now, at } end
+    if not before or before.version ~= seen then return answer('conflict') end
+    if before.due > 0 and now >= before.due then return answer('conflict') end
   end
   local deadline = tonumber(string.match(ARGV[9], '^%d+ (%d+)'))
-  if now >= deadline then return { 'conflict', now, at } end
-  if tonumber(head[3] or '0') >= tonumber(ARGV[13]) then return { 'full', now, at } end
+  if now >= deadline then return answer('conflict') end
+  if tonumber(head[3] or '0') >= tonumber(ARGV[13]) then return answer('full') end
 elseif seen ~= '' then
   local before = what(KEYS[2])
-  if not before then return { 'closed', now, at } end
-  if before.version ~= seen then return { 'conflict', now, at } end
+  if not before then return answer('closed') end
+  if before.version ~= seen then return answer('conflict') end
   local overdue = before.due > 0 and now >= before.due
-  if kind == 'hold' and overdue then return { 'conflict', now, at } end
+  if kind == 'hold' and overdue then return answer('conflict') end
   if kind == 'move' then
     -- INVARIANT: once time has moved an approval on, nothing else can be written but that, and that not before.
     local timed = ARGV[12] == 'timed'
-    if timed and not overdue then return { 'conflict', now, at } end
-    if not timed and overdue and before.state ~= 'consumed' then return { 'conflict', now, at } end
+    if timed and not overdue then return answer('conflict') end
+    if not timed and overdue and before.state ~= 'consumed' then return answer('conflict') end
     if before.state == 'pending' and not string.find(ARGV[9], ' pending ', 1, true) then
       redis.call('HINCRBY', KEYS[1], 'pending', -1)
     end
@@ -71,9 +79,7 @@ end
 if ARGV[18] ~= '' then redis.call('SET', KEYS[8], ARGV[15] .. ARGV[18], 'PX', ARGV[19]) end
 
 if kind == 'hold' then
-  -- A write, so that WAIT covers all that was written before it.
-  redis.call('HINCRBY', KEYS[1], 'touched', 1)
-  return { 'ok', now, at }
+  return answer('ok')
 end
 
 at = redis.call('HINCRBY', KEYS[1], 'head', 1)
@@ -102,4 +108,4 @@ local place = string.format('%.0f-0', at)
 redis.call('XADD', KEYS[7], place, 'a', id, 'b', ARGV[6], 's', state, 'd', due, 't', string.format('%.0f', now), 'r', ARGV[11])
 -- The maker's to journal; whoever finds it lying there too long takes it over.
 redis.call('XCLAIM', KEYS[7], 'journal', ARGV[3], 0, place, 'FORCE', 'JUSTID')
-return { 'ok', now, at }
+return answer('ok')

@@ -6,7 +6,7 @@
 -- too early.
 if redis.call('HEXISTS', KEYS[3], 'lost') == 1 then return 3 end
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('HGET', KEYS[3], 'time') or '0'))
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 local known = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not known then
