@@ -81,7 +81,7 @@ impl Guard {
         Self { extent, known: Mutex::default() }
     }
 
-    /// What a journal says of the time before the start: the highest number counts, which is that of the newest epoch, for
+    /// What was known before the start: the highest number counts, which is that of the newest epoch, for
     /// one that takes the place of another counts on.
     pub fn remember(&self, origin: &Origin) {
         let mut known = self.lock();
@@ -97,6 +97,14 @@ impl Guard {
         let known = self.lock();
         let known = known.get(shard.index())?;
         Some((known.epoch?, known.head))
+    }
+
+    /// All that must not be lost any more.
+    pub fn known(&self) -> Vec<Origin> {
+        let of = |(known, shard): (&Known, Shard)| {
+            Some(Origin { epoch: known.epoch?, shard: shard.number(), number: known.head })
+        };
+        self.lock().iter().zip(Shard::all()).filter_map(of).collect()
     }
 
     /// Up to `head` nothing may be lost any more.

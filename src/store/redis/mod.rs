@@ -27,6 +27,7 @@ mod policy;
 pub mod reconcile;
 mod replica;
 mod scripts;
+mod seen;
 mod settings;
 mod stored;
 mod trouble;
@@ -107,6 +108,8 @@ pub enum OpenError {
     Log(#[from] LogError),
     #[error("cannot read or write the name of this replica in `{dir}`: {source}")]
     Replica { dir: String, source: std::io::Error },
+    #[error("cannot read what this replica has seen of redis: {0}")]
+    Seen(#[source] std::io::Error),
     /// Nothing that waiting would help.
     #[error(transparent)]
     Unfit(Trouble),
@@ -124,9 +127,10 @@ impl Redis {
     ) -> Result<Self, OpenError> {
         let (dir, record_bytes_max) = (journal.dir.clone(), journal.record_bytes_max);
         let (log, replica, newest, floor) = open_journal(journal, &dir)?;
+        let seen = seen::read(&dir).map_err(OpenError::Seen)?;
         let limits = settings.limits;
         let links = Arc::new(Links::new(settings, SharedClock::new(clock(floor))));
-        newest.iter().for_each(|origin| links.guard.remember(origin));
+        newest.iter().chain(&seen).for_each(|origin| links.guard.remember(origin));
         let shared = Arc::new(Shared {
             journaling: Journaling::new(replica),
             waits: Arc::default(),
@@ -148,6 +152,7 @@ impl Redis {
             tokio::spawn(journaling::acknowledge(shared.clone())),
             tokio::spawn(journaling::adopt(shared.clone())),
             tokio::spawn(upkeep::keep(shared.clone())),
+            tokio::spawn(seen::keep(shared.clone(), dir)),
         ];
         Ok(Self { shared, _tasks: Arc::new(Tasks(tasks)) })
     }

@@ -58,6 +58,22 @@ async fn an_old_copy_is_noticed_by_a_replica_that_only_heard_of_what_happened() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_only_heard_of_it_still_knows_when_it_starts_anew() {
+    let mut scene = Scene::begin().await;
+    let shard = Shard::of_approval(scene.id);
+    let dir = scene._dirs[1].path().to_owned();
+    let known = scene.maker.shared.links.guard.expected(shard).map(|(_, head)| head);
+    let kept = || seen::read(&dir).unwrap().into_iter().find(|seen| seen.shard == shard.number());
+    until("it is kept", async || kept().map(|seen| seen.number) == known).await;
+    scene.put_back().await;
+    scene.reader.log().close();
+    drop(scene.reader);
+    let again = scene.server.store(&dir).await;
+    assert!(again.approval(scene.id).await.is_err());
+    assert!(redeem(&again, 1, &scene.approved).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_replica_found_lost_a_new_one_does_not_believe_either() {
     let mut scene = Scene::begin().await;
     scene.reader.approval(scene.id).await.unwrap();
