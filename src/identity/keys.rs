@@ -1,11 +1,10 @@
-//! An issuer's published keys (RFC 7517), prepared once: every key is pinned to one algorithm, and those that could
-//! not protect anything are left out with a reason. The signature itself is jsonwebtoken's and aws-lc's work; what
-//! they do not look at (`use`, `key_ops`, key strength, which key is for which algorithm) is looked at here.
+//! An issuer's published keys (RFC 7517), made ready once: every key is pinned to one algorithm, and those that could
+//! not protect anything are left out with a reason. The signature itself is aws-lc's work; what it does not look at
+//! (`use`, `key_ops`, key strength, which key is for which algorithm) is looked at here.
 
+use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::crypto::aws_lc;
-use jsonwebtoken::{Algorithm as JwtAlgorithm, DecodingKey};
 
 use super::compact::Header;
 use super::json::{self, Json, Members};
@@ -29,8 +28,8 @@ pub struct KeySet {
 pub struct Key {
     id: Option<String>,
     algorithm: Algorithm,
-    material: Vec<u8>,
-    decoding: DecodingKey,
+    /// Parsed, so that a token pays for its signature alone.
+    ready: ParsedPublicKey,
 }
 
 /// Why a whole document is refused.
@@ -83,8 +82,9 @@ impl KeySet {
 
     /// The same key published twice is one key.
     fn add(&mut self, key: Key) {
-        let is_same =
-            |other: &Key| other.id == key.id && other.algorithm == key.algorithm && other.material == key.material;
+        let is_same = |other: &Key| {
+            other.id == key.id && other.algorithm == key.algorithm && other.ready.as_ref() == key.ready.as_ref()
+        };
         if !self.keys.iter().any(is_same) {
             self.keys.push(key);
         }
@@ -98,11 +98,8 @@ impl Key {
     }
 
     /// Whether `signature` over `signed` was made with this key's private half, by its one algorithm.
-    pub fn verify(&self, signed: &str, signature: &Vec<u8>) -> Result<(), Reason> {
-        // The provider is named here rather than taken from the process-wide default, which panics when unset.
-        let verifier = (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&self.algorithm.into(), &self.decoding);
-        let verifier = verifier.map_err(|_| Reason::BadSignature)?;
-        verifier.verify(signed.as_bytes(), signature).map_err(|_| Reason::BadSignature)
+    pub fn verify(&self, signed: &str, signature: &[u8]) -> Result<(), Reason> {
+        self.ready.verify_sig(signed.as_bytes(), signature).map_err(|_| Reason::BadSignature)
     }
 
     fn read(jwk: &Members, allowed: &[Algorithm], uses: &[&str]) -> Result<Self, &'static str> {
@@ -115,28 +112,18 @@ impl Key {
         }
         refuse_by_purpose(jwk, uses)?;
         let algorithm = pinned_algorithm(jwk, kty, allowed)?;
-        let (material, decoding) = match kty {
-            "RSA" => rsa(jwk)?,
-            "EC" => elliptic_curve(jwk, algorithm)?,
-            _ => ed25519(jwk)?,
+        let ready = match algorithm {
+            Algorithm::RS256 => rsa(jwk, &signature::RSA_PKCS1_2048_8192_SHA256)?,
+            Algorithm::RS384 => rsa(jwk, &signature::RSA_PKCS1_2048_8192_SHA384)?,
+            Algorithm::RS512 => rsa(jwk, &signature::RSA_PKCS1_2048_8192_SHA512)?,
+            Algorithm::PS256 => rsa(jwk, &signature::RSA_PSS_2048_8192_SHA256)?,
+            Algorithm::PS384 => rsa(jwk, &signature::RSA_PSS_2048_8192_SHA384)?,
+            Algorithm::PS512 => rsa(jwk, &signature::RSA_PSS_2048_8192_SHA512)?,
+            Algorithm::ES256 => elliptic_curve(jwk, &signature::ECDSA_P256_SHA256_FIXED, 32)?,
+            Algorithm::ES384 => elliptic_curve(jwk, &signature::ECDSA_P384_SHA384_FIXED, 48)?,
+            Algorithm::EdDSA => ed25519(jwk)?,
         };
-        Ok(Self { id: text(jwk, "kid")?.map(str::to_owned), algorithm, material, decoding })
-    }
-}
-
-impl From<Algorithm> for JwtAlgorithm {
-    fn from(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::RS256 => Self::RS256,
-            Algorithm::RS384 => Self::RS384,
-            Algorithm::RS512 => Self::RS512,
-            Algorithm::PS256 => Self::PS256,
-            Algorithm::PS384 => Self::PS384,
-            Algorithm::PS512 => Self::PS512,
-            Algorithm::ES256 => Self::ES256,
-            Algorithm::ES384 => Self::ES384,
-            Algorithm::EdDSA => Self::EdDSA,
-        }
+        Ok(Self { id: text(jwk, "kid")?.map(str::to_owned), algorithm, ready })
     }
 }
 
@@ -169,7 +156,7 @@ fn pinned_algorithm(jwk: &Members, kty: &str, allowed: &[Algorithm]) -> Result<A
     }
 }
 
-fn rsa(jwk: &Members) -> Result<(Vec<u8>, DecodingKey), &'static str> {
+fn rsa(jwk: &Members, check: &'static RsaParameters) -> Result<ParsedPublicKey, &'static str> {
     let (modulus, exponent) = (unsigned(jwk, "n")?, unsigned(jwk, "e")?);
     let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
     let bits = modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize);
@@ -177,21 +164,23 @@ fn rsa(jwk: &Members) -> Result<(Vec<u8>, DecodingKey), &'static str> {
     if is_weak || has_roca_fingerprint(&modulus) {
         return Err("weak_key");
     }
-    Ok((modulus.clone(), DecodingKey::from_rsa_raw_components(&modulus, &exponent)))
+    RsaPublicKeyComponents { n: modulus, e: exponent }.to_parsed_public_key(check).map_err(|_| "malformed_key")
 }
 
-fn elliptic_curve(jwk: &Members, algorithm: Algorithm) -> Result<(Vec<u8>, DecodingKey), &'static str> {
-    let bytes_expected = if algorithm == Algorithm::ES384 { 48 } else { 32 };
+fn elliptic_curve(
+    jwk: &Members,
+    check: &'static EcdsaVerificationAlgorithm,
+    coordinate_bytes: usize,
+) -> Result<ParsedPublicKey, &'static str> {
     let (x, y) = (decoded(jwk, "x")?, decoded(jwk, "y")?);
-    if x.len() != bytes_expected || y.len() != bytes_expected {
+    if x.len() != coordinate_bytes || y.len() != coordinate_bytes {
         return Err("malformed_key");
     }
-    // SEC 1: an uncompressed point. That it lies on the curve is checked with each signature.
-    let point = [[4_u8].as_slice(), &x, &y].concat();
-    Ok((point.clone(), DecodingKey::from_ec_der(&point)))
+    // SEC 1: an uncompressed point. Parsing refuses one that does not lie on the curve.
+    ParsedPublicKey::new(check, [[4_u8].as_slice(), &x, &y].concat()).map_err(|_| "malformed_key")
 }
 
-fn ed25519(jwk: &Members) -> Result<(Vec<u8>, DecodingKey), &'static str> {
+fn ed25519(jwk: &Members) -> Result<ParsedPublicKey, &'static str> {
     let point = decoded(jwk, "x")?;
     if point.len() != 32 {
         return Err("malformed_key");
@@ -199,7 +188,7 @@ fn ed25519(jwk: &Members) -> Result<(Vec<u8>, DecodingKey), &'static str> {
     if is_of_small_order(&point) {
         return Err("weak_key");
     }
-    Ok((point.clone(), DecodingKey::from_ed_der(&point)))
+    ParsedPublicKey::new(&signature::ED25519, point).map_err(|_| "malformed_key")
 }
 
 /// Whether an Ed25519 point has an order that divides eight: with such a key anybody can sign.

@@ -313,6 +313,7 @@ fn a06_a07_keys_that_protect_nothing_are_left_out() {
         (changed(&ed, json!({"x": encode([0; 31])})), "malformed_key"),
         (changed(&es, json!({"crv": "secp256k1"})), "unknown_key_type"),
         (changed(&es, json!({"y": "AA"})), "malformed_key"),
+        (changed(&es, json!({"y": encode([1; 32])})), "malformed_key"),
         (changed(&es, json!({"kid": 7})), "malformed_key"),
         (json!({"kty": "oct", "k": "c2VjcmV0", "kid": "s", "alg": "HS256"}), "symmetric_key_in_jwks"),
     ] {
