@@ -21,7 +21,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const SIZES: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
 /// All policies of one tenant concern its user reading its data set.
 const PER_TENANT: usize = 10;
-const QUERIES_MAX: usize = 2_000;
+/// As many at every size, each with a request and entities of its own, so that what differs is the policies alone: asked
+/// again and again, one query would have all that it touches in the processor's cache.
+const QUERIES: usize = 2_000;
 const ROUND: Duration = Duration::from_millis(700);
 const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
@@ -77,7 +79,7 @@ fn row(size: usize, linked: bool) -> Result<(), Failure> {
     let index = Index::new(set.policies());
     let build = (processor_time() - start) * 1e3;
     let after = resident_mib()?;
-    let asked = tenants(size).map(Asked::of).collect::<Result<Vec<_>, _>>()?;
+    let asked = askers(size).map(Asked::of).collect::<Result<Vec<_>, _>>()?;
     let ask = |n: usize| {
         asked.get(n % asked.len()).map(|asked| {
             index
@@ -140,7 +142,7 @@ fn whole(size: usize) -> Result<(), Failure> {
     let start = Instant::now();
     let snapshot = PolicySnapshot::from_sources(&Settings::new("policies"), files.collect())?;
     let load = start.elapsed().as_secs_f64();
-    let asked: Vec<_> = tenants(size).map(|tenant| (identity(tenant), query(tenant))).collect();
+    let asked: Vec<_> = askers(size).map(|tenant| (identity(tenant), query(tenant))).collect();
     let (who, what) = asked.first().ok_or("no queries")?;
     snapshot.evaluate(what, who, who, NOW)?;
     let ask = |n: usize| {
@@ -157,8 +159,13 @@ fn whole(size: usize) -> Result<(), Failure> {
 /// Some tenants of all, evenly.
 fn tenants(size: usize) -> impl Iterator<Item = usize> {
     let all = size / PER_TENANT;
-    let step = (all / QUERIES_MAX).max(1);
+    let step = (all / QUERIES).max(1);
     (0..all).step_by(step)
+}
+
+/// Whose each query is.
+fn askers(size: usize) -> impl Iterator<Item = usize> {
+    tenants(size).collect::<Vec<_>>().into_iter().cycle().take(QUERIES)
 }
 
 fn of_tenant(tenant: usize) -> [(&'static str, String); 3] {
