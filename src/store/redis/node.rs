@@ -266,6 +266,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_primary_whose_replicas_were_silent_for_a_while_is_asked_again() {
+        let replicas = Replicas::new(Durability::Replicated { replicas: 1 });
+        assert!(!replicas.is_in_touch());
+        let last = |at| *replicas.in_touch.lock().unwrap() = at;
+        last(Some(Instant::now()));
+        assert!(replicas.is_in_touch());
+        last(Instant::now().checked_sub(IN_TOUCH));
+        assert!(!replicas.is_in_touch());
+    }
+
+    #[test]
     fn a_change_that_too_few_have_is_told_as_unknown_and_none_is_begun_after_it() {
         let replicas = Replicas::new(Durability::Replicated { replicas: 2 });
         replicas.connected.store(2, Ordering::Release);
