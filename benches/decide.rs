@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use countersign::domain::{
     Attributes, Binding, Circumstances, Decided, DecisionId, EntityUid, Evaluation, Fact, Identity, MaskSupport, Query,
-    Reason, Standing, Timestamp, Value, decide, record,
+    REJECTION_STANDS, Reason, Standing, Timestamp, Value, decide, record,
 };
 use countersign::engine::{PolicySnapshot, Settings};
 use countersign::wire;
@@ -40,7 +40,7 @@ fn around(query: &Query) -> Circumstances {
         justified: true,
         masking: MaskSupport::Declared,
         earlier: None,
-        rejection_stands: Duration::from_secs(600),
+        rejection_stands: REJECTION_STANDS,
         now: NOW,
     }
 }

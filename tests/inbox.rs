@@ -541,6 +541,8 @@ async fn a_page_tells_what_was_before_and_marks_what_is_different() {
     }
     let rejected = server.ask(exported("s3://elsewhere")).await;
     server.client("alice").await.reject(&rejected).await.unwrap();
+    // Before that, the rejection answers.
+    server.advance(Duration::from_secs(600));
     let again = server.ask(exported("s3://elsewhere")).await;
     let mut alice = server.person("alice").await;
     let page = alice.get(&format!("/approvals/{}", again.id)).await;
@@ -601,4 +603,43 @@ async fn ten_thousand_pending_make_no_slow_page() {
         took.sort();
         assert!(took[0] < Duration::from_millis(100), "{took:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_glass_is_broken_and_examined_on_the_page_by_those_who_may() {
+    let gate = "@id(\"glassy\") @approval(\"why\") @reviewers(\"Group::\\\"privacy\\\", Group::\\\"dpo\\\"\") \
+                @break_glass(\"User::\\\"dave\\\"\")\n\
+                forbid (principal, action == Action::\"read\", resource == Dataset::\"weather\");";
+    let policies = PolicyDir::shipped().and(gate);
+    let server = serve(Options { policies: policies.path().into(), ..Options::default() }).await;
+    let approval = server.ask(query("read", "Dataset", "weather")).await;
+    let address = format!("/approvals/{}", approval.id);
+    let (mut alice, mut bob, mut dave) =
+        (server.person("alice").await, server.person("bob").await, server.person("dave").await);
+    assert!(!alice.get(&address).await.says("Break the glass"));
+    let page = dave.get(&address).await;
+    assert!(page.says("Break the glass") && !page.says("id=\"approve\""));
+    let token = page.hidden("form_token");
+    let form = |reason, object| {
+        [("form_token", &*token), ("binding", &*approval.binding), ("reason", reason), ("object", object)]
+    };
+    let wrong = dave.post(&format!("{address}/glass"), &form("fire", "wether")).await;
+    assert!(wrong.status == 422 && wrong.says("letter by letter"));
+    assert_eq!(dave.post(&format!("{address}/glass"), &form(" ", "weather")).await.status, 400);
+    assert_eq!(server.state(&approval.id).await, pb::ApprovalState::Pending);
+    let broken = dave.post(&format!("{address}/glass"), &form("<b>fire</b>", "weather")).await;
+    assert_eq!((broken.status, broken.location()), (303, format!("{address}?done=broken")));
+    let page = dave.get(&broken.location()).await;
+    assert!(page.says("You broke the glass") && page.says("&lt;b&gt;fire") && !page.says("id=\"examination\""));
+    assert!(alice.get("/?show=history&state=unexamined").await.says(&address));
+    for (who, verdict) in [(&mut alice, "approve"), (&mut bob, "reject")] {
+        let page = who.get(&address).await;
+        assert!(page.says("broke the glass</h2>") && page.says("id=\"examination\""));
+        let token = page.hidden("form_token");
+        let look =
+            [("form_token", &*token), ("binding", &*approval.binding), ("verdict", verdict), ("comment", "seen")];
+        assert_eq!(who.post(&format!("{address}/examination"), &look).await.status, 303);
+    }
+    assert!(alice.get(&address).await.says("Two others have looked at it"));
+    assert!(!alice.get("/?show=history&state=unexamined").await.says(&address));
 }

@@ -17,6 +17,7 @@ mod crash;
 mod entities;
 mod explain;
 mod full_disk;
+mod glass;
 mod healthcheck;
 mod hostile_ids;
 mod inbox;

@@ -238,6 +238,90 @@ async fn a_gate_says_who_is_told_and_names_only_targets_that_there_are() {
     assert!(refused.contains("no `[[notify.targets]]` is named `privaci`; did you mean `privacy`?"), "{refused}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn escalations_and_reminders_are_recorded_and_told_once_each_when_they_are_due() {
+    let (receiver, outbox) = (Receiver::start().await, Outbox::new());
+    let gate = "@id(\"patient\") @approval(\"why\") @reviewers(\"User::\\\"frank\\\"\") @timeout(\"1h\")\n\
+                @remind(\"2m, 4m, 20m\") @escalate(\"after 3m: User::\\\"alice\\\"; after 10m: User::\\\"bob\\\"\")\n\
+                forbid (principal, action == Action::\"read\", resource == Dataset::\"weather\");";
+    let policies = PolicyDir::shipped().and(gate);
+    let notify = outbox.settings(&[outbox.webhook("siem", &receiver.url())]);
+    let options = Options { policies: policies.path().into(), notify, ..Options::default() };
+    let server = TestServer::with(options.clone()).await;
+    let agent = server.client("report-bot").await;
+    let asked = agent.authorize(crate::support::client::query("read", "Dataset", "weather")).await.unwrap();
+    let asked = asked.approval.unwrap();
+    let told = |state: Value| (state["type"].clone(), state["data"]["gates"][0]["reviewers"].clone());
+    let kind = |name: &str| json!(format!("countersign.approval.{name}.v1"));
+    let frank = "User::\"frank\"";
+    assert_eq!(told(receiver.next().await.json()), (kind("opened"), json!([frank])));
+    server.advance(Duration::from_secs(120));
+    assert_eq!(told(receiver.next().await.json()), (kind("reminded"), json!([frank])));
+    server.advance(Duration::from_secs(60));
+    let first = receiver.next().await;
+    assert_eq!(told(first.json()), (kind("escalated"), json!([frank, "User::\"alice\""])));
+    // A server that was away tells what is news, and nothing twice: the reminder at 4m is older than the escalation at 10m.
+    let (dir, clock) = server.stop().await;
+    clock.advance(Duration::from_secs(8 * 60));
+    let server = TestServer::on(dir, clock, options).await;
+    let all = json!([frank, "User::\"alice\"", "User::\"bob\""]);
+    let mut second = receiver.next().await;
+    while second.header("webhook-id") == first.header("webhook-id") {
+        // It stopped before it had written down that this was told.
+        second = receiver.next().await;
+    }
+    assert_eq!(told(second.json()), (kind("escalated"), all));
+    // They never decide, and who is late to write them down changes nothing for a vote.
+    server.advance(Duration::from_secs(10 * 60));
+    server.client("bob").await.approve(&asked).await.unwrap();
+    let rest = [receiver.next().await.json()["type"].clone(), receiver.next().await.json()["type"].clone()];
+    assert_eq!(rest, [kind("reminded"), kind("approved")]);
+    let history = crate::cases::history(&server, &asked.id).await;
+    assert_eq!(history, ["opened", "reminded", "escalated", "escalated", "reminded", "approved"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_glass_is_told_everywhere_whatever_the_gate_says() {
+    let (receiver, outbox) = (Receiver::start().await, Outbox::new());
+    let mut elsewhere = outbox.webhook("elsewhere", &receiver.url());
+    elsewhere.as_object_mut().unwrap().remove("from");
+    let gate = "@id(\"glassy\") @approval(\"why\") @reviewers(\"Group::\\\"privacy\\\"\") @break_glass(\"User::\\\"dave\\\"\")\n\
+                forbid (principal, action == Action::\"read\", resource == Dataset::\"weather\");";
+    let policies = PolicyDir::shipped().and(gate);
+    let notify = outbox.settings(&[elsewhere]);
+    let server = TestServer::with(Options { policies: policies.path().into(), notify, ..Options::default() }).await;
+    let query = crate::support::client::query("read", "Dataset", "weather");
+    let asked = server.client("report-bot").await.authorize(query).await.unwrap().approval.unwrap();
+    let (approval_id, binding) = (asked.id.clone(), asked.binding.clone());
+    let blow = pb::BreakGlassRequest { approval_id, binding, reason: "the <!channel> \u{202e} burns".into() };
+    server.client("dave").await.stub.clone().break_glass(blow).await.unwrap();
+    let told = receiver.next().await.json();
+    assert_eq!(
+        (&told["type"], &told["data"]["state"]),
+        (&json!("countersign.approval.broken_glass.v1"), &json!("approved"))
+    );
+    let words = told["data"]["broken_glass"].as_str().unwrap();
+    assert!(words.starts_with("User::\"dave\" broke the glass") && words.contains("\\u{202e} burns"), "{words}");
+    assert!(words.contains("two others have to look at it"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_72_the_inbox_says_where_nobody_was_told() {
+    let (receiver, mut outbox) = (Receiver::start().await, Outbox::new());
+    outbox.retry.attempts_max = 1;
+    receiver.otherwise(Reply::Status(503));
+    let notify = outbox.settings(&[outbox.webhook("privacy-room", &receiver.url())]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let clock = countersign::store::ManualClock::starting_at(countersign::domain::Timestamp::default().after(now));
+    let options = Options { notify, inbox: Some(countersign::web::Settings::default()), ..Options::default() };
+    let server = TestServer::on(tempfile::tempdir().unwrap(), clock, options).await;
+    let approval = asked(&server).await;
+    outbox.given_up("privacy-room", 1).await;
+    let mut alice = crate::support::browser::Browser::new(server.inbox.as_ref().unwrap()).login("alice").await;
+    let page = alice.get(&format!("/approvals/{}", approval.id)).await;
+    assert!(page.says("Not delivered to <strong><bdi>privacy-room</bdi></strong>") && page.says("id=\"approve\""));
+}
+
 /// The server as a process, which tells one webhook.
 async fn site(receiver: &Receiver, outbox: &Outbox) -> Site {
     let site = Site::new().await;

@@ -45,6 +45,17 @@ impl DecisionPoint for Noop {
         Err(Status::unimplemented(""))
     }
 
+    async fn break_glass(&self, _: Request<pb::BreakGlassRequest>) -> Result<Response<pb::Approval>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn examine_break_glass(
+        &self,
+        _: Request<pb::ExamineBreakGlassRequest>,
+    ) -> Result<Response<pb::Approval>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn get_approval(&self, _: Request<pb::GetApprovalRequest>) -> Result<Response<pb::Approval>, Status> {
         Err(Status::unimplemented(""))
     }

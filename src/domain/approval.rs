@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::binding::Binding;
 use super::entity::EntityUid;
 use super::evaluation::PolicyDigest;
+use super::glass::{Breach, Glass};
 use super::grant::Grant;
 use super::guard::ApprovalFacts;
 use super::id::{ApprovalId, DecisionId};
@@ -46,6 +47,10 @@ pub struct Approval {
     pub state: ApprovalState,
     /// In the order in which they were recorded.
     pub reviews: Vec<Review>,
+    /// The last moment at which people were told by the passing of time that they are needed.
+    pub nudged_at: Option<Timestamp>,
+    /// Where somebody broke the glass.
+    pub glass: Option<Arc<Glass>>,
     /// How many transitions made it what it is; compared by every write.
     pub version: u64,
 }
@@ -95,6 +100,14 @@ pub enum Transition {
     Expired {
         at: Timestamp,
     },
+    /// From this moment on more people may review.
+    Escalated {
+        at: Timestamp,
+    },
+    /// People are told once more that they are needed.
+    Reminded {
+        at: Timestamp,
+    },
     Cancelled {
         by: Arc<Identity>,
         comment: Option<Arc<str>>,
@@ -105,6 +118,10 @@ pub enum Transition {
         comment: Option<Arc<str>>,
         at: Timestamp,
     },
+    /// Somebody let it pass without waiting for others.
+    BrokenGlass(Breach, Grant),
+    /// Somebody else looked at that afterwards.
+    Examined(Review),
     Lapsed {
         at: Timestamp,
     },
@@ -136,7 +153,7 @@ pub struct IllegalTransition {
 impl Approval {
     #[must_use]
     pub fn opened(opening: Arc<Opening>) -> Self {
-        Self { opening, state: ApprovalState::Pending, reviews: Vec::new(), version: 1 }
+        Self { opening, state: ApprovalState::Pending, reviews: Vec::new(), nudged_at: None, glass: None, version: 1 }
     }
 
     #[must_use]
@@ -158,7 +175,7 @@ impl Approval {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         match &self.state {
-            ApprovalState::Pending => Some(self.opening.deadline),
+            ApprovalState::Pending => Some(self.next_nudge().unwrap_or(self.opening.deadline)),
             ApprovalState::Approved(grant) => Some(grant.lapses_at),
             ApprovalState::Consumed(usage) if usage.report.is_none() => Some(usage.report_by),
             ApprovalState::Consumed(_)
@@ -175,7 +192,10 @@ impl Approval {
     pub fn due_at(&self, now: Timestamp) -> Option<Transition> {
         let due = self.next_due().filter(|moment| moment.is_due(now))?;
         match &self.state {
-            ApprovalState::Pending => Some(Transition::Expired { at: due }),
+            ApprovalState::Pending if self.opening.deadline.is_due(now) => {
+                Some(Transition::Expired { at: self.opening.deadline })
+            }
+            ApprovalState::Pending => self.nudge_at(now),
             ApprovalState::Approved(_) => Some(Transition::Lapsed { at: due }),
             ApprovalState::Consumed(_) => Some(Transition::Reported(Report::Unknown)),
             ApprovalState::Rejected { .. }
@@ -249,7 +269,7 @@ impl Approval {
 
     /// The approval after a transition.
     pub fn apply(&self, transition: &Transition) -> Result<Self, IllegalTransition> {
-        let mut reviews = self.reviews.clone();
+        let (mut reviews, mut nudged_at, mut glass) = (self.reviews.clone(), self.nudged_at, self.glass.clone());
         let state = match (&self.state, transition) {
             (ApprovalState::Pending, Transition::Reviewed(review)) => {
                 reviews.push(review.clone());
@@ -263,7 +283,21 @@ impl Approval {
                 reviews.push(review.clone());
                 ApprovalState::Rejected { at: review.at }
             }
+            (ApprovalState::Pending, Transition::Escalated { at } | Transition::Reminded { at }) => {
+                nudged_at = Some(*at);
+                ApprovalState::Pending
+            }
             (ApprovalState::Pending, Transition::Expired { at }) => ApprovalState::Expired { at: *at },
+            (ApprovalState::Pending, Transition::BrokenGlass(broken, grant)) => {
+                glass = Some(Arc::new(Glass { broken: broken.clone(), examinations: Vec::new() }));
+                ApprovalState::Approved(*grant)
+            }
+            (state, Transition::Examined(review)) if self.is_to_be_examined() => {
+                if let Some(glass) = glass.as_mut() {
+                    Arc::make_mut(glass).examinations.push(review.clone());
+                }
+                state.clone()
+            }
             (ApprovalState::Pending, Transition::Cancelled { at, .. }) => ApprovalState::Cancelled { at: *at },
             (ApprovalState::Approved(_), Transition::Revoked { at, .. }) => ApprovalState::Revoked { at: *at },
             (ApprovalState::Approved(_), Transition::Lapsed { at }) => ApprovalState::Lapsed { at: *at },
@@ -279,7 +313,7 @@ impl Approval {
                 return Err(IllegalTransition { id: self.id(), state: state.name(), transition: transition.name() });
             }
         };
-        Ok(Self { opening: self.opening.clone(), state, reviews, version: self.version + 1 })
+        Ok(Self { opening: self.opening.clone(), state, reviews, nudged_at, glass, version: self.version + 1 })
     }
 
     /// What policies may know of it, for one gate or as a whole.
@@ -287,6 +321,8 @@ impl Approval {
     pub fn facts(&self, gate: Option<&Gate>, now: Timestamp) -> ApprovalFacts {
         let Opening { query, requirement, opened_at, .. } = &*self.opening;
         let gates = gate.map_or(requirement.gates(), std::slice::from_ref);
+        // Of the whole approval those who could break its glass are told as well: they must see what for.
+        let breakers = gates.iter().filter(|_| gate.is_none()).flat_map(|gate| &gate.break_glass);
         ApprovalFacts {
             id: self.id(),
             requester: query.principal.clone(),
@@ -296,8 +332,19 @@ impl Approval {
             resource: query.resource.clone(),
             severity: gate.map_or(requirement.severity(), |gate| gate.severity),
             gate: gate.map(|gate| gate.id.clone()),
-            reviewers: gates.iter().flat_map(|gate| gate.reviewers_at(*opened_at, now)).cloned().collect(),
+            reviewers: gates
+                .iter()
+                .flat_map(|gate| gate.reviewers_at(*opened_at, now))
+                .chain(breakers)
+                .cloned()
+                .collect(),
         }
+    }
+
+    /// What policies may know of who breaks the glass of one gate: those whom it names for that stand for its reviewers.
+    #[must_use]
+    pub fn facts_of_breaking(&self, gate: &Gate, now: Timestamp) -> ApprovalFacts {
+        ApprovalFacts { reviewers: gate.break_glass.clone(), ..self.facts(Some(gate), now) }
     }
 }
 
@@ -339,12 +386,18 @@ impl Transition {
     #[must_use]
     pub const fn is_of_time(&self) -> bool {
         match self {
-            Self::Expired { .. } | Self::Lapsed { .. } | Self::Reported(Report::Unknown) => true,
+            Self::Expired { .. }
+            | Self::Escalated { .. }
+            | Self::Reminded { .. }
+            | Self::Lapsed { .. }
+            | Self::Reported(Report::Unknown) => true,
             Self::Reviewed(_)
             | Self::Approved(..)
             | Self::Rejected(_)
             | Self::Cancelled { .. }
             | Self::Revoked { .. }
+            | Self::BrokenGlass(..)
+            | Self::Examined(_)
             | Self::Consumed { .. }
             | Self::Used { .. }
             | Self::Reported(Report::Succeeded | Report::Failed) => false,
@@ -357,8 +410,12 @@ impl Transition {
         match self {
             Self::Reviewed(review) | Self::Approved(review, _) | Self::Rejected(review) => Some(review),
             Self::Expired { .. }
+            | Self::Escalated { .. }
+            | Self::Reminded { .. }
             | Self::Cancelled { .. }
             | Self::Revoked { .. }
+            | Self::BrokenGlass(..)
+            | Self::Examined(_)
             | Self::Lapsed { .. }
             | Self::Consumed { .. }
             | Self::Used { .. }
@@ -373,6 +430,10 @@ impl Transition {
             Self::Approved(..) => "approved",
             Self::Rejected(_) => "rejected",
             Self::Expired { .. } => "expired",
+            Self::Escalated { .. } => "escalated",
+            Self::Reminded { .. } => "reminded",
+            Self::BrokenGlass(..) => "broken_glass",
+            Self::Examined(_) => "examined",
             Self::Cancelled { .. } => "cancelled",
             Self::Revoked { .. } => "revoked",
             Self::Lapsed { .. } => "lapsed",

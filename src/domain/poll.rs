@@ -98,7 +98,7 @@ impl ReviewRules {
 
 impl StepUp {
     /// Unknown is no: what the issuer does not say is not met.
-    fn shortfall(&self, person: &Identity, at: Timestamp) -> Option<Shortfall> {
+    pub(super) fn shortfall(&self, person: &Identity, at: Timestamp) -> Option<Shortfall> {
         let credential = person.proof.credential.as_deref();
         let is_fresh = self.max_authentication_age.is_none_or(|most| {
             person.proof.authenticated_at.is_some_and(|authenticated| !authenticated.after(most).is_due(at))
@@ -170,6 +170,8 @@ mod tests {
             timeout: Duration::from_secs(3_600),
             grant: GrantTerms::Once,
             escalations: Vec::new(),
+            reminders: Vec::new(),
+            break_glass: Vec::new(),
             severity: Severity::High,
             justification: Justification::Optional,
             self_review: SelfReview::Forbidden,

@@ -122,6 +122,10 @@ pub struct Gate {
     pub timeout: Duration,
     pub grant: GrantTerms,
     pub escalations: Vec<Escalation>,
+    /// So long after the opening people are reminded, in order.
+    pub reminders: Vec<Duration>,
+    /// Who may let it pass alone, with a reason, and be asked about it afterwards. Empty: nobody.
+    pub break_glass: Vec<EntityUid>,
     pub severity: Severity,
     pub justification: Justification,
     pub self_review: SelfReview,
@@ -146,6 +150,7 @@ impl Gate {
             && self.quorum <= approved.quorum
             && self.severity <= approved.severity
             && voters.all(|(reviewer, from)| self.is_reviewer_from(reviewer, from))
+            && approved.break_glass.iter().all(|breaker| self.break_glass.contains(breaker))
             && self.text == approved.text
             && self.grant.is_within(approved.grant)
             && (self.justification == approved.justification || self.justification == Justification::Optional)
@@ -167,6 +172,7 @@ impl Gate {
             } else {
                 self.self_review
             },
+            break_glass: self.break_glass.iter().filter(|who| then.break_glass.contains(who)).cloned().collect(),
             ..self.clone()
         }
     }
@@ -226,16 +232,6 @@ impl Requirement {
     #[must_use]
     pub fn demands_justification(&self) -> bool {
         self.gates.iter().any(|gate| gate.justification == Justification::Required)
-    }
-
-    /// When escalations fall due, in order; the last of them precedes the deadline or never comes.
-    #[must_use]
-    pub fn escalates_at(&self, opened_at: Timestamp) -> Vec<Timestamp> {
-        let steps = self.gates.iter().flat_map(|gate| &gate.escalations);
-        let mut moments: Vec<_> = steps.map(|step| opened_at.after(step.after)).collect();
-        moments.sort_unstable();
-        moments.dedup();
-        moments
     }
 
     /// What two days demand together: every gate of either. A gate of both is the stricter one where one covers the other,

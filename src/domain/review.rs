@@ -147,7 +147,7 @@ fn reviewable<'a>(
 }
 
 /// INVARIANT: an agent or workload can never review, nor can a person's token in an agent's hands.
-fn is_human(identity: &Identity) -> bool {
+pub(super) fn is_human(identity: &Identity) -> bool {
     match identity.kind {
         PrincipalKind::User => {
             let is_alone = identity.on_behalf_of.is_none() && identity.earlier_actors.is_empty();

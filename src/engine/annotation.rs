@@ -13,8 +13,7 @@ use super::problem::{Annotation, Problem, nearest};
 use super::scan::Statement;
 use super::source::SourceFile;
 use crate::domain::{
-    EntityUid, Escalation, Gate, GrantTerms, Justification, MaskRules, Obligation, PolicyId, Quorum, SelfReview,
-    Severity,
+    EntityUid, Gate, GrantTerms, Justification, MaskRules, Obligation, PolicyId, Quorum, SelfReview, Severity,
 };
 
 /// Longest text of one annotation, in bytes.
@@ -24,8 +23,19 @@ const TEXT_BYTES_MAX: usize = 4_096;
 const FOREIGN_PREFIX: &str = "x_";
 
 /// The annotations that only a gate may carry, besides `@approval` itself.
-const OF_GATES: [&str; 9] =
-    ["reviewers", "quorum", "timeout", "grant", "escalate", "severity", "justification", "self_review", "notify"];
+const OF_GATES: [&str; 11] = [
+    "reviewers",
+    "quorum",
+    "timeout",
+    "grant",
+    "escalate",
+    "remind",
+    "break_glass",
+    "severity",
+    "justification",
+    "self_review",
+    "notify",
+];
 
 /// The annotations that only a permit may carry.
 const OF_PERMITS: [&str; 2] = ["mask", "advice"];
@@ -142,14 +152,18 @@ impl Site<'_> {
         let timeout = read.value_or("timeout", grammar::duration, default_timeout);
         let grant = read.value_or("grant", grant, GrantTerms::Once);
         let escalations = read.value_or("escalate", grammar::escalations, Vec::new());
+        let reminders = read.value_or("remind", grammar::reminders, Vec::new());
+        let break_glass = read.value_or("break_glass", grammar::entities, Vec::new());
         let severity = read.value_or("severity", severity, Severity::Medium);
         let justification = read.value_or("justification", justification, Justification::Optional);
         let self_review = read.value_or("self_review", self_review, SelfReview::Forbidden);
         let notify = read.value_or("notify", grammar::targets, Vec::new());
         read.known_targets(notify.as_deref().unwrap_or_default());
-        let (escalations, timeout) = (escalations?, timeout?);
-        read.escalates_in_time(&escalations, timeout);
+        let (escalations, reminders, timeout) = (escalations?, reminders?, timeout?);
+        read.comes_in_time("escalate", escalations.last().map(|step| step.after), timeout);
+        read.comes_in_time("remind", reminders.last().copied(), timeout);
         read.known_types("escalate", escalations.iter().flat_map(|step| &step.reviewers));
+        read.known_types("break_glass", break_glass.iter().flatten());
         read.known_types("reviewers", reviewers.iter().flatten());
         Some(Gate {
             id: PolicyId(self.id.clone()),
@@ -159,6 +173,8 @@ impl Site<'_> {
             timeout,
             grant: grant?,
             escalations,
+            reminders,
+            break_glass: break_glass?,
             severity: severity?,
             justification: justification?,
             self_review: self_review?,
@@ -227,11 +243,12 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn escalates_in_time(&mut self, escalations: &[Escalation], timeout: Duration) {
-        if escalations.iter().any(|step| step.after >= timeout) {
-            let value = self.site.annotation("escalate").unwrap_or_default();
+    /// What comes at the deadline or later never comes.
+    fn comes_in_time(&mut self, name: &str, last: Option<Duration>, timeout: Duration) {
+        if last.is_some_and(|last| last >= timeout) {
+            let value = self.site.annotation(name).unwrap_or_default();
             let message = format!("expected every step before the timeout of {}s", timeout.as_secs());
-            self.problems.push(self.site.problem("escalate", value, message));
+            self.problems.push(self.site.problem(name, value, message));
         }
     }
 }
@@ -316,7 +333,13 @@ mod tests {
             ("escalate", "5m", steps.clone()),
             ("escalate", "", steps),
             ("escalate", "after 5m: leads", ENTITIES.to_owned()),
-            ("escalate", "after 15m: Group::\\\"b\\\"", in_time),
+            ("escalate", "after 15m: Group::\\\"b\\\"", in_time.clone()),
+            ("break_glass", "", ENTITIES.to_owned()),
+            ("break_glass", "oncall", ENTITIES.to_owned()),
+            ("remind", "", DURATION.to_owned()),
+            ("remind", "2m,", DURATION.to_owned()),
+            ("remind", "5m, 2m", "expected each duration to be longer than the one before".to_owned()),
+            ("remind", "2m, 15m", in_time),
         ];
         for (name, value, message) in cases {
             let shown = value.to_owned();
@@ -367,9 +390,6 @@ mod tests {
             format!("policies/p.cedar:1: policy `p.1`: `@aproval(\"x\")`: {unknown}; did you mean `@approval`?");
         assert_eq!(forbid("@aproval(\"x\")"), aproval);
         assert_eq!(forbid("@ticket(\"x\")"), format!("policies/p.cedar:1: policy `p.1`: `@ticket(\"x\")`: {unknown}"));
-        for later in ["remind", "break_glass"] {
-            assert!(forbid(&format!("@{later}(\"x\")")).contains(unknown), "{later}");
-        }
         assert_eq!(forbid("@x_ticket(\"x\")"), "");
     }
 

@@ -19,6 +19,8 @@ const DURATION: &str = "expected a duration from 1s to 30d, such as `90s`, `15m`
 const ENTITIES: &str = "expected entities separated by commas, such as `Group::\"privacy\", User::\"alice\"`";
 const TARGETS: &str = "expected names of targets separated by commas, such as `privacy-slack, siem`";
 const ESCALATE: &str = "expected steps such as `after 5m: Group::\"leads\"`, separated by `;`";
+/// A person who was reminded so often has decided not to decide.
+const REMINDERS_MAX: usize = 10;
 
 /// A whole number from 1 to [`QUORUM_MAX`], written with digits only.
 pub fn quorum(text: &str) -> Result<Quorum, String> {
@@ -89,6 +91,17 @@ pub fn escalations(text: &str) -> Result<Vec<Escalation>, String> {
     let steps = steps.collect::<Result<Vec<_>, _>>()?;
     let in_order = steps.windows(2).all(|pair| matches!(pair, [earlier, later] if earlier.after < later.after));
     if in_order { Ok(steps) } else { Err("expected each step to be later than the one before".to_owned()) }
+}
+
+/// Durations separated by commas, each longer than the one before; at most [`REMINDERS_MAX`].
+pub fn reminders(text: &str) -> Result<Vec<Duration>, String> {
+    let spans = text.split(',').map(|span| duration(span.trim()));
+    let spans = spans.collect::<Result<Vec<_>, _>>()?;
+    if spans.len() > REMINDERS_MAX {
+        return Err(format!("expected at most {REMINDERS_MAX} durations"));
+    }
+    let in_order = spans.windows(2).all(|pair| matches!(pair, [earlier, later] if earlier < later));
+    if in_order { Ok(spans) } else { Err("expected each duration to be longer than the one before".to_owned()) }
 }
 
 fn escalation(step: &str) -> Result<Escalation, String> {
@@ -203,5 +216,18 @@ mod tests {
         assert_eq!(escalations("after 5m: nobody"), Err(ENTITIES.to_owned()));
         let unordered = escalations("after 5m: Group::\"a\"; after 5m: Group::\"b\"");
         assert_eq!(unordered, Err("expected each step to be later than the one before".to_owned()));
+    }
+
+    #[test]
+    fn reminders_are_durations_in_order_and_few() {
+        assert_eq!(reminders("2m, 10m,1h").unwrap(), [120, 600, 3_600].map(Duration::from_secs));
+        for text in ["", "2m,", "2m 3m", "0s", "soon"] {
+            assert_eq!(reminders(text), Err(DURATION.to_owned()), "{text}");
+        }
+        for text in ["2m, 2m", "3m, 2m"] {
+            assert_eq!(reminders(text), Err("expected each duration to be longer than the one before".to_owned()));
+        }
+        let many = (1..=11).map(|minutes| format!("{minutes}m")).collect::<Vec<_>>().join(",");
+        assert_eq!(reminders(&many), Err("expected at most 10 durations".to_owned()));
     }
 }

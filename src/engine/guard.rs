@@ -37,8 +37,18 @@ impl PolicySnapshot {
     /// in [`crate::domain::review`].
     #[must_use]
     pub fn may_review(&self, approval: &Approval, person: &Identity, gate: &Gate, now: Timestamp) -> bool {
-        let facts = approval.facts(Some(gate), now);
-        self.names(person, &facts.reviewers) && self.permits(person, GuardAction::Review, Guarded::Approval(&facts))
+        self.may_act_on(&approval.facts(Some(gate), now), person)
+    }
+
+    /// The same for breaking its glass, with those whom it names for that in the place of its reviewers: what policies forbid
+    /// reviewers is forbidden these as well.
+    #[must_use]
+    pub fn may_break_glass(&self, approval: &Approval, person: &Identity, gate: &Gate, now: Timestamp) -> bool {
+        self.may_act_on(&approval.facts_of_breaking(gate, now), person)
+    }
+
+    fn may_act_on(&self, facts: &ApprovalFacts, person: &Identity) -> bool {
+        self.names(person, &facts.reviewers) && self.permits(person, GuardAction::Review, Guarded::Approval(facts))
     }
 
     fn says_yes(&self, answer: &Answer<'_>) -> bool {

@@ -42,6 +42,8 @@ about_an_approval!(
     AuthorizeRequest,
     UnmaskRequest,
     DecideRequest,
+    BreakGlassRequest,
+    ExamineBreakGlassRequest,
     GetApprovalRequest,
     CancelApprovalRequest,
     RevokeApprovalRequest,

@@ -156,6 +156,8 @@ unary! {
     authorize(AuthorizeRequest) -> AuthorizeResponse;
     /// Votes.
     decide(DecideRequest) -> Approval;
+    break_glass(BreakGlassRequest) -> Approval;
+    examine_break_glass(ExamineBreakGlassRequest) -> Approval;
     get_approval(GetApprovalRequest) -> Approval;
     list_approvals(ListApprovalsRequest) -> ListApprovalsResponse;
     cancel_approval(CancelApprovalRequest) -> Approval;

@@ -107,6 +107,27 @@ impl DecisionPoint for Edge {
         .await
     }
 
+    async fn break_glass(&self, request: Request<pb::BreakGlassRequest>) -> Result<Response<pb::Approval>, Status> {
+        self.handle("BreakGlass", request, async |service, caller, blow| {
+            let id = request::approval_id("approval_id", &blow.approval_id)?;
+            let binding = request::binding(&blow.binding)?;
+            let approval = service.break_glass(&caller, id, binding, &blow.reason).await?;
+            Ok(answer::approval(&approval, service.now()))
+        })
+        .await
+    }
+
+    async fn examine_break_glass(
+        &self,
+        request: Request<pb::ExamineBreakGlassRequest>,
+    ) -> Result<Response<pb::Approval>, Status> {
+        self.handle("ExamineBreakGlass", request, async |service, caller, look| {
+            let approval = service.examine(&caller, request::examination(look)?).await?;
+            Ok(answer::approval(&approval, service.now()))
+        })
+        .await
+    }
+
     async fn get_approval(&self, request: Request<pb::GetApprovalRequest>) -> Result<Response<pb::Approval>, Status> {
         self.handle("GetApproval", request, async |service, caller, wanted| {
             let id = request::approval_id("approval_id", &wanted.approval_id)?;

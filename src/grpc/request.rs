@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::domain::{ApprovalId, Binding, DecisionId, MaskSupport, PolicyId, Report};
 use crate::service::authorize::{Ask, AskedPrincipal};
+use crate::service::glass::Examination;
 use crate::service::read::ListRequest;
 use crate::service::review::Vote;
 use crate::service::unmask::Opening;
@@ -133,7 +134,17 @@ pub fn vote(request: pb::DecideRequest) -> Result<Vote, Refusal> {
     })
 }
 
-fn binding(text: &str) -> Result<Binding, Refusal> {
+pub fn examination(request: pb::ExamineBreakGlassRequest) -> Result<Examination, Refusal> {
+    let unspecified = || Refusal::invalid("verdict", "expected VERDICT_APPROVE or VERDICT_REJECT");
+    Ok(Examination {
+        approval: approval_id("approval_id", &request.approval_id)?,
+        verdict: pb::Verdict::parse(request.verdict).ok_or_else(unspecified)?,
+        comment: text(request.comment.trim()),
+        binding: binding(&request.binding)?,
+    })
+}
+
+pub fn binding(text: &str) -> Result<Binding, Refusal> {
     let message = |error| format!("the binding of what you reviewed, as `GetApproval` shows it: {error}");
     text.parse().map_err(|error| Refusal::invalid("binding", message(error)))
 }
@@ -160,6 +171,7 @@ pub fn list(request: pb::ListApprovalsRequest, limits: &Limits) -> Result<ListRe
         principal: optional_uid("principal", request.principal).map_err(malformed)?,
         action: optional_uid("action", request.action).map_err(malformed)?,
         resource: optional_uid("resource", request.resource).map_err(malformed)?,
+        to_be_examined: request.to_be_examined,
         before: (!request.page_token.is_empty()).then(|| approval_id("page_token", &request.page_token)).transpose()?,
         size,
     };

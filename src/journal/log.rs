@@ -349,11 +349,15 @@ fn class(fact: &Fact) -> Class {
         },
         Fact::Moved(moved) => match moved.transition {
             Transition::Expired { .. } | Transition::Lapsed { .. } | Transition::Reported(_) => Class::Essential,
+            // It only tells people. Without it they may still review.
+            Transition::Escalated { .. } | Transition::Reminded { .. } => Class::Normal,
             Transition::Reviewed(_)
             | Transition::Approved(..)
             | Transition::Rejected(_)
             | Transition::Cancelled { .. }
             | Transition::Revoked { .. }
+            | Transition::BrokenGlass(..)
+            | Transition::Examined(_)
             | Transition::Consumed { .. }
             | Transition::Used { .. } => Class::Normal,
         },

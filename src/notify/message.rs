@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Approval, EntityUid, Legible, Severity, Timestamp, Transition};
+use crate::domain::{Approval, Breach, EntityUid, Legible, Severity, Timestamp, Transition, Verdict};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +33,15 @@ impl Event {
     #[must_use]
     pub fn of(transition: &Transition) -> Self {
         let state = match transition {
-            Transition::Reviewed(_) => Some("pending"),
-            Transition::Used { .. } => Some("approved"),
+            Transition::Reviewed(_) | Transition::Escalated { .. } | Transition::Reminded { .. } => Some("pending"),
+            Transition::Used { .. } | Transition::BrokenGlass(..) => Some("approved"),
             Transition::Reported(_) => Some("consumed"),
             Transition::Approved(..)
             | Transition::Rejected(_)
             | Transition::Expired { .. }
             | Transition::Cancelled { .. }
             | Transition::Revoked { .. }
+            | Transition::Examined(_)
             | Transition::Lapsed { .. }
             | Transition::Consumed { .. } => None,
         };
@@ -63,6 +64,12 @@ impl Event {
             Self::Step { state: Some(state), .. } => state,
             Self::Step { name, state: None } => name,
         }
+    }
+
+    /// Whether it is told everywhere, whatever a gate says: somebody let an action pass alone.
+    #[must_use]
+    pub fn pages_everybody(self) -> bool {
+        matches!(self.name(), "broken_glass" | "examined")
     }
 
     /// Whether people still have to decide after it: then it is news until the deadline only.
@@ -97,6 +104,43 @@ impl Message {
             }
         }
         chain.iter().map(ToString::to_string).collect::<Vec<_>>().join(" → ")
+    }
+
+    /// What is new where nobody has decided anything: that people are reminded, or who is asked as well. `None` otherwise.
+    #[must_use]
+    pub fn nudge(&self) -> Option<String> {
+        match self.event.name() {
+            "reminded" => Some(format!("still waiting: {}", self.quorum().join(", "))),
+            "escalated" => {
+                let opening = &self.approval.opening;
+                let gates = opening.requirement.gates().iter();
+                let asked = gates.flat_map(|gate| gate.reviewers_at(opening.opened_at, self.at));
+                let asked: Vec<String> = asked.map(ToString::to_string).collect();
+                Some(format!("asked by now: {}", asked.join(", ")))
+            }
+            "broken_glass" | "examined" => self.glass(),
+            _ => None,
+        }
+    }
+
+    /// Who broke the glass, why, and who has looked at it since.
+    #[must_use]
+    pub fn glass(&self) -> Option<String> {
+        let glass = self.approval.glass.as_deref()?;
+        let Breach { by, reason, .. } = &glass.broken;
+        let looks = glass.examinations.iter().map(|look| match look.verdict {
+            Verdict::Approve => format!("{} says it was right", look.reviewer.uid),
+            Verdict::Reject => format!("{} says it was wrong", look.reviewer.uid),
+        });
+        let looks = looks.chain(glass.is_open().then(|| "two others have to look at it".to_owned()));
+        let looks = looks.collect::<Vec<_>>().join(", ");
+        Some(format!("{} broke the glass, saying \"{}\"; {looks}", by.uid, Legible(reason)))
+    }
+
+    /// The approval's state after the event; of an examination, which changes none, as it is by now.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        if self.event.name() == "examined" { self.approval.state.name() } else { self.event.state() }
     }
 
     /// `export-pii: 1 of 2` for each gate.

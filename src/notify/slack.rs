@@ -43,7 +43,12 @@ pub async fn deliver(
     if let Some(posted) = before {
         let body = with(&content, &[("channel", &posted.channel), ("ts", &posted.ts)]);
         match call(target, "chat.update", &body).await {
-            Ok(_) => return Ok(posted.clone()),
+            Ok(_) => {
+                if let Some(nudge) = message.nudge() {
+                    call(target, "chat.postMessage", &reply(message, posted, &nudge)).await?;
+                }
+                return Ok(posted.clone());
+            }
             Err(Failure::Refused(error)) if is_gone(&error) => {}
             Err(failure) => return Err(failure),
         }
@@ -51,6 +56,16 @@ pub async fn deliver(
     let body = with(&content, &[("channel", &target.channel)]);
     let said = call(target, "chat.postMessage", &body).await?;
     Ok(Posted { channel: said.channel, ts: said.ts })
+}
+
+/// A changed message rings nobody's phone: what is meant to do so is said below it, and in the channel.
+fn reply(message: &Message, posted: &Posted, nudge: &str) -> Value {
+    json!({
+        "channel": posted.channel, "thread_ts": posted.ts, "reply_broadcast": true,
+        "text": text::slack(&format!("{}: {nudge}", message.sentence()), FALLBACK_CHARS_MAX),
+        "mrkdwn": false, "parse": "none", "link_names": false, "unfurl_links": false, "unfurl_media": false,
+        "metadata": {"event_type": "countersign_approval", "event_payload": {"id": message.id}},
+    })
 }
 
 /// The content with where it goes.
@@ -111,6 +126,7 @@ fn content(message: &Message, now: Timestamp) -> Value {
         true => format!("state: {}", state.name()),
         false => format!("waiting until {}, then it is denied", text::moment(opening.deadline)),
     };
+    let glass = message.glass().map(|glass| plain(text::slack(&glass, SECTION_CHARS_MAX)));
     let mut blocks = vec![
         json!({"type": "header", "text": {"type": "plain_text", "text": text::slack(&sentence, HEADER_CHARS_MAX), "emoji": false}}),
         plain(text::slack(&sentence, SECTION_CHARS_MAX)),
@@ -118,6 +134,7 @@ fn content(message: &Message, now: Timestamp) -> Value {
         plain(text::slack(&message.chain(), SECTION_CHARS_MAX)),
         plain(text::slack(&format!("{until} · {}", message.quorum().join(", ")), SECTION_CHARS_MAX)),
     ];
+    blocks.extend(glass);
     let link = message.link.as_ref().map(|link| text::slack(link, SECTION_CHARS_MAX / 2));
     blocks.extend(link.map(|link| {
         json!({"type": "section", "text": {"type": "mrkdwn", "text": format!("<{link}|Open in the inbox>"), "verbatim": true}})

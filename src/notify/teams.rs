@@ -15,9 +15,21 @@ use super::{dial, text};
 const TEXT_CHARS_MAX: usize = 1_000;
 const GATES_SHOWN_MAX: usize = 4;
 
-/// Opened, and whatever ends the waiting.
+/// Opened, asked again, and whatever ends the waiting.
 pub fn tells(event: Event) -> bool {
-    matches!(event.name(), "opened" | "approved" | "rejected" | "expired" | "cancelled" | "revoked")
+    matches!(
+        event.name(),
+        "opened"
+            | "broken_glass"
+            | "examined"
+            | "escalated"
+            | "reminded"
+            | "approved"
+            | "rejected"
+            | "expired"
+            | "cancelled"
+            | "revoked"
+    )
 }
 
 pub async fn deliver(target: &Target, message: &Message) -> Result<(), Failure> {
@@ -33,10 +45,11 @@ fn card(message: &Message) -> Value {
     let run = |text: &str| text::plain(text, TEXT_CHARS_MAX);
     let line = |text: String| json!({"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text}]});
     let bold = |text: String| json!({"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text, "weight": "Bolder"}]});
-    let state = message.event.state();
+    let state = message.state();
     let mut body = vec![bold(run(&message.sentence())), line(format!("{} · {state}", message.severity().name()))];
     body.extend(opening.requirement.gates().iter().take(GATES_SHOWN_MAX).map(|gate| line(run(&gate.text))));
     body.push(line(run(&message.chain())));
+    body.extend(message.nudge().map(|nudge| line(run(&nudge))));
     if message.event.waits_for_people() {
         let until = text::moment(opening.deadline);
         body.push(line(run(&format!("until {until}, then it is denied · {}", message.quorum().join(", ")))));

@@ -46,6 +46,8 @@ pub fn message(resource: &str, text: &str) -> Message {
         timeout: Duration::from_secs(900),
         grant: GrantTerms::Once,
         escalations: Vec::new(),
+        reminders: Vec::new(),
+        break_glass: Vec::new(),
         severity: Severity::High,
         justification: Justification::Optional,
         self_review: SelfReview::Forbidden,

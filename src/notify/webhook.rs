@@ -41,6 +41,7 @@ pub fn event(source: &str, message: &Message) -> Value {
             "text": Legible(&gate.text).to_string(),
             "severity": gate.severity.name(),
             "quorum": gate.quorum.get(),
+            "reviewers": gate.reviewers_at(opening.opened_at, message.at).map(ToString::to_string).collect::<Vec<_>>(),
         })
     });
     json!({
@@ -54,7 +55,8 @@ pub fn event(source: &str, message: &Message) -> Value {
         "data": {
             "approval_id": opening.id.to_string(),
             "binding": opening.binding.to_string(),
-            "state": message.event.state(),
+            "state": message.state(),
+            "broken_glass": message.glass(),
             "principal": query.principal.to_string(),
             "on_behalf_of": query.on_behalf_of.as_ref().map(ToString::to_string),
             "caller": opening.caller.uid.to_string(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use super::{RequestId, Service, refusal::Refusal};
-use crate::domain::{Approval, Report, Timestamp, Transition};
+use crate::domain::{Approval, ApprovalState, Report, Timestamp, Transition};
 use crate::store::{CommitError, Seen};
 
 /// Approvals fetched, and commits under way, at a time.
@@ -69,7 +69,13 @@ impl Service {
             return Ok(approval);
         }
         let id = approval.id();
-        self.settle_due(approval, now).await?;
-        self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)
+        match self.settle_due(approval.clone(), now).await {
+            // What only tells people is not worth refusing a call: it changes nothing that anybody reads or decides.
+            Err(_) if approval.state_at(now) == ApprovalState::Pending => Ok(approval),
+            settled => {
+                settled?;
+                self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::glass::GlassView;
 use super::guard::may_review;
 use super::review::is_raised;
 use super::veil::Veil;
@@ -31,6 +32,8 @@ pub struct Inspection {
     pub is_outgrown: bool,
     pub may_revoke: bool,
     pub may_cancel: bool,
+    /// What he could do about a glass, broken or not.
+    pub glass: GlassView,
 }
 
 /// One gate of it.
@@ -108,6 +111,7 @@ impl Service {
             state,
             now,
             gates,
+            glass: self.glass_view(caller, &approval),
             step_up: None,
             approval: approval.clone(),
         };

@@ -1,4 +1,4 @@
-//! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`withdraw`] (cancel and revoke),
+//! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`glass`] (break-glass), [`withdraw`] (cancel and revoke),
 //! [`report`], [`read`], [`inspect`] (what a reviewer sees), [`history`], [`figures`], [`login`], [`follow`] (the stream and
 //! the audit), [`news`], [`expire`] (what time makes due), [`policies`] (reload), [`entities`] (the server's own facts),
 //! [`mask`] and [`unmask`], [`veil`] (what is shown of queries), [`outbox`] (telling people elsewhere).
@@ -12,6 +12,7 @@ pub mod entities;
 pub mod expire;
 pub mod figures;
 pub mod follow;
+pub mod glass;
 mod guard;
 pub mod health;
 pub mod history;

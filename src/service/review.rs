@@ -84,12 +84,12 @@ pub(super) fn is_raised(snapshot: &PolicySnapshot, approval: &Approval, now: Tim
     evaluation.and_then(|today| today.requirement).is_some_and(|today| !today.is_covered_by(requirement))
 }
 
-fn may_read(snapshot: &PolicySnapshot, caller: &Caller, approval: &Approval, now: Timestamp) -> bool {
+pub(super) fn may_read(snapshot: &PolicySnapshot, caller: &Caller, approval: &Approval, now: Timestamp) -> bool {
     let facts = approval.facts(None, now);
     snapshot.permits(&caller.identity, GuardAction::ReadApproval, Guarded::Approval(&facts))
 }
 
-fn refused(refusal: ReviewRefusal) -> Refusal {
+pub(super) fn refused(refusal: ReviewRefusal) -> Refusal {
     let (code, message) = (refusal.code(), refusal.to_string());
     match refusal {
         ReviewRefusal::NotHuman | ReviewRefusal::OwnAction | ReviewRefusal::NotReviewer => {

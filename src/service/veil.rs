@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::{Caller, Refusal, Service};
 use crate::domain::{
-    Approval, ApprovalId, Attributes, Change, Decided, EntitiesChanged, Entity, EntityUid, Fact, GuardAction, Moved,
-    Opening, Query, Record, Revealed, Review, Transition, Value,
+    Approval, ApprovalId, Attributes, Breach, Change, Decided, EntitiesChanged, Entity, EntityUid, Fact, Glass,
+    GuardAction, Moved, Opening, Query, Record, Revealed, Review, Transition, Value,
 };
 use crate::masking::{Masker, Profile};
 use crate::store::Seen;
@@ -122,7 +122,8 @@ impl Veil {
         }
         let opening = Arc::new(drawn.opening(&approval.opening));
         let reviews = approval.reviews.iter().map(|review| drawn.review(review)).collect();
-        let shown = Approval { opening, reviews, ..Approval::clone(approval) };
+        let glass = approval.glass.as_deref().map(|glass| Arc::new(drawn.glass(glass)));
+        let shown = Approval { opening, reviews, glass, ..Approval::clone(approval) };
         let masked = drawn.masked;
         // Where nothing is masked nothing need be kept twice.
         Shown { approval: if masked == 0 { approval.clone() } else { Arc::new(shown) }, masked }
@@ -257,6 +258,15 @@ impl Drawn<'_> {
         Decided { query, justification, change, ..decided.clone() }
     }
 
+    fn glass(&mut self, glass: &Glass) -> Glass {
+        let examinations = glass.examinations.iter().map(|review| self.review(review)).collect();
+        Glass { broken: self.breach(&glass.broken), examinations }
+    }
+
+    fn breach(&mut self, broken: &Breach) -> Breach {
+        Breach { reason: self.text("", &broken.reason), ..broken.clone() }
+    }
+
     fn review(&mut self, review: &Review) -> Review {
         Review { comment: self.prose(review.comment.as_ref()), ..review.clone() }
     }
@@ -266,6 +276,8 @@ impl Drawn<'_> {
             Transition::Reviewed(review) => Transition::Reviewed(self.review(&review)),
             Transition::Approved(review, grant) => Transition::Approved(self.review(&review), grant),
             Transition::Rejected(review) => Transition::Rejected(self.review(&review)),
+            Transition::Examined(review) => Transition::Examined(self.review(&review)),
+            Transition::BrokenGlass(broken, grant) => Transition::BrokenGlass(self.breach(&broken), grant),
             Transition::Cancelled { by, comment, at } => {
                 Transition::Cancelled { by, comment: self.prose(comment.as_ref()), at }
             }
@@ -273,6 +285,8 @@ impl Drawn<'_> {
                 Transition::Revoked { by, comment: self.prose(comment.as_ref()), at }
             }
             untold @ (Transition::Expired { .. }
+            | Transition::Escalated { .. }
+            | Transition::Reminded { .. }
             | Transition::Lapsed { .. }
             | Transition::Consumed { .. }
             | Transition::Used { .. }

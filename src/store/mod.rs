@@ -189,6 +189,8 @@ pub struct Page {
     pub principal: Option<EntityUid>,
     pub action: Option<EntityUid>,
     pub resource: Option<EntityUid>,
+    /// Only those whose glass was broken and that too few have looked at since.
+    pub to_be_examined: bool,
     /// Only approvals older than this one.
     pub before: Option<ApprovalId>,
     /// At most so many.
@@ -203,6 +205,7 @@ impl Page {
         let matches = |wanted: &Option<EntityUid>, is: &EntityUid| wanted.as_ref().is_none_or(|wanted| wanted == is);
         let state: ApprovalState = approval.state_at(now);
         (self.states.is_empty() || self.states.contains(&state.name()))
+            && (!self.to_be_examined || approval.is_to_be_examined())
             && matches(&self.principal, &query.principal)
             && matches(&self.action, &query.action)
             && matches(&self.resource, &query.resource)

@@ -88,7 +88,7 @@ fn missing(shared: &Shared, inspection: &Inspection, vote: &Vote, submitted: &Su
 }
 
 /// The form once more, with what was written.
-fn again(shared: &Shared, submitted: &Submitted, inspection: &Inspection, missing: String) -> Response {
+pub(super) fn again(shared: &Shared, submitted: &Submitted, inspection: &Inspection, missing: String) -> Response {
     let mut page = detail::page(shared, &submitted.visitor, inspection, Extent::Whole);
     page.choice.comment = submitted.text("comment").unwrap_or_default();
     page.news = Some(News { tone: "bad", title: "Nothing was decided yet".to_owned(), text: missing });
@@ -96,7 +96,7 @@ fn again(shared: &Shared, submitted: &Submitted, inspection: &Inspection, missin
 }
 
 /// The approval as it is now, under the reason why the vote did not count; late clicks see what really happened.
-async fn refused(shared: &Shared, submitted: &Submitted, id: ApprovalId, refusal: &Refusal) -> Response {
+pub(super) async fn refused(shared: &Shared, submitted: &Submitted, id: ApprovalId, refusal: &Refusal) -> Response {
     let visitor: &Visitor = &submitted.visitor;
     let problem = visitor.refuse(shared, "decide", Some(id), refusal);
     let Ok(inspection) = shared.service.inspect(&visitor.caller, id).await else { return problem.page(visitor) };

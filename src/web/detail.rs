@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::request::{Submitted, Visitor};
 use super::view::approval::{ApprovalPage, News, Terms};
 use super::view::page::{Chrome, Tab, respond};
+use super::view::text::Text;
 use super::view::value::Extent;
 use crate::domain::{ApprovalId, ApprovalState};
 use crate::service::inspect::Inspection;
@@ -92,7 +93,10 @@ pub fn page(shared: &Shared, visitor: &Visitor, inspection: &Inspection, extent:
         login: Destination::approval(id).login_again(),
         reader: visitor.caller.identity(),
     };
-    ApprovalPage::of(inspection, extent, &terms, Chrome::new(&title, Tab::None, Some(visitor)))
+    let mut page = ApprovalPage::of(inspection, extent, &terms, Chrome::new(&title, Tab::None, Some(visitor)));
+    let targets = shared.service.notifications().into_iter().filter(|target| target.lacks(id));
+    page.undelivered = targets.map(|target| Text::line(&target.name)).collect();
+    page
 }
 
 /// What came of the reader's vote, by what is so now and not by what the address claims.
@@ -100,6 +104,11 @@ fn done_news(done: &str, inspection: &Inspection) -> Option<News> {
     let title = match done {
         "approved" => "You approved this",
         "rejected" => "You rejected this",
+        "broken" if inspection.approval.glass.is_some() => {
+            let text = "It may be done once, now. Everybody is told, and two others will look at it.".to_owned();
+            return Some(News { tone: "bad", title: "You broke the glass".to_owned(), text });
+        }
+        "examined" if inspection.approval.glass.is_some() => "You looked at this",
         _ => return None,
     };
     let (tone, text) = match &inspection.state {

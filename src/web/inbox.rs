@@ -16,7 +16,7 @@ use super::seal::{NoRandomness, Seal};
 use super::session::Sessions;
 use super::settings::Settings;
 use super::throttle::Throttle;
-use super::{assets, decision, detail, events, figures, headers, list, listen, login, problem, together};
+use super::{assets, decision, detail, events, figures, glass, headers, list, listen, login, problem, together};
 use crate::identity::{IssuerSettings, LoginSettings, LoginVerifier, SettingsError, Verifier};
 use crate::service::Service;
 
@@ -134,6 +134,8 @@ impl Inbox {
             .route("/approvals/{id}", get(detail::show))
             .route("/approvals/{id}/decision", post(decision::decide))
             .route("/approvals/{id}/reveal", get(detail::masked).post(detail::reveal))
+            .route("/approvals/{id}/glass", post(glass::break_glass))
+            .route("/approvals/{id}/examination", post(glass::examine))
             .route("/together", get(together::show).post(together::decide))
             .route("/figures", get(figures::show))
             .route("/events", get(events::events))

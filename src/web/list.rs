@@ -76,7 +76,7 @@ impl Wanted {
     }
 
     fn state(&self) -> Option<&'static str> {
-        SETTLED.into_iter().find(|state| Some(*state) == self.state.as_deref())
+        SETTLED.into_iter().chain([UNEXAMINED]).find(|state| Some(*state) == self.state.as_deref())
     }
 
     fn severity(&self) -> Option<(&'static str, Severity)> {
@@ -86,13 +86,14 @@ impl Wanted {
     fn request(&self) -> ListRequest {
         let states = match (self.tab(), self.state()) {
             (Tab::Mine | Tab::Pending | Tab::Figures | Tab::None, _) => vec!["pending"],
+            (Tab::History, Some(UNEXAMINED) | None) => SETTLED.to_vec(),
             (Tab::History, Some(state)) => vec![state],
-            (Tab::History, None) => SETTLED.to_vec(),
         };
+        let to_be_examined = self.tab() == Tab::History && self.state() == Some(UNEXAMINED);
         // An address that was tampered with shows the first page.
         let before = self.after.as_deref().and_then(|id| id.parse().ok());
         ListRequest {
-            page: Page { states, before, size: PAGE_SIZE, ..Page::default() },
+            page: Page { states, before, size: PAGE_SIZE, to_be_examined, ..Page::default() },
             reviewable: self.tab() == Tab::Mine,
             text: self.search(),
             severity_min: self.severity().map(|(_, severity)| severity),
@@ -113,6 +114,8 @@ impl Wanted {
 }
 
 const SETTLED: [&str; 7] = ["approved", "consumed", "rejected", "expired", "cancelled", "revoked", "lapsed"];
+/// Not a state of its own: somebody broke the glass, and too few have looked at it since.
+const UNEXAMINED: &str = "unexamined";
 const SEVERITIES: [(&str, Severity); 3] =
     [("medium", Severity::Medium), ("high", Severity::High), ("critical", Severity::Critical)];
 

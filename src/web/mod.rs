@@ -19,6 +19,7 @@ mod decision;
 mod detail;
 mod events;
 mod figures;
+mod glass;
 mod headers;
 mod list;
 mod listen;

@@ -89,7 +89,8 @@ impl Problem {
     /// A form came after its session had ended; back to the page that it was on.
     pub fn session_over(path: &str) -> Self {
         let text = "Nothing was decided. Sign in, and look at it again.";
-        let page = Destination::parse(path.strip_suffix("/decision").unwrap_or(path));
+        let form = ["/decision", "/glass", "/examination"].into_iter().find_map(|form| path.strip_suffix(form));
+        let page = Destination::parse(form.unwrap_or(path));
         let new = Self::new(StatusCode::UNAUTHORIZED, "Your session has ended", text, "session_over");
         Self { onward: Some((page.login(), "Sign in")), ..new }
     }

@@ -3,7 +3,7 @@
 use prost_types::{Duration, Timestamp as WireTimestamp};
 
 use super::{pb, value};
-use crate::domain::{Approval, ApprovalState, GrantTerms, Timestamp, binding};
+use crate::domain::{Approval, ApprovalState, Glass, GrantTerms, Timestamp, binding};
 
 /// The approval as it is at `now`: what time has made of it counts.
 #[must_use]
@@ -28,6 +28,7 @@ pub fn shown(approval: &Approval, now: Timestamp) -> pb::Approval {
         version: approval.version,
         policy_digest: opening.digest.to_string(),
         canonical_query: binding::canonical(&opening.query),
+        break_glass: approval.glass.as_deref().map(glass),
         ..pb::Approval::default()
     };
     show_state(&mut shown, approval, &state);
@@ -37,6 +38,16 @@ pub fn shown(approval: &Approval, now: Timestamp) -> pb::Approval {
 fn status(approval: &Approval, gate: &crate::domain::Gate) -> pb::GateStatus {
     let humans = approval.approvals(gate);
     pb::GateStatus { gate: Some(gate.into()), approvals: u32::try_from(humans).unwrap_or(u32::MAX) }
+}
+
+fn glass(glass: &Glass) -> pb::BreakGlass {
+    pb::BreakGlass {
+        by: Some((&*glass.broken.by).into()),
+        reason: glass.broken.reason.to_string(),
+        at: Some(timestamp(glass.broken.at)),
+        examinations: glass.examinations.iter().map(Into::into).collect(),
+        open: glass.is_open(),
+    }
 }
 
 fn show_state(shown: &mut pb::Approval, approval: &Approval, state: &ApprovalState) {

@@ -22,6 +22,8 @@ impl From<&Gate> for pb::Gate {
             justification_required: gate.justification == Justification::Required,
             self_review_allowed: gate.self_review == SelfReview::Allowed,
             notify: gate.notify.iter().map(ToString::to_string).collect(),
+            break_glass: gate.break_glass.iter().map(Into::into).collect(),
+            reminders_micros: gate.reminders.iter().copied().map(micros).collect(),
         }
     }
 }
@@ -69,6 +71,8 @@ fn parse_gate(gate: pb::Gate) -> Result<Gate, Malformed> {
         justification: if gate.justification_required { Justification::Required } else { Justification::Optional },
         self_review: if gate.self_review_allowed { SelfReview::Allowed } else { SelfReview::Forbidden },
         notify: gate.notify.into_iter().map(Into::into).collect(),
+        break_glass: parse_uids(gate.break_glass)?,
+        reminders: gate.reminders_micros.into_iter().map(Duration::from_micros).collect(),
     })
 }
 

@@ -2,8 +2,8 @@
 
 use super::gate::{parse_terms, terms};
 use super::{Malformed, identity, pb, value};
-use crate::domain::{Grant, Identity, PolicyId, Review, Timestamp, Transition};
-use pb::transition::{Approved, Consumed, Kind, Timed, Used, Withdrawn};
+use crate::domain::{Breach, Grant, GrantTerms, Identity, PolicyId, Review, Timestamp, Transition};
+use pb::transition::{Approved, BrokenGlass, Consumed, Kind, Timed, Used, Withdrawn};
 use std::sync::Arc;
 
 impl From<&Review> for pb::Review {
@@ -31,8 +31,17 @@ impl From<&Transition> for pb::Transition {
             }),
             Transition::Rejected(review) => Kind::Rejected(review.into()),
             Transition::Expired { at } => Kind::Expired(timed(at)),
+            Transition::Escalated { at } => Kind::Escalated(timed(at)),
+            Transition::Reminded { at } => Kind::Reminded(timed(at)),
             Transition::Cancelled { by, comment, at } => Kind::Cancelled(withdrawn(by, comment.as_deref(), *at)),
             Transition::Revoked { by, comment, at } => Kind::Revoked(withdrawn(by, comment.as_deref(), *at)),
+            Transition::BrokenGlass(broken, grant) => Kind::BrokenGlass(BrokenGlass {
+                by: Some((&*broken.by).into()),
+                reason: broken.reason.to_string(),
+                at_micros: broken.at.as_micros(),
+                lapses_at_micros: grant.lapses_at.as_micros(),
+            }),
+            Transition::Examined(review) => Kind::Examined(review.into()),
             Transition::Lapsed { at } => Kind::Lapsed(timed(at)),
             Transition::Consumed { by, decision, at, report_by } => Kind::Consumed(Consumed {
                 by: by.as_ref().map(Into::into),
@@ -67,6 +76,8 @@ pub(super) fn parse(transition: pb::Transition) -> Result<Transition, Malformed>
         }
         Kind::Rejected(review) => Transition::Rejected(parse_review(review)?),
         Kind::Expired(timed) => Transition::Expired { at: Timestamp::from_micros(timed.at_micros) },
+        Kind::Escalated(timed) => Transition::Escalated { at: Timestamp::from_micros(timed.at_micros) },
+        Kind::Reminded(timed) => Transition::Reminded { at: Timestamp::from_micros(timed.at_micros) },
         Kind::Cancelled(Withdrawn { by, comment, at_micros }) => Transition::Cancelled {
             by: identity::required("by", by)?,
             comment: spoken(comment),
@@ -77,6 +88,13 @@ pub(super) fn parse(transition: pb::Transition) -> Result<Transition, Malformed>
             comment: spoken(comment),
             at: Timestamp::from_micros(at_micros),
         },
+        Kind::BrokenGlass(BrokenGlass { by, reason, at_micros, lapses_at_micros }) => {
+            let at = Timestamp::from_micros(at_micros);
+            let lapses_at = Timestamp::from_micros(lapses_at_micros);
+            let broken = Breach { by: identity::required("by", by)?, reason: reason.into(), at };
+            Transition::BrokenGlass(broken, Grant { terms: GrantTerms::Once, granted_at: at, lapses_at })
+        }
+        Kind::Examined(review) => Transition::Examined(parse_review(review)?),
         Kind::Lapsed(timed) => Transition::Lapsed { at: Timestamp::from_micros(timed.at_micros) },
         Kind::Consumed(consumed) => Transition::Consumed {
             by: consumed.by.map(value::parse_uid).transpose()?,

@@ -38,7 +38,7 @@ async fn extended() -> TestServer {
 }
 
 /// What happened to an approval, by the records, in order: `opened`, `reviewed`, `approved`, `refused ..` and so on.
-async fn history(server: &TestServer, approval: &str) -> Vec<String> {
+pub async fn history(server: &TestServer, approval: &str) -> Vec<String> {
     // A refusal does not wait for its record; a decision does, and comes after it.
     let read = crate::support::client::query("read", "Dataset", "weather");
     server.client("frank").await.authorize(read).await.expect("an answer");
@@ -53,6 +53,10 @@ fn name(record: &pb::Record) -> String {
         Kind::Approved(_) => "approved",
         Kind::Rejected(_) => "rejected",
         Kind::Expired(_) => "expired",
+        Kind::BrokenGlass(_) => "broken_glass",
+        Kind::Examined(_) => "examined",
+        Kind::Escalated(_) => "escalated",
+        Kind::Reminded(_) => "reminded",
         Kind::Cancelled(_) => "cancelled",
         Kind::Revoked(_) => "revoked",
         Kind::Lapsed(_) => "lapsed",

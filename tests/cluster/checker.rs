@@ -284,8 +284,12 @@ fn vote(transition: &Transition) -> Option<&Review> {
     match transition {
         Transition::Reviewed(review) | Transition::Approved(review, _) | Transition::Rejected(review) => Some(review),
         Transition::Expired { .. }
+        | Transition::Escalated { .. }
+        | Transition::Reminded { .. }
         | Transition::Cancelled { .. }
         | Transition::Revoked { .. }
+        | Transition::BrokenGlass(..)
+        | Transition::Examined(_)
         | Transition::Lapsed { .. }
         | Transition::Consumed { .. }
         | Transition::Used { .. }
@@ -299,8 +303,12 @@ fn late(before: &Approval, transition: &Transition) -> bool {
         Transition::Reviewed(review) | Transition::Approved(review, _) | Transition::Rejected(review) => review.at,
         Transition::Consumed { at, .. } | Transition::Used { at, .. } => *at,
         Transition::Expired { .. }
+        | Transition::Escalated { .. }
+        | Transition::Reminded { .. }
         | Transition::Cancelled { .. }
         | Transition::Revoked { .. }
+        | Transition::BrokenGlass(..)
+        | Transition::Examined(_)
         | Transition::Lapsed { .. }
         | Transition::Reported(_) => return false,
     };

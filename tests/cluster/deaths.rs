@@ -35,12 +35,7 @@ async fn burst(fleet: &Fleet, place: usize, round: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_of_one_replica_after_the_other_hides_nothing_and_doubles_nothing() {
     let redis = Redis::start().await;
-    let mut fleet = Fleet::prepare(
-        3,
-        &hasty(&redis),
-        "[limits]\npending_per_principal_max = 10000\nopenings_per_minute_max = 10000\n",
-    )
-    .await;
+    let mut fleet = Fleet::prepare(3, &hasty(&redis), "[limits]\npending_per_principal_max = 10000\n").await;
     for place in 0..3 {
         fleet.start_one(place, &[]).await;
     }

@@ -109,7 +109,7 @@ async fn fault_50_approval_rejection_and_withdrawal_at_three_replicas_have_one_o
 async fn fault_55_many_pending_cost_redis_little_and_the_next_one_nothing_more() {
     const PENDING: i64 = 1_000;
     let redis = Redis::start().await;
-    let limits = "[limits]\npending_per_principal_max = 100000\nopenings_per_minute_max = 100000\n";
+    let limits = "[limits]\npending_per_principal_max = 100000\n";
     let mut fleet = Fleet::prepare(2, &Store::alone(&redis.url()), limits).await;
     for place in 0..2 {
         fleet.start_one(place, &[]).await;

@@ -54,6 +54,7 @@ const BEHAVIOURS: &[(&str, Behaviour)] = behaviours![
     races::an_opening_over_a_limit_is_refused_by_the_limits_name_until_one_settles,
     races::openings_are_counted_by_the_minute_whatever_becomes_of_them,
     time::a_vote_at_the_deadline_is_too_late_and_expiry_is_not_early,
+    time::what_only_tells_people_is_recorded_once_before_anything_else_and_not_early,
     time::a_grant_lapses_at_its_moment_and_not_before,
     time::what_is_due_is_listed_by_everybody_until_somebody_settles_it,
     time::sleepers_wake_for_an_earlier_deadline,

@@ -6,7 +6,7 @@ use countersign::domain::{ApprovalId, ApprovalState, GrantTerms, Report, Timesta
 use tokio::time::timeout;
 
 use super::stage::{HOUR, SPAN, Stage, assert_conflict};
-use crate::support::facts::{approved, cancelled, consumption, reviewed};
+use crate::support::facts::{self, approved, cancelled, consumption, reviewed};
 
 /// Far longer than a wake-up takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -110,4 +110,24 @@ pub async fn the_clock_never_goes_back_and_is_the_same_for_all(stage: &Stage) {
     }
     let of_one: Vec<_> = (0..1_000).map(|_| stage.one().now()).collect();
     assert!(of_one.is_sorted());
+}
+
+pub async fn what_only_tells_people_is_recorded_once_before_anything_else_and_not_early(stage: &Stage) {
+    let mut gate = facts::requirement(2, GrantTerms::Once).gates()[0].clone();
+    gate.reminders = vec![SPAN];
+    let requirement = countersign::domain::Requirement::new(vec![gate]).unwrap();
+    let opening = facts::opening(&facts::export("bot", 1), stage.now(), HOUR, requirement);
+    stage.commit(&facts::fact(&opening), countersign::store::Seen::Slot(None)).await.unwrap();
+    let asked = stage.approval(opening.approval.unwrap()).await;
+    let at = asked.opening.opened_at.after(SPAN);
+    let reminded = Transition::Reminded { at };
+    assert_conflict(&stage.try_advance(&asked, reminded.clone()).await);
+    stage.reach(at).await;
+    assert_conflict(&stage.try_advance(&asked, reviewed("alice", stage.now())).await);
+    let due = stage.other().due(stage.now(), 10).await.unwrap();
+    assert!(due.iter().any(|approval| approval.id() == asked.id()), "{due:?}");
+    let told = stage.advance(&asked, reminded.clone()).await;
+    assert_eq!((told.state.clone(), told.next_due()), (ApprovalState::Pending, Some(told.opening.deadline)));
+    assert_conflict(&stage.try_advance(&asked, reminded).await);
+    stage.advance(&told, reviewed("alice", stage.now())).await;
 }

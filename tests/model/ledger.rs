@@ -73,14 +73,21 @@ fn of_move(account: &mut Account, moved: &Moved) {
             }
         }
         Transition::Expired { .. }
+        | Transition::Escalated { .. }
+        | Transition::Reminded { .. }
         | Transition::Cancelled { .. }
         | Transition::Revoked { .. }
+        | Transition::BrokenGlass(..)
+        | Transition::Examined(_)
         | Transition::Lapsed { .. }
         | Transition::Reported(_) => {}
         Transition::Consumed { .. } | Transition::Used { .. } => panic!("a use that is not a decision"),
     }
     match moved.transition {
-        Transition::Reviewed(_) | Transition::Reported(_) => {}
+        Transition::Reviewed(_)
+        | Transition::Escalated { .. }
+        | Transition::Reminded { .. }
+        | Transition::Reported(_) => {}
         _ => account.settled.push(moved.transition.name()),
     }
 }

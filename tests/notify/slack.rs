@@ -66,3 +66,21 @@ async fn fault_72_a_limit_or_a_wrong_token_is_tried_again_and_a_deleted_message_
     }
     server.until_health("notify.room", ServingStatus::Serving).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_asked_as_well_is_told_below_the_message_and_in_the_channel() {
+    let (receiver, outbox) = (Receiver::start().await, Outbox::new());
+    receiver.otherwise(posted("11.1"));
+    let server = outbox.serve(&[target(&outbox, &receiver)]).await;
+    asked(&server).await;
+    assert_eq!(receiver.next().await.path, "/api/chat.postMessage");
+    while outbox.place("room")["posted"].as_object().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    server.advance(std::time::Duration::from_secs(300));
+    assert_eq!(receiver.next().await.path, "/api/chat.update");
+    let reply = receiver.next().await;
+    assert_eq!((&*reply.path, &reply.json()["thread_ts"]), ("/api/chat.postMessage", &json!("11.1")));
+    assert_eq!(reply.json()["reply_broadcast"], true);
+    assert!(reply.text().contains("privacy-leads"), "{}", reply.text());
+}

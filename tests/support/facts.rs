@@ -61,6 +61,8 @@ pub fn requirement(quorum: u32, grant: GrantTerms) -> Requirement {
         timeout: HOUR,
         grant,
         escalations: Vec::new(),
+        reminders: Vec::new(),
+        break_glass: Vec::new(),
         severity: Severity::High,
         justification: Justification::Optional,
         self_review: SelfReview::Forbidden,

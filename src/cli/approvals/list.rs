@@ -32,6 +32,9 @@ pub struct Which {
     /// Only what you could review now
     #[arg(long)]
     reviewable: bool,
+    /// Only those whose glass was broken and that people still have to look at
+    #[arg(long)]
+    to_be_examined: bool,
     /// Only of who wants to act, such as Agent::report-bot
     #[arg(long, value_parser = parse::uid)]
     principal: Option<pb::EntityUid>,
@@ -101,6 +104,7 @@ impl Which {
             action: self.action.clone(),
             resource: self.resource.clone(),
             reviewable: self.reviewable,
+            to_be_examined: self.to_be_examined,
             page_size: PAGE_SIZE,
             page_token,
         }

@@ -34,6 +34,29 @@ pub enum Approvals {
     Cancel(Withdraw),
     /// Take back what was approved and not used yet
     Revoke(Withdraw),
+    /// Let a pending action pass alone, where its gates name you for that (@break_glass); everybody is told
+    BreakGlass {
+        id: String,
+        /// The binding of what you saw, as `approvals show` prints it
+        #[arg(long, value_name = "HEX")]
+        binding: String,
+        /// Why it cannot wait
+        #[arg(long)]
+        reason: String,
+    },
+    /// Say that you looked at a glass that somebody broke; it takes two
+    Examine {
+        id: String,
+        /// The binding of what you saw, as `approvals show` prints it
+        #[arg(long, value_name = "HEX")]
+        binding: String,
+        /// It was not right
+        #[arg(long)]
+        wrong: bool,
+        /// What you have to say of it
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
     /// Follow what waits for people
     Watch(watch::Watch),
 }
@@ -62,6 +85,14 @@ impl Approvals {
             }
             Self::Revoke(Withdraw { id, comment }) => {
                 client.revoke_approval(pb::RevokeApprovalRequest { approval_id: id, comment }).await?
+            }
+            Self::BreakGlass { id, binding, reason } => {
+                client.break_glass(pb::BreakGlassRequest { approval_id: id, binding, reason }).await?
+            }
+            Self::Examine { id, binding, wrong, comment } => {
+                let verdict = if wrong { pb::Verdict::Reject } else { pb::Verdict::Approve }.into();
+                let look = pb::ExamineBreakGlassRequest { approval_id: id, binding, verdict, comment };
+                client.examine_break_glass(look).await?
             }
         };
         screen.message(&approval, |approval, style| show::approval(approval, jiff::Timestamp::now(), style))

@@ -21,6 +21,7 @@ pub fn approval(approval: &pb::Approval, now: jiff::Timestamp, style: Style) -> 
         claim(approval, style),
         gates(approval, style),
         reviews(approval, style),
+        glass(approval, style),
         standing(approval, now, style),
     ];
     let parts: Vec<_> = parts.iter().map(|part| part.trim_end()).filter(|part| !part.is_empty()).collect();
@@ -121,11 +122,15 @@ fn gates(approval: &pb::Approval, style: Style) -> String {
 }
 
 fn reviews(approval: &pb::Approval, style: Style) -> String {
-    if approval.reviews.is_empty() {
+    votes("Reviews", &approval.reviews, style)
+}
+
+fn votes(heading: &str, votes: &[pb::Review], style: Style) -> String {
+    if votes.is_empty() {
         return String::new();
     }
     let mut rows = table(&["when", "who", "verdict", "gates", "comment"]);
-    for review in &approval.reviews {
+    for review in votes {
         rows.add_row([
             words::micros(review.at_micros),
             words::identity(review.reviewer.as_ref()),
@@ -134,7 +139,18 @@ fn reviews(approval: &pb::Approval, style: Style) -> String {
             words::escaped(&review.comment),
         ]);
     }
-    format!("{}\n{}", style.bold("Reviews"), rows.trim_fmt())
+    format!("{}\n{}", style.bold(heading), rows.trim_fmt())
+}
+
+/// Who let it pass alone, and who has looked at that.
+fn glass(approval: &pb::Approval, style: Style) -> String {
+    let Some(glass) = &approval.break_glass else { return String::new() };
+    let heading = style.red("The glass was broken");
+    let left = if glass.open { "; two others have to look at it" } else { "" };
+    let (by, at) = (words::identity(glass.by.as_ref()), words::moment(glass.at.as_ref()));
+    let broken = format!("{heading}\n  by {by} at {at}: \"{}\"{left}", words::escaped(&glass.reason));
+    let looks = votes("Examined (APPROVE: it was right)", &glass.examinations, style);
+    if looks.is_empty() { broken } else { format!("{broken}\n{looks}") }
 }
 
 fn standing(approval: &pb::Approval, now: jiff::Timestamp, style: Style) -> String {

@@ -53,6 +53,13 @@ fn step(kind: &Kind) -> (&'static str, String) {
         Kind::Approved(approved) => ("APPROVED", review(approved.review.as_ref())),
         Kind::Rejected(vote) => ("REJECTED", review(Some(vote))),
         Kind::Expired(_) => ("EXPIRED", "nobody decided in time".to_owned()),
+        Kind::Escalated(_) => ("ESCALATED", "more people may review".to_owned()),
+        Kind::Reminded(_) => ("REMINDED", "people were told again".to_owned()),
+        Kind::BrokenGlass(broken) => {
+            let (by, reason) = (identity(broken.by.as_ref()), escaped(&broken.reason));
+            ("GLASS", format!("broken by {by}, \"{reason}\""))
+        }
+        Kind::Examined(look) => ("EXAMINED", review(Some(look))),
         Kind::Cancelled(by) => ("CANCELLED", withdrawn(by)),
         Kind::Revoked(by) => ("REVOKED", withdrawn(by)),
         Kind::Lapsed(_) => ("LAPSED", "not used in time".to_owned()),
@@ -135,6 +142,10 @@ mod tests {
                 ..pb::Review::default()
             })),
             r#"REJECTED  apr_1: REJECT by User::"al\u{a}ice", "no\u{1b}""#,
+        );
+        check(
+            moved(Kind::Escalated(pb::transition::Timed { at_micros: 1 })),
+            "ESCALATED apr_1: more people may review",
         );
         check(moved(Kind::Expired(pb::transition::Timed { at_micros: 1 })), "EXPIRED   apr_1: nobody decided in time");
         check(

@@ -185,6 +185,13 @@ fn countersigners(gate: &Gate, one: &Explained, sets: &Sets) -> Vec<String> {
     for step in &gate.escalations {
         lines.push(format!("after {} also {}", span(step.after), names(&step.reviewers)));
     }
+    if !gate.reminders.is_empty() {
+        let after: Vec<_> = gate.reminders.iter().map(|after| span(*after)).collect();
+        lines.push(format!("reminded after {}", after.join(", ")));
+    }
+    if !gate.break_glass.is_empty() {
+        lines.push(format!("or one alone, with a reason, by breaking the glass: {}", names(&gate.break_glass)));
+    }
     let members = sets.snapshot.people_in(&gate.reviewers, MEMBERS_MAX);
     lines.push(match members.is_empty() {
         true => "members: none in entities.json; tokens may say more".to_owned(),
@@ -215,6 +222,8 @@ fn as_json(one: &Explained, sets: &Sets) -> Value {
             "escalations": gate.escalations.iter().map(|step| json!({
                 "after_seconds": step.after.as_secs(), "reviewers": names(&step.reviewers),
             })).collect::<Vec<_>>(),
+            "reminders_seconds": gate.reminders.iter().map(std::time::Duration::as_secs).collect::<Vec<_>>(),
+            "break_glass": names(&gate.break_glass),
             "known_members": names(&sets.snapshot.people_in(&gate.reviewers, MEMBERS_MAX)),
             "excluded": names(&one.excluded(gate)),
         })

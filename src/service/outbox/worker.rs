@@ -103,7 +103,7 @@ impl Worker {
         let Some(approval) = self.approval(&news).await else { return };
         let message = self.message(&news, approval);
         let is_for = message.approval.opening.requirement.gates().iter().any(|gate| self.target.is_for(gate));
-        if is_for && Channel(&self.target).tells(&message) {
+        if (is_for || message.event.pages_everybody()) && Channel(&self.target).tells(&message) {
             self.deliver(&message).await;
             self.place.next = raw.sequence.saturating_add(1);
             self.save().await;

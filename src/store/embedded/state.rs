@@ -142,7 +142,8 @@ impl State {
     /// The oldest record that an approval which is still open needs; `None` when none is.
     #[must_use]
     pub fn oldest_opening(&self) -> Option<Timestamp> {
-        let open = self.approvals.values().filter(|kept| !kept.approval.state.is_final());
+        let open =
+            self.approvals.values().filter(|kept| !kept.approval.state.is_final() || kept.approval.is_to_be_examined());
         open.map(|kept| kept.approval.opening.opened_at).min()
     }
 
@@ -282,7 +283,7 @@ impl State {
             self.due.remove(&(moment, before.id()));
         }
         self.schedule(&after);
-        if after.state.is_final() && after.next_due().is_none() {
+        if after.is_over() {
             let bytes = after.opening.query.size();
             self.settled_bytes += bytes;
             self.settled.push_back((at, after.id(), bytes));
@@ -322,7 +323,7 @@ impl State {
 
     fn drop_settled(&mut self, id: ApprovalId) {
         let Some(kept) = self.approvals.get(&id) else { return };
-        if !kept.approval.state.is_final() || kept.approval.next_due().is_some() {
+        if !kept.approval.is_over() {
             return;
         }
         let binding = kept.approval.opening.binding;

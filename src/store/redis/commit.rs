@@ -20,7 +20,7 @@ use super::trouble::Trouble;
 use super::{Shared, answer};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Change, Decided, Fact, IdempotencyKey, Opening, Origin, Outcome,
-    Report, Timestamp, Transition,
+    Timestamp, Transition,
 };
 use crate::store::answers::{abridged, is_remembered, key_of};
 use crate::store::{Answered, CommitError, Committed, Seen, StoreError};
@@ -165,7 +165,7 @@ impl Shared {
             kept: kept(&before.approval, transition),
             after: Some(after),
             event: payload.clone(),
-            timed: is_timed(transition),
+            timed: transition.is_of_time(),
             decided,
         };
         let binding = call.binding;
@@ -346,6 +346,8 @@ impl Shared {
         command.arg(millis(settings.settled_retention));
         self.add_answer(&mut command, call.decided.filter(|_| name.is_some()));
         command.arg(self.links.clock.now().as_micros()).arg(OFF_MAX.as_micros().to_string());
+        let stays = call.after.as_ref().is_some_and(|after| after.approval.is_to_be_examined());
+        command.arg(if stays { "stays" } else { "" });
         command
     }
 
@@ -402,21 +404,6 @@ impl Shared {
 fn depends_on_redis(decided: &Decided) -> bool {
     let repeats_allow = decided.repeats.is_some() && decided.outcome == Outcome::Allow;
     decided.approval.is_some() && (repeats_allow || decided.idempotency_key.is_some())
-}
-
-/// Whether only the passing of time may do this.
-fn is_timed(transition: &Transition) -> bool {
-    match transition {
-        Transition::Expired { .. } | Transition::Lapsed { .. } | Transition::Reported(Report::Unknown) => true,
-        Transition::Reviewed(_)
-        | Transition::Approved(..)
-        | Transition::Rejected(_)
-        | Transition::Cancelled { .. }
-        | Transition::Revoked { .. }
-        | Transition::Consumed { .. }
-        | Transition::Used { .. }
-        | Transition::Reported(Report::Succeeded | Report::Failed) => false,
-    }
 }
 
 pub(super) fn never_reached() -> StoreError {

@@ -117,7 +117,7 @@ fn wrong(stored: &Stored, shard: Shard, due: Option<i64>, settled: Option<i64>, 
     if due != expected {
         return Some(format!("time moves it on at {expected:?}, and the set of what is due says {due:?}"));
     }
-    let may_go = approval.state.is_final() && expected.is_none();
+    let may_go = approval.is_over();
     if settled.is_some() != may_go {
         return Some(format!("is {}, and is {}listed as settled", approval.state, if may_go { "not " } else { "" }));
     }
@@ -140,7 +140,9 @@ fn is_closed_by_too_few(approval: &Approval) -> bool {
         | ApprovalState::Cancelled { .. } => false,
     };
     let quorum = |gate: &crate::domain::Gate| usize::try_from(gate.quorum.get()).unwrap_or(usize::MAX);
-    was_approved && approval.opening.requirement.gates().iter().any(|gate| approval.approvals(gate) < quorum(gate))
+    was_approved
+        && approval.glass.is_none()
+        && approval.opening.requirement.gates().iter().any(|gate| approval.approvals(gate) < quorum(gate))
 }
 
 /// What is wrong with a shard as a whole, if anything is.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{
-    ApprovalState, Attributes, Change, Decided, DecisionId, EntityUid, Gate, Grant, GrantTerms, Identity,
+    ApprovalState, Attributes, Breach, Change, Decided, DecisionId, EntityUid, Gate, Grant, GrantTerms, Identity,
     Justification, Moved, Opening, Outcome, PolicyDigest, PolicyId, PrincipalKind, Proof, ProofMethod, Query, Quorum,
     Reason, Requirement, Review, SelfReview, Severity, Transition, Value, Verdict,
 };
@@ -167,6 +167,8 @@ fn opening_until(rows: i64, now: Timestamp, deadline: Timestamp) -> (ApprovalId,
         timeout: HOUR,
         grant: GrantTerms::Once,
         escalations: Vec::new(),
+        reminders: Vec::new(),
+        break_glass: Vec::new(),
         severity: Severity::Low,
         justification: Justification::Optional,
         self_review: SelfReview::Forbidden,
@@ -490,4 +492,42 @@ async fn without_redis_plain_decisions_are_recorded_and_the_others_fail_at_once_
     server.run().await;
     until("it is back", async || store.trouble().is_none()).await;
     open(&store, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_still_have_to_examine_stays_however_long_ago_it_was_settled() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { settled_retention: Duration::ZERO, ..server.settings() };
+    let store = Redis::open(journal(dir.path()), settings.clone(), Clock::system).unwrap();
+    store.reach_out().await.unwrap();
+    let (forgotten, id) = (open(&store, 1).await, open(&store, 2).await);
+    let step = async |id: ApprovalId, transition: Transition| {
+        let before = store.approval(id).await.unwrap().unwrap();
+        let query = &before.opening.query;
+        let moved = Moved {
+            approval: id,
+            binding: before.opening.binding,
+            principal: query.principal.clone(),
+            action: query.action.clone(),
+            resource: query.resource.clone(),
+            transition,
+            request_id: "request".into(),
+        };
+        store.commit(Fact::Moved(moved), Seen::Version(before.version)).await.unwrap();
+    };
+    let at = store.now();
+    let grant = Grant { terms: GrantTerms::Once, granted_at: at, lapses_at: at.after(HOUR) };
+    step(id, Transition::BrokenGlass(Breach { by: person("dave"), reason: "fire".into(), at }, grant)).await;
+    step(id, Transition::Revoked { by: person("dave"), comment: None, at }).await;
+    step(forgotten, Transition::Cancelled { by: person("agent"), comment: None, at }).await;
+    until("what is settled may go", async || store.approval(forgotten).await.unwrap().is_none()).await;
+    assert_eq!(fsck::check(settings.clone()).await.unwrap().findings, Vec::<String>::new());
+    for who in ["alice", "bob"] {
+        assert!(store.approval(id).await.unwrap().unwrap().is_to_be_examined());
+        let gates = vec![PolicyId("gate".into())];
+        let look = Review { reviewer: person(who), verdict: Verdict::Reject, gates, comment: None, at: store.now() };
+        step(id, Transition::Examined(look)).await;
+    }
+    until("now it may go", async || store.approval(id).await.unwrap().is_none()).await;
 }

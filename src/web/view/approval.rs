@@ -11,7 +11,7 @@ use super::row::{Left, Row, outcome};
 use super::sentence::Sentence;
 use super::text::Text;
 use super::value::{Extent, Table};
-use crate::domain::{ApprovalState, Severity, Timestamp, Verdict, binding};
+use crate::domain::{ApprovalState, Glass, Review, Severity, Timestamp, Verdict, binding};
 use crate::service::history::History;
 use crate::service::inspect::{Inspection, Mine};
 use crate::service::veil::Veil;
@@ -56,6 +56,19 @@ pub struct ApprovalPage {
     pub binding: String,
     pub choice: Choice,
     pub is_outgrown: bool,
+    pub glass: Option<GlassShown>,
+    /// Targets of notifications that were not told of it, or not yet.
+    pub undelivered: Vec<Text>,
+}
+
+/// A glass that was broken.
+#[derive(Debug, Clone)]
+pub struct GlassShown {
+    pub who: Text,
+    pub reason: Text,
+    pub at: Moment,
+    pub looks: Vec<ReviewShown>,
+    pub is_open: bool,
 }
 
 /// A message above the page.
@@ -110,6 +123,12 @@ pub struct Choice {
     pub gates: Vec<String>,
     /// What was written before the form came back.
     pub comment: String,
+    /// What must be typed to break the glass, where the reader may.
+    pub break_glass: Option<Text>,
+    /// A login that is good enough for that, and why the present one is not.
+    pub break_login: Option<(String, String)>,
+    /// Whether he may say that he looked at a broken one.
+    pub examine: bool,
 }
 
 /// What it takes to decide, beyond what the inspection says.
@@ -138,7 +157,6 @@ impl ApprovalPage {
         let form_token = chrome.person.as_ref().map(|(_, token)| token.clone()).unwrap_or_default();
         let masked = veil.approval(approval).masked;
         let canonical_raw = binding::canonical(&veil.query(query));
-        let justification = opening.justification.as_deref().map(|text| veil.text("", text).text);
         let left_out = parameters.left_out + entities.iter().map(|(_, table)| table.left_out).sum::<usize>();
         let deceives = sentence.deceives()
             || parameters.deceives
@@ -152,7 +170,7 @@ impl ApprovalPage {
             outcome: outcome(approval, &inspection.state, now),
             gates: inspection.gates.iter().map(|gate| GateShown::of(gate, opening, now)).collect(),
             chain: chain::links(opening, now),
-            justification: justification.map(|text| Text::prose(&text, PROSE_CHARS_MAX)),
+            justification: opening.justification.as_deref().map(|text| written(text, inspection)),
             history: None,
             opened: Moment::at(opening.opened_at, now),
             deadline: Moment::at(opening.deadline, now),
@@ -163,6 +181,8 @@ impl ApprovalPage {
             binding: opening.binding.to_string(),
             choice: choice(inspection, left_out, masked, terms),
             is_outgrown: inspection.is_outgrown,
+            undelivered: Vec::new(),
+            glass: approval.glass.as_deref().map(|glass| shown(glass, inspection)),
             sentence,
             parameters,
             entities,
@@ -198,20 +218,53 @@ impl ApprovalPage {
 }
 
 fn reviews(inspection: &Inspection) -> Vec<ReviewShown> {
-    let Inspection { approval, veil, now, .. } = inspection;
-    let shown = |review: &crate::domain::Review| ReviewShown {
+    let words = ["approved", "rejected"];
+    inspection.approval.reviews.iter().map(|review| review_shown(review, words, inspection)).collect()
+}
+
+fn review_shown(review: &Review, [yes, no]: [&'static str; 2], inspection: &Inspection) -> ReviewShown {
+    ReviewShown {
         who: Text::line(&review.reviewer.uid.id),
         verdict: match review.verdict {
-            Verdict::Approve => "approved",
-            Verdict::Reject => "rejected",
+            Verdict::Approve => yes,
+            Verdict::Reject => no,
         },
-        at: Moment::at(review.at, *now),
-        comment: review.comment.as_deref().map(|comment| Text::prose(&veil.text("", comment).text, PROSE_CHARS_MAX)),
-    };
-    approval.reviews.iter().map(shown).collect()
+        at: Moment::at(review.at, inspection.now),
+        comment: review.comment.as_deref().map(|comment| written(comment, inspection)),
+    }
+}
+
+/// What somebody wrote, as the reader may see it.
+fn written(text: &str, inspection: &Inspection) -> Text {
+    Text::prose(&inspection.veil.text("", text).text, PROSE_CHARS_MAX)
+}
+
+fn shown(glass: &Glass, inspection: &Inspection) -> GlassShown {
+    let words = ["says it was right", "says it was not right"];
+    GlassShown {
+        who: Text::line(&glass.broken.by.uid.id),
+        reason: written(&glass.broken.reason, inspection),
+        at: Moment::at(glass.broken.at, inspection.now),
+        looks: glass.examinations.iter().map(|look| review_shown(look, words, inspection)).collect(),
+        is_open: glass.is_open(),
+    }
 }
 
 fn choice(inspection: &Inspection, left_out: usize, masked: usize, terms: &Terms<'_>) -> Choice {
+    let glass = &inspection.glass;
+    let resource = &inspection.approval.opening.query.resource;
+    let shortfall = glass.break_step_up.as_ref();
+    Choice {
+        break_glass: (glass.may_break && shortfall.is_none() && left_out == 0)
+            .then(|| Text::line(&typed(&resource.id))),
+        break_login: shortfall
+            .map(|(shortfall, _)| (terms.login.clone(), super::super::problem::sentence(shortfall.message()))),
+        examine: glass.may_examine,
+        ..vote_choice(inspection, left_out, masked, terms)
+    }
+}
+
+fn vote_choice(inspection: &Inspection, left_out: usize, masked: usize, terms: &Terms<'_>) -> Choice {
     if !inspection.is_open_to_vote() {
         return Choice { why_not: why_not(inspection), ..Choice::default() };
     }

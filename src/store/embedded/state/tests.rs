@@ -39,6 +39,8 @@ fn eight_hours() -> Requirement {
         timeout: HOUR,
         grant: GrantTerms::For(8 * HOUR),
         escalations: Vec::new(),
+        reminders: Vec::new(),
+        break_glass: Vec::new(),
         severity: Severity::Low,
         justification: Justification::Optional,
         self_review: SelfReview::Forbidden,

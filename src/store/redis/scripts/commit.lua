@@ -18,6 +18,7 @@
 --      15 name of the decision answered ('': no key)  16, 17 the ones it was decided in sight of
 --      18 the answer to remember ('': none)  19 for how many milliseconds
 --      20 the time that its author goes by  21 how far clocks may be off
+--      22 `stays` if it may not go when it is settled
 --
 -- Answers { word, now, head, clock }: `ok`, or why not: `lost`, `epoch`, `behind`, `clock`, `conflict`, `closed`, `full`.
 local time = redis.call('TIME')
@@ -99,7 +100,7 @@ if due ~= '0' then
 else
   redis.call('ZREM', KEYS[4], id)
 end
-if due == '0' and state ~= 'pending' and state ~= 'approved' then
+if due == '0' and state ~= 'pending' and state ~= 'approved' and ARGV[22] ~= 'stays' then
   redis.call('ZADD', KEYS[6], string.format('%.0f', now + ARGV[14] * 1000), id)
 else
   redis.call('ZREM', KEYS[6], id)

@@ -19,7 +19,7 @@ if not known then
   end
   local moment = string.format('%.0f', now)
   redis.call('ZADD', KEYS[2], moment, ARGV[1] .. moment)
-  redis.call('PEXPIRE', KEYS[2], 61000)
+  redis.call('PEXPIREAT', KEYS[2], string.format('%.0f', now / 1000 + 61000))
 end
 redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
