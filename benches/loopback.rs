@@ -78,7 +78,7 @@ fn serve(role: &str) -> Result<(), Failure> {
             retention: Retention::default(),
             clock: Box::new(Clock::system),
         };
-        let server = Server::prepare(setup, Listeners { grpc, web: None, dev_issuer })?;
+        let server = Server::prepare(setup, Listeners { grpc, web: None, metrics: None, dev_issuer })?;
         let token = {
             let minter = server.dev_issuer().ok_or("no dev issuer")?.minter();
             let now = Timestamp::from_micros(i64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_micros())?);

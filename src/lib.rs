@@ -3,6 +3,7 @@
 //! The map, in reading order. Arrows point down only (`tests/tidy.rs`):
 //!
 //! - [`domain`]: the rules of approval as pure values and functions; start with [`domain::decide`]
+//! - [`measure`]: counters and durations that every part keeps of its own work
 //! - [`wire`]: the protobuf words, shared by what is kept and what is sent
 //! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals), [`notify`] (where people are told): what
 //!   the rules need from the world
@@ -10,6 +11,7 @@
 //! - [`service`]: the use cases, one file each; [`authoring`]: those of the people who write policies
 //! - [`grpc`], [`web`]: the edges
 //! - [`server`]: the composition root; [`upkeep`]: housekeeping that nobody waits for; [`reload`]: when policies are read again
+//! - [`telemetry`]: what they counted, as Prometheus reads it
 //! - [`config`]: what the operator decides; [`cli`]: the command line, which is one more client
 
 pub mod authoring;
@@ -21,11 +23,13 @@ pub mod grpc;
 pub mod identity;
 pub mod journal;
 pub mod masking;
+pub mod measure;
 pub mod notify;
 pub mod reload;
 pub mod server;
 pub mod service;
 pub mod store;
+pub mod telemetry;
 pub mod upkeep;
 pub mod web;
 pub mod wire;

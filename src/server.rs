@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use crate::domain::{EntityData, Timestamp};
 use crate::engine::{self, Engine, PolicySnapshot};
 use crate::grpc::connection::{self, InClear, Protection};
+use crate::grpc::meters::Meters as Connections;
 use crate::grpc::tls::{self, Now, Tls, TlsError};
 use crate::identity::certificate::RuleError;
 use crate::identity::san::CertificateRule;
@@ -19,6 +20,7 @@ use crate::service::outbox::{Outbox, OutboxError};
 use crate::service::{Limits, Refusal, Service, mask};
 use crate::store::embedded::{self, OpenError};
 use crate::store::{Clock, Embedded, Redis, RedisError, RedisSettings, Store};
+use crate::telemetry::{Metrics, Sources};
 use crate::web::dev_issuer::{DevIssuer, DevIssuerError};
 use crate::web::inbox::Place;
 use crate::web::{self, Inbox, InboxError};
@@ -73,6 +75,8 @@ pub struct Listeners {
     pub grpc: TcpListener,
     /// For the inbox; without it there is none.
     pub web: Option<TcpListener>,
+    /// For `/metrics`; without it nobody can scrape.
+    pub metrics: Option<TcpListener>,
     /// For the development issuer; without it there is none.
     pub dev_issuer: Option<TcpListener>,
 }
@@ -238,6 +242,11 @@ impl Server {
         }
         let pages = inbox.map(|(inbox, listener)| tokio::spawn(inbox.serve(listener, stopped())));
         let _refresh = verifier.start();
+        let connections = Arc::new(Connections::default());
+        let metrics = metrics(&service, &store, &verifier, &connections);
+        let metrics = listeners
+            .metrics
+            .map(|listener| tokio::spawn(web::metrics::serve(listener, move || metrics.text(), stopped())));
         let (port, reporter) = grpc::transport::Port::new(service.clone()).await?;
         let certificates =
             protection.tls().map(|tls| tokio::spawn(tls.clone().keep(reporter.clone(), stopping.subscribe())));
@@ -250,7 +259,8 @@ impl Server {
         let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
         let outbox = tokio::spawn(outbox.run(service.clone(), stopping.subscribe()));
         let upkeep = tokio::spawn(store.clone().keep(retention, stopping.subscribe()));
-        let serving = port.serve(connection::incoming(listeners.grpc, protection), stopped());
+        let incoming = connection::incoming(listeners.grpc, protection, connections);
+        let serving = port.serve(incoming, stopped());
         tokio::pin!(serving);
         let ended = tokio::select! {
             served = &mut serving => served.map_err(ServerError::from),
@@ -266,7 +276,7 @@ impl Server {
             // It gives its answers some seconds to leave; a panic in there was logged where it happened.
             let _ = pages.await;
         }
-        for task in [health, timer, upkeep, reload, outbox].into_iter().chain(certificates) {
+        for task in [health, timer, upkeep, reload, outbox].into_iter().chain(certificates).chain(metrics) {
             task.abort();
         }
         let log = store.log().clone();
@@ -317,6 +327,16 @@ impl Kept {
 fn place(settings: web::Settings, listener: TcpListener) -> Result<(Place, TcpListener), ServerError> {
     let address = listener.local_addr().map_err(ServerError::Address)?;
     Ok((Place::new(settings, address)?, listener))
+}
+
+fn metrics(service: &Service, store: &Kept, verifier: &Arc<Verifier>, connections: &Arc<Connections>) -> Metrics {
+    Metrics::new(Sources {
+        service: service.clone(),
+        store: store.shared(),
+        log: store.log().clone(),
+        verifier: verifier.clone(),
+        connections: connections.clone(),
+    })
 }
 
 /// What a port is protected by; certificates are judged by the service's clock.

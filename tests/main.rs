@@ -24,6 +24,7 @@ mod inbox;
 mod invariants;
 mod life;
 mod masking;
+mod metrics;
 mod model;
 mod mtls;
 mod notify;

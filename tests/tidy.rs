@@ -6,23 +6,24 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom (DESIGN section 4, docs/adr/0001). `server`, `upkeep`, `reload`, `cli`, `config`, `telemetry` and `main` may
 /// use all.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("domain", &[]),
+    ("measure", &[]),
     ("wire", &["domain"]),
     ("engine", &["domain"]),
-    ("identity", &["domain"]),
-    ("journal", &["domain", "wire"]),
-    ("store", &["domain", "wire", "journal"]),
+    ("identity", &["domain", "measure"]),
+    ("journal", &["domain", "wire", "measure"]),
+    ("store", &["domain", "wire", "journal", "measure"]),
     ("notify", &["domain"]),
     ("masking", &["domain"]),
-    ("service", &["domain", "wire", "engine", "identity", "journal", "store", "notify", "masking"]),
+    ("service", &["domain", "wire", "engine", "identity", "journal", "store", "notify", "masking", "measure"]),
     ("authoring", &["domain", "engine"]),
-    ("grpc", &["domain", "wire", "service", "identity", "journal", "store"]),
+    ("grpc", &["domain", "wire", "service", "identity", "journal", "store", "measure"]),
     ("web", &["domain", "wire", "service", "identity"]),
 ];
 
 /// Libraries that only these modules may name.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 11] = [
     ("prost", &["wire"]),
     ("prost_types", &["wire", "grpc"]),
     ("tonic", &["grpc"]),
@@ -32,6 +33,7 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("x509_parser", &["identity"]),
     ("cedar_policy", &["engine"]),
     ("axum", &["web"]),
+    ("prometheus_client", &["telemetry"]),
     ("redis", &["store"]),
 ];
 

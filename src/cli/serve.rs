@@ -72,6 +72,9 @@ fn announcement(listeners: &Listeners, scheme: &str, public_url: Option<&PublicU
         let address = format!("http://{}", web.local_addr()?);
         lines.push(format!("the inbox is at {}", public_url.map_or(address, ToString::to_string)));
     }
+    if let Some(metrics) = &listeners.metrics {
+        lines.push(format!("metrics are at http://{}/metrics", metrics.local_addr()?));
+    }
     if let Some(issuer) = &listeners.dev_issuer {
         let issuer = issuer.local_addr()?;
         lines.push(format!("DEVELOPMENT issuer on http://{issuer}: anybody on this machine can be anybody"));

@@ -35,7 +35,11 @@ pub async fn bind(config: &Config, issuers: Issuers) -> Result<Listeners, Failur
         (None, Issuers::Development) => Some(listen(DEVELOPMENT_INBOX).await?),
         (None, Issuers::Configured) => None,
     };
-    Ok(Listeners { grpc: listen(config.grpc.listen).await?, web, dev_issuer })
+    let metrics = match config.telemetry.metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    Ok(Listeners { grpc: listen(config.grpc.listen).await?, web, metrics, dev_issuer })
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {

@@ -27,7 +27,8 @@ pub use load::{FILE_NAME, Layers};
 pub use problem::{ConfigError, Origin, Problem};
 pub use section::{Entry, Section};
 pub use sections::{
-    Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Masking, Notify, Policy, Review, Store, Web,
+    Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Masking, Notify, Policy, Review, Store,
+    Telemetry, Web,
 };
 pub use values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync, Text};
 pub use web::PublicUrl;

@@ -265,6 +265,14 @@ section! {
 }
 
 section! {
+    /// What the server counts, for Prometheus (docs/metrics.md).
+    Telemetry "telemetry" {
+        /// Address and port of `/metrics`. Whoever reaches it reads numbers, and nobody's names or data. Not set: there is none.
+        metrics: Option<SocketAddr> = None;
+    }
+}
+
+section! {
     /// What the server says about itself, on standard error.
     Log "log" {
         /// `json`: a line each, for machines. `pretty`: for people. `auto`: pretty on a terminal, else json.
@@ -289,13 +297,14 @@ pub struct Config {
     pub review: Review,
     pub masking: Masking,
     pub notify: Notify,
+    pub telemetry: Telemetry,
     pub log: Log,
 }
 
 impl Config {
     /// The sections, in the order of the documentation.
     #[must_use]
-    pub fn sections(&self) -> [&dyn Section; 13] {
+    pub fn sections(&self) -> [&dyn Section; 14] {
         [
             &self.grpc,
             &self.web,
@@ -308,13 +317,14 @@ impl Config {
             &self.journal,
             &self.store,
             &self.limits,
+            &self.telemetry,
             &self.log,
             &self.dev,
         ]
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let sections: [&mut dyn Section; 13] = [
+        let sections: [&mut dyn Section; 14] = [
             &mut self.grpc,
             &mut self.web,
             &mut self.identity,
@@ -326,6 +336,7 @@ impl Config {
             &mut self.journal,
             &mut self.store,
             &mut self.limits,
+            &mut self.telemetry,
             &mut self.log,
             &mut self.dev,
         ];

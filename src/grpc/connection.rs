@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::meters::{Meters, Open};
 use super::tls::{Chain, Held, Tls};
 use crate::identity::ClientCertificate;
 
@@ -103,6 +104,7 @@ pub struct Connection {
     end: Option<Pin<Box<Sleep>>>,
     /// Its certificate, as long as clients may come with it.
     held: Option<Held>,
+    _open: Open,
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -110,17 +112,23 @@ trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// The connections of a port, as they are ready to be served. Must be called within a runtime.
-pub fn incoming(listener: TcpListener, protection: Protection) -> BoxStream<'static, io::Result<Connection>> {
+pub fn incoming(
+    listener: TcpListener,
+    protection: Protection,
+    meters: Arc<Meters>,
+) -> BoxStream<'static, io::Result<Connection>> {
     match protection {
-        Protection::Loopback | Protection::Elsewhere => stream::unfold(listener, |listener| async move {
-            let accepted = listener.accept().await;
-            Some((accepted.and_then(|(stream, _)| in_clear(stream)), listener))
-        })
-        .boxed(),
+        Protection::Loopback | Protection::Elsewhere => {
+            stream::unfold((listener, meters), |(listener, meters)| async move {
+                let stream = next(&listener, &meters).await;
+                Some((in_clear(stream, &meters), (listener, meters)))
+            })
+            .boxed()
+        }
         Protection::Tls(tls) => {
             let (ready, connections) = mpsc::channel(READY_MAX);
             let mut handshakes = JoinSet::new();
-            handshakes.spawn(accept(listener, tls, ready));
+            handshakes.spawn(accept(listener, tls, ready, meters));
             // The handshakes end with the stream, which holds them.
             stream::unfold((connections, handshakes), |(mut connections, handshakes)| async move {
                 let connection = connections.recv().await?;
@@ -131,23 +139,35 @@ pub fn incoming(listener: TcpListener, protection: Protection) -> BoxStream<'sta
     }
 }
 
-fn in_clear(stream: TcpStream) -> io::Result<Connection> {
+/// The next connection. One that cannot be taken (too many open files) is told of and left to the next attempt, so that the
+/// server is still there when there is room again.
+async fn next(listener: &TcpListener, meters: &Meters) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                meters.accepted.count();
+                return stream;
+            }
+            Err(error) => {
+                meters.not_accepted.count();
+                tracing::warn!(%error, "a connection could not be taken");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn in_clear(stream: TcpStream, meters: &Arc<Meters>) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
-    Ok(Connection { stream: Box::new(stream), peer: Peer::default(), end: None, held: None })
+    Ok(Connection { stream: Box::new(stream), peer: Peer::default(), end: None, held: None, _open: Open::new(meters) })
 }
 
 /// Takes connections and starts their handshakes, without end.
-async fn accept(listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
-    let mut handshakes = Handshakes { running: JoinSet::new(), oldest_first: VecDeque::new() };
+async fn accept(listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<Connection>, meters: Arc<Meters>) {
+    let mut handshakes = Handshakes { running: JoinSet::new(), oldest_first: VecDeque::new(), meters: meters.clone() };
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => handshakes.start(stream, tls.clone(), ready.clone()),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be taken");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
+            stream = next(&listener, &meters) => handshakes.start(stream, tls.clone(), ready.clone()),
             Some(_) = handshakes.running.join_next() => {}
         }
     }
@@ -157,6 +177,7 @@ async fn accept(listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<Connec
 struct Handshakes {
     running: JoinSet<()>,
     oldest_first: VecDeque<AbortHandle>,
+    meters: Arc<Meters>,
 }
 
 impl Handshakes {
@@ -167,11 +188,18 @@ impl Handshakes {
             // Who is in earnest needs milliseconds: the oldest is the least likely to be.
             if let Some(oldest) = self.oldest_first.pop_front() {
                 oldest.abort();
+                self.meters.handshakes_displaced.count();
             }
         }
+        let meters = self.meters.clone();
         let handshake = self.running.spawn(async move {
             let limit = tls.settings().handshake_timeout;
-            let Ok(Some(connection)) = timeout(limit, encrypted(stream, &tls)).await else { return };
+            let began = Instant::now();
+            let Ok(Some(connection)) = timeout(limit, encrypted(stream, &tls, &meters)).await else {
+                meters.handshakes_failed.count();
+                return;
+            };
+            meters.handshakes.record(began.elapsed());
             // Nobody serves any more: the connection ends here.
             let _ = ready.send(connection).await;
         });
@@ -180,7 +208,7 @@ impl Handshakes {
 }
 
 /// `None` where client and server do not come together. The client is told by the protocol; who it was, is not known.
-async fn encrypted(stream: TcpStream, tls: &Tls) -> Option<Connection> {
+async fn encrypted(stream: TcpStream, tls: &Tls, meters: &Arc<Meters>) -> Option<Connection> {
     let in_force = tls.in_force();
     let accepted = match stream.set_nodelay(true) {
         Ok(()) => TlsAcceptor::from(in_force.config.clone()).accept(stream).await,
@@ -209,7 +237,7 @@ async fn encrypted(stream: TcpStream, tls: &Tls) -> Option<Connection> {
         Some(chain) => Some(tls.hold(chain, &in_force)?),
         None => None,
     };
-    Some(Connection { stream: Box::new(stream), peer: Peer { certificate }, end, held })
+    Some(Connection { stream: Box::new(stream), peer: Peer { certificate }, end, held, _open: Open::new(meters) })
 }
 
 /// What the client has shown; whatever there is was verified in the handshake.

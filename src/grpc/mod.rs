@@ -20,6 +20,7 @@ pub mod fuzzing {
 pub mod health;
 pub mod local;
 mod masking;
+pub mod meters;
 mod request;
 mod services;
 mod status;

@@ -29,6 +29,7 @@ mod duration_text;
 mod json;
 mod keys;
 mod mapping;
+mod meters;
 mod ring;
 mod template;
 
@@ -50,6 +51,7 @@ mod testing;
 pub use certificate::{Certificates, ClientCertificate};
 pub use check::SettingsError;
 pub use login::{IdTokenRules, LoginSettings, LoginVerifier};
+pub use meters::{Meters, REASONS};
 pub use refusal::{Reason, Refusal};
 pub use settings::{IssuerSettings, KeyLocation, PrincipalRule};
 pub use verifier::{IssuerHealth, VerifiedToken, Verifier};

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::keys::KeySet;
 use super::settings::Algorithm;
 use super::source::KeySource;
+use crate::measure::Counter;
 
 /// Between two fetches that unknown key ids force.
 pub const UNKNOWN_KEY_COOL_DOWN: Duration = Duration::from_secs(30);
@@ -55,6 +56,8 @@ pub struct Ring {
     attempts: Mutex<Attempts>,
     /// Held by whoever fetches.
     flight: Arc<tokio::sync::Mutex<()>>,
+    pub fetched: Counter,
+    pub not_fetched: Counter,
 }
 
 #[derive(Default)]
@@ -69,7 +72,8 @@ struct Attempts {
 impl Ring {
     pub fn new(source: Arc<dyn KeySource>, settings: RingSettings) -> Arc<Self> {
         let (held, flight) = (ArcSwapOption::empty(), Arc::default());
-        Arc::new(Self { source, settings, held, attempts: Mutex::default(), flight })
+        let (attempts, fetched, not_fetched) = (Mutex::default(), Counter::default(), Counter::default());
+        Arc::new(Self { source, settings, held, attempts, flight, fetched, not_fetched })
     }
 
     /// The keys, unless there are none or they are older than `max_stale`.
@@ -150,6 +154,11 @@ impl Ring {
             tracing::warn!(issuer.name = self.settings.issuer_name, %error, "cannot refresh the issuer's keys");
         }
         let is_ok = error.is_none();
+        if is_ok {
+            self.fetched.count()
+        } else {
+            self.not_fetched.count()
+        }
         self.attempts().end(error);
         is_ok
     }

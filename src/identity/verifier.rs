@@ -14,6 +14,7 @@ use super::claims::{self, Clients, TimeRules, Validity};
 use super::compact::{Compact, Header, plain_type};
 use super::json::{self, Json};
 use super::mapping::Mapping;
+use super::meters::Meters;
 use super::profile::{self, SPIFFE};
 use super::refusal::{Reason, Refusal};
 use super::ring::{Held, Need, Ring, RingSettings};
@@ -30,6 +31,7 @@ pub struct Verifier {
     issuers: Vec<Issuer>,
     by_literal: HashMap<String, usize>,
     cache: Cache<[u8; 32], Arc<Remembered>>,
+    meters: Arc<Meters>,
 }
 
 /// The proof that a token was good: only [`Verifier`] makes one.
@@ -52,6 +54,8 @@ pub struct IssuerHealth {
     pub age: Option<Duration>,
     /// Why the last attempt to fetch them failed, if it did; for the operator.
     pub last_error: Option<String>,
+    /// Attempts to fetch them that succeeded, and that failed, since the start.
+    pub fetches: (u64, u64),
 }
 
 /// The background tasks that keep keys fresh; they end when this is dropped.
@@ -113,7 +117,7 @@ impl Verifier {
         let by_literal = all.iter().enumerate().flat_map(literals).collect();
         let issuers = issuers.into_iter().map(|(settings, source)| Issuer::new(settings, &all, source));
         let issuers = issuers.collect::<Result<_, SettingsError>>()?;
-        Ok(Self { issuers, by_literal, cache: Cache::new(CACHED_TOKENS_MAX) })
+        Ok(Self { issuers, by_literal, cache: Cache::new(CACHED_TOKENS_MAX), meters: Arc::default() })
     }
 
     /// A verifier of one of these issuers alone, under other rules and with the same keys.
@@ -129,7 +133,8 @@ impl Verifier {
         let all: Vec<IssuerSettings> = self.issuers.iter().map(|issuer| issuer.settings.clone()).collect();
         let by_literal = settings.literals().map(|literal| (literal.to_owned(), 0)).collect();
         let issuer = Issuer::with_ring(settings, &all, found.ring.clone())?;
-        Ok(Self { issuers: vec![issuer], by_literal, cache: Cache::new(CACHED_TOKENS_MAX) })
+        let meters = self.meters.clone();
+        Ok(Self { issuers: vec![issuer], by_literal, cache: Cache::new(CACHED_TOKENS_MAX), meters })
     }
 
     /// Starts fetching keys in the background, now and then regularly. Needs a tokio runtime.
@@ -143,6 +148,12 @@ impl Verifier {
     ///
     /// [`Refusal`], with a stable reason.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<VerifiedToken>, Refusal> {
+        let verified = self.verify_in_time(token, now).await;
+        self.count_refused(verified.as_ref().err());
+        verified
+    }
+
+    async fn verify_in_time(&self, token: &str, now: Timestamp) -> Result<Arc<VerifiedToken>, Refusal> {
         let (issuer, need) = match self.step(token, now)? {
             Step::Done(token) => return Ok(token),
             Step::KeysNeeded(issuer, need) => (issuer, need),
@@ -162,7 +173,22 @@ impl Verifier {
         match self.step(token, now) {
             Ok(Step::Done(token)) => Some(Ok(token)),
             Ok(Step::KeysNeeded(..)) => None,
-            Err(refusal) => Some(Err(refusal)),
+            Err(refusal) => {
+                self.count_refused(Some(&refusal));
+                Some(Err(refusal))
+            }
+        }
+    }
+
+    /// What it and the verifiers made of it count.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    fn count_refused(&self, refusal: Option<&Refusal>) {
+        if let Some(refusal) = refusal {
+            self.meters.refuse(refusal.reason);
         }
     }
 
@@ -177,6 +203,7 @@ impl Verifier {
         if let Some(remembered) = self.cache.get(&hash)
             && self.still_holds(&remembered, now)
         {
+            self.meters.remembered.count();
             return Ok(Step::Done(remembered.token.clone()));
         }
         let compact = Compact::parse(token)?;
@@ -190,6 +217,7 @@ impl Verifier {
                 let token = Arc::new(token);
                 let remembered = Remembered { token: token.clone(), issuer: index, generation, validity };
                 self.cache.insert(hash, Arc::new(remembered));
+                self.meters.examined.count();
                 Ok(Step::Done(token))
             }
             Err(reason) => Err(issuer.refusal(reason)),
@@ -315,9 +343,10 @@ impl Issuer {
 
     fn health(&self) -> IssuerHealth {
         let (held, last_error) = self.ring.health();
+        let fetches = (self.ring.fetched.get(), self.ring.not_fetched.get());
         let (keys, age) = held.unzip();
         let keys = keys.unwrap_or(0);
-        IssuerHealth { name: self.name.clone(), ready: keys > 0, keys, age, last_error }
+        IssuerHealth { name: self.name.clone(), ready: keys > 0, keys, age, last_error, fetches }
     }
 }
 

@@ -11,11 +11,12 @@ use super::error::{AppendError, Failed, JournalError, ReadError, io_fault};
 use super::keeper::Keeper;
 use super::lock::DirectoryLock;
 use super::mark::Mark;
+use super::meters::Meters;
 use super::queue::{Class, Durability, Entry};
 use super::read::{self, Frame, Lookup};
 use super::recover::{Recovered, recover};
 use super::retain::{self, Removed, Retention};
-use super::settings::Settings;
+use super::settings::{Settings, SyncPolicy};
 use super::shared::{Head, Life, Shared, lock};
 use super::ticket::Ticket;
 use super::writer::Writer;
@@ -89,7 +90,9 @@ impl Journal {
     pub fn append(&self, entry: Entry, class: Class, durability: Durability) -> Result<Ticket, AppendError> {
         let shared = self.shared();
         let mut queue = lock(&shared.queue);
-        let (ticket, rolled) = queue.append(&shared.settings, &entry, class, durability)?;
+        let taken = queue.append(&shared.settings, &entry, class, durability);
+        shared.meters.taken(&taken);
+        let (ticket, rolled) = taken?;
         let wake = std::mem::take(&mut queue.writer_idle);
         drop(queue);
         if wake {
@@ -108,6 +111,25 @@ impl Journal {
     pub fn check_room(&self, payload: usize, class: Class) -> Result<(), AppendError> {
         let shared = self.shared();
         lock(&shared.queue).check_room(&shared.settings, payload, class)
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.shared().meters
+    }
+
+    /// Bytes that wait for the writer now, and how many may.
+    #[must_use]
+    pub fn queue_bytes(&self) -> (usize, usize) {
+        let shared = self.shared();
+        (lock(&shared.queue).pending.bytes.len(), shared.settings.queue_bytes_max)
+    }
+
+    /// Whether a commit is answered only once the disk has it, whatever it is.
+    #[must_use]
+    pub fn syncs_always(&self) -> bool {
+        self.shared().settings.sync == SyncPolicy::Always
     }
 
     /// The newest sequence that is on disk; 0 when there is none.

@@ -8,8 +8,8 @@ use std::ops::Range;
 use tokio::sync::watch;
 
 use super::{
-    AppendError, Chain, Class, Durability, Entry, Failed, Frame, Head, Journal, JournalError, Key, Keys, Lookup, Order,
-    ReadError, Removed, Retention, Settings, Ticket,
+    AppendError, Chain, Class, Durability, Entry, Failed, Frame, Head, Journal, JournalError, Key, Keys, Lookup,
+    Meters, Order, ReadError, Removed, Retention, Settings, Ticket,
 };
 use crate::domain::{ApprovalId, Change, EntityUid, Fact, Origin, Outcome, Record, Review, Timestamp, Transition};
 use crate::wire::{self, Malformed};
@@ -164,6 +164,24 @@ impl Log {
             }
         }
         Ok(highest)
+    }
+
+    /// What the journal counts.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        self.journal.meters()
+    }
+
+    /// As [`Journal::queue_bytes`].
+    #[must_use]
+    pub fn queue_bytes(&self) -> (usize, usize) {
+        self.journal.queue_bytes()
+    }
+
+    /// As [`Journal::syncs_always`].
+    #[must_use]
+    pub fn syncs_always(&self) -> bool {
+        self.journal.syncs_always()
     }
 
     #[must_use]

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::directory::Directory;
 use super::format::Chain;
+use super::meters::Meters;
 use super::queue::{Batch, Queue};
 use super::recover::Recovered;
 use super::segment::Segment;
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     pub chores: Mutex<Chores>,
     /// Wakes the keeper.
     pub chore: Condvar,
+    pub meters: Meters,
 }
 
 /// What the keeper has to do.
@@ -79,6 +81,7 @@ impl Shared {
             life: watch::Sender::new(Life::Running),
             chores: Mutex::new(Chores { full, ..Chores::default() }),
             chore: Condvar::new(),
+            meters: Meters::default(),
         }
     }
 

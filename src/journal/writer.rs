@@ -135,6 +135,7 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &mut Batch) -> Result<(), IoFault> {
+        let began = Instant::now();
         let mut rest = batch.bytes.as_mut_slice();
         let mut done = 0;
         while let Some((at, spare)) = batch.rolls.pop_front() {
@@ -146,7 +147,11 @@ impl Writer {
         self.write(rest)?;
         self.dirty_since.get_or_insert_with(Instant::now);
         let overdue = self.until_sync().is_none_or(|left| left.is_zero());
-        if batch.must_sync || overdue { self.sync() } else { Ok(()) }
+        if batch.must_sync || overdue {
+            self.sync()?;
+            self.shared.meters.batches.record(began.elapsed());
+        }
+        Ok(())
     }
 
     /// Seals and writes whole frames.
@@ -164,6 +169,7 @@ impl Writer {
         }
         self.file.write_all_at(frames, self.offset).map_err(io_fault("write", &self.segment.path))?;
         self.offset += frames.len() as u64;
+        self.shared.meters.written_bytes.add(frames.len() as u64);
         self.segment.push(records.iter().map(|(length, keys)| (*length, keys.as_slice())));
         Ok(())
     }
@@ -192,7 +198,9 @@ impl Writer {
         if self.dirty_since.is_none() {
             return Ok(());
         }
+        let began = Instant::now();
         fdatasync(&self.file).map_err(io_fault("sync", &self.segment.path))?;
+        self.shared.meters.syncs.record(began.elapsed());
         self.dirty_since = None;
         self.synced = self.head.sequence;
         self.acknowledged.write(self.synced)?;

@@ -18,7 +18,7 @@ use self::admit::Admitted;
 use super::veil::Shown;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
-    Approval, ApprovalId, ApprovalState, Attributes, Binding, Circumstances, Decided, Decision, Effect, Entity,
+    Approval, ApprovalId, ApprovalState, Attributes, Binding, Change, Circumstances, Decided, Decision, Effect, Entity,
     EntityUid, Evaluation, Explanation, IdempotencyKey, MaskSupport, Outcome, Reason, Standing, decide,
 };
 use crate::store::{Answered, Committed};
@@ -139,7 +139,11 @@ impl Service {
             }
             let token_left = wall.until(caller.expires_at);
             tokio::select! {
-                () = changes.changed() => {}
+                woken = changes.changed() => {
+                    if let Some(woken) = woken {
+                        self.shared.meters.wake_ups.record(woken.elapsed());
+                    }
+                }
                 () = tokio::time::sleep(left.min(token_left)) => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::ShuttingDown),
             }
@@ -148,13 +152,19 @@ impl Service {
 
     /// One decision, committed. Decides anew whenever somebody else was faster.
     async fn answer(&self, asked: &Admitted) -> Result<Answer, Refusal> {
-        retried(|| self.try_answer(asked)).await
+        let began = Instant::now();
+        let answer = retried(|| self.try_answer(asked)).await?;
+        self.shared.meters.answers.record(began.elapsed());
+        self.shared.meters.decided(&answer.decided);
+        Ok(answer)
     }
 
     async fn try_answer(&self, asked: &Admitted) -> Result<Answer, Refusal> {
         let snapshot = self.judged_by(asked)?;
         let now = self.shared.store.now();
+        let began = Instant::now();
         let evaluation = snapshot.evaluate(&asked.query, &asked.principal, &asked.caller.identity, now)?;
+        self.shared.meters.evaluations.record(began.elapsed());
         let explanation = self.explained(asked, &snapshot, &evaluation, now).await?;
         let (earlier, standing) = self.known(asked, &evaluation).await?;
         let (justified, now) = (asked.justification.is_some(), self.shared.store.now());
@@ -169,9 +179,29 @@ impl Service {
         }
         let planned = self.plan(asked, evaluation, &decision, &around);
         let committed = self.shared.store.commit(planned.fact, planned.seen).await?;
+        self.hold_to_invariants(&planned.decided, committed)?;
         self.shared.masking.remember(&planned.decided);
         let approval = planned.approval.map(|approval| self.veiled(&approval));
         Ok(Answer { decided: planned.decided, approval, explanation, committed })
+    }
+
+    /// The last look at an ALLOW before it leaves. INVARIANT: 1 and 2 of DESIGN section 5; one that does not hold is counted, and
+    /// answered with an error.
+    fn hold_to_invariants(&self, decided: &Decided, committed: Committed) -> Result<(), Refusal> {
+        if decided.outcome != Outcome::Allow {
+            return Ok(());
+        }
+        let violations = &self.shared.meters.violations;
+        if self.shared.log.syncs_always() && committed.sequence() > self.shared.log.durable_through() {
+            violations.allow_before_durable.count();
+            return Err(Refusal::Internal("an ALLOW was about to leave before it was durable".into()));
+        }
+        let is_redeemed = matches!(decided.change, Change::Redeemed(_)) || decided.repeats.is_some();
+        if decided.reason == Reason::Granted && !is_redeemed {
+            violations.granted_without_grant.count();
+            return Err(Refusal::Internal("a countersigned ALLOW was about to leave without a grant".into()));
+        }
+        Ok(())
     }
 
     /// What was answered before, and the approval that bears on the query. A query on which none can bear is answered by

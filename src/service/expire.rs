@@ -54,9 +54,16 @@ impl Service {
         if transition == Transition::Reported(Report::Unknown) {
             tracing::warn!(approval.id = %approval.id(), "nobody reported what became of an allowed action");
         }
-        let fact = Self::moved(&approval.opening, transition, &RequestId("timer".into()));
+        let fact = Self::moved(&approval.opening, transition.clone(), &RequestId("timer".into()));
         match self.shared.store.commit(fact, Seen::Version(approval.version)).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                self.shared.meters.moved(&transition);
+                if let Transition::Expired { .. } = transition {
+                    let late = approval.opening.deadline.until(self.shared.store.now());
+                    self.shared.meters.expiries.record(late);
+                }
+                Ok(true)
+            }
             Err(CommitError::Conflict) => Ok(false),
             Err(error) => Err(error.into()),
         }

@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod limits;
 pub mod login;
 pub mod mask;
+pub mod meters;
 pub mod news;
 pub mod outbox;
 mod places;
@@ -91,6 +92,7 @@ struct Shared {
     veil: veil::Veil,
     newsroom: news::Newsroom,
     notifications: OnceLock<Arc<outbox::Board>>,
+    meters: meters::Meters,
 }
 
 impl Service {
@@ -126,6 +128,7 @@ impl Service {
                 masking,
                 newsroom: news::Newsroom::default(),
                 notifications: OnceLock::new(),
+                meters: meters::Meters::default(),
             }),
         }
     }
@@ -163,6 +166,7 @@ impl Service {
 
     /// Puts a refused call on record. It does not wait for the disk: the refusal stands with or without it.
     pub fn record_refusal(&self, mut refused: Refused) {
+        self.shared.meters.refused(&refused.reason);
         if refused.caller.is_none() {
             if !self.shared.strangers.admit(self.shared.store.now()) {
                 return;
@@ -186,8 +190,9 @@ impl Service {
         request_id: &RequestId,
     ) -> Result<Arc<Approval>, Refusal> {
         let after = before.apply(&transition).map_err(|illegal| Refusal::Internal(Box::new(illegal)))?;
-        let fact = Self::moved(&before.opening, transition, request_id);
+        let fact = Self::moved(&before.opening, transition.clone(), request_id);
         self.shared.store.commit(fact, Seen::Version(before.version)).await?;
+        self.shared.meters.moved(&transition);
         Ok(Arc::new(after))
     }
 

@@ -48,6 +48,12 @@ impl Places {
         Ok(Place { places: self, caller, bytes })
     }
 
+    /// Places taken now, and the bytes that they keep.
+    pub fn totals(&self) -> (usize, usize) {
+        let taken = self.taken();
+        (taken.calls, taken.bytes)
+    }
+
     fn taken(&self) -> MutexGuard<'_, Taken> {
         // Plain numbers: a panic elsewhere cannot have torn them.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,11 +9,12 @@ mod answers;
 pub mod clock;
 pub mod embedded;
 pub mod feed;
+mod meters;
 pub mod redis;
 mod waits;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::futures::OwnedNotified;
@@ -26,6 +27,7 @@ use crate::journal::AppendError;
 pub use self::redis::{OpenError as RedisError, Redis, Settings as RedisSettings};
 pub use clock::{Clock, Jump, ManualClock};
 pub use embedded::Embedded;
+pub use meters::Meters;
 
 /// The contract. Reads return only what is durable.
 pub trait Store: Send + Sync + 'static {
@@ -68,6 +70,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// What happens at all replicas; `None` where the journal of this process is all there is.
     fn feed(&self) -> Option<&dyn feed::Feed>;
+
+    /// What it counts.
+    fn meters(&self) -> &Meters;
+
+    /// Approvals that wait for people, as far as this process knows.
+    fn pending(&self) -> u64;
 
     /// Why approvals can be neither read nor written at the moment, if they cannot.
     fn trouble(&self) -> Option<Arc<str>>;
@@ -220,12 +228,16 @@ pub struct Listed {
 }
 
 /// Tells of the next change of an approval after it was taken.
-pub struct Changes(OwnedNotified);
+pub struct Changes {
+    changed: OwnedNotified,
+    woken_at: Arc<OnceLock<Instant>>,
+}
 
 impl Changes {
     /// Resolves when the approval may have changed. A store that closes counts as a change: the next read says what is the
-    /// matter.
-    pub async fn changed(self) {
-        self.0.await;
+    /// matter. Answers with the moment at which this was called for, where it is known.
+    pub async fn changed(self) -> Option<Instant> {
+        self.changed.await;
+        self.woken_at.get().copied()
     }
 }

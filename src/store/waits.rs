@@ -1,7 +1,8 @@
 //! Who waits for which approval. Woken only after the change is durable, so that whoever wakes reads what will last.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
@@ -13,10 +14,26 @@ pub struct Waits {
     inner: Mutex<Inner>,
 }
 
+/// Those who wait for one change.
+#[derive(Debug, Default)]
+struct Waiters {
+    notify: Arc<Notify>,
+    /// When they were called, for those who measure how late they are.
+    woken_at: Arc<OnceLock<Instant>>,
+}
+
+impl Waiters {
+    fn wake(self, now: Instant) {
+        // They are woken once: it is taken from the map before.
+        let _ = self.woken_at.set(now);
+        self.notify.notify_waiters();
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     /// Whom to notify, until the approval changes; whoever waits on takes a new one.
-    waiting: HashMap<ApprovalId, Arc<Notify>>,
+    waiting: HashMap<ApprovalId, Waiters>,
     /// Changes whose records are not durable yet, by sequence.
     changed: VecDeque<(u64, ApprovalId)>,
     /// How far the journal is durable, as far as we were told.
@@ -31,10 +48,11 @@ impl Waits {
     pub fn changes(&self, id: ApprovalId) -> Changes {
         let mut inner = self.lock();
         if inner.waiting.len() >= inner.sweep_at.max(SWEEP_MIN) {
-            inner.waiting.retain(|_, waiters| Arc::strong_count(waiters) > 1);
+            inner.waiting.retain(|_, waiters| Arc::strong_count(&waiters.notify) > 1);
             inner.sweep_at = inner.waiting.len() * 2;
         }
-        Changes(inner.waiting.entry(id).or_default().clone().notified_owned())
+        let waiters = inner.waiting.entry(id).or_default();
+        Changes { changed: waiters.notify.clone().notified_owned(), woken_at: waiters.woken_at.clone() }
     }
 
     /// Notes that the record at `sequence` changes an approval. Called in the order of the journal.
@@ -42,7 +60,7 @@ impl Waits {
         let mut inner = self.lock();
         if sequence <= inner.durable {
             // The disk was faster than the note: nobody will tell of this record again.
-            inner.wake(&id);
+            inner.wake(&id, Instant::now());
         } else if inner.waiting.contains_key(&id) {
             inner.changed.push_back((sequence, id));
         }
@@ -52,19 +70,21 @@ impl Waits {
     pub fn wake_through(&self, durable: u64) {
         let mut inner = self.lock();
         inner.durable = inner.durable.max(durable);
+        let now = Instant::now();
         while let Some((_, id)) = inner.changed.pop_front_if(|(sequence, _)| *sequence <= durable) {
-            inner.wake(&id);
+            inner.wake(&id, now);
         }
     }
 
     /// Wakes those who wait for this approval.
     pub fn wake(&self, id: ApprovalId) {
-        self.lock().wake(&id);
+        self.lock().wake(&id, Instant::now());
     }
 
     /// Wakes everybody: the store is closing, or nobody knows what was missed.
     pub fn wake_all(&self) {
-        self.lock().waiting.drain().for_each(|(_, waiters)| waiters.notify_waiters());
+        let now = Instant::now();
+        self.lock().waiting.drain().for_each(|(_, waiters)| waiters.wake(now));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -74,9 +94,9 @@ impl Waits {
 }
 
 impl Inner {
-    fn wake(&mut self, id: &ApprovalId) {
+    fn wake(&mut self, id: &ApprovalId, now: Instant) {
         if let Some(waiters) = self.waiting.remove(id) {
-            waiters.notify_waiters();
+            waiters.wake(now);
         }
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod dev_issuer;
 pub mod inbox;
+pub mod metrics;
 pub mod settings;
 
 mod assets;

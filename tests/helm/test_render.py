@@ -13,6 +13,8 @@ from chart import CASES, CHART, ROOT, SMALLEST, helm, only, render, run, server,
 # Of kinds that come with other projects: what their schemas require.
 FOREIGN = {
     "Certificate": ("cert-manager.io/v1", ["secretName", "issuerRef", "dnsNames"]),
+    "ServiceMonitor": ("monitoring.coreos.com/v1", ["selector", "endpoints"]),
+    "PrometheusRule": ("monitoring.coreos.com/v1", ["groups"]),
     "HTTPRoute": ("gateway.networking.k8s.io/v1", ["parentRefs", "hostnames", "rules"]),
 }
 CHECKOV_FAILURES_MAX = 3

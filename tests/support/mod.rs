@@ -33,6 +33,8 @@ pub struct TestServer {
     address: SocketAddr,
     /// The origin of the inbox.
     pub inbox: Option<String>,
+    /// Where `/metrics` is.
+    pub metrics: SocketAddr,
     minter: DevMinter,
     options: Options,
     stop: Option<oneshot::Sender<()>>,
@@ -95,6 +97,8 @@ impl TestServer {
     pub async fn on(dir: tempfile::TempDir, clock: ManualClock, options: Options) -> Self {
         let grpc = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let dev_issuer = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let metrics = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let scraped = metrics.local_addr().expect("an address");
         let kept = options.clone();
         let web = match &options.inbox {
             Some(_) => Some(TcpListener::bind("127.0.0.1:0").await.expect("a free port")),
@@ -102,15 +106,16 @@ impl TestServer {
         };
         let inbox = web.as_ref().map(|listener| format!("http://{}", listener.local_addr().unwrap()));
         let setup = setup(&dir, &clock, options);
-        let server = Server::prepare(setup, Listeners { grpc, web, dev_issuer: Some(dev_issuer) }).expect("a server");
+        let listeners = Listeners { grpc, web, metrics: Some(metrics), dev_issuer: Some(dev_issuer) };
+        let server = Server::prepare(setup, listeners).expect("a server");
         let address = server.address().expect("an address");
         let minter = server.dev_issuer().expect("a dev issuer").minter();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        let server =
-            Self { clock, dir, address, inbox, minter, options: kept, stop: Some(stop), running: Some(running) };
+        let (stop, running) = (Some(stop), Some(running));
+        let server = Self { clock, dir, address, inbox, metrics: scraped, minter, options: kept, stop, running };
         server.ready().await;
         server
     }

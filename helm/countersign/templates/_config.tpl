@@ -53,6 +53,9 @@ in common.
 {{- end }}
 {{- $_ := set $own "web" $web }}
 {{- end }}
+{{- if .Values.metrics.enabled }}
+{{- $_ := set $own "telemetry" (dict "metrics" (printf "%s:%v" $any .Values.metrics.port)) }}
+{{- end }}
 {{- $all := mergeOverwrite (deepCopy .Values.config) (deepCopy $own) }}
 {{- include "countersign.integers" $all }}
 {{- toToml $all }}

@@ -12,6 +12,7 @@ mod state;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -19,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::redis::REPLICA_FILE;
 use super::waits::{self, Waits};
-use super::{Answered, Changes, Clock, CommitError, Committed, Here, Listed, Page, Seen, Store, StoreError};
+use super::{Answered, Changes, Clock, CommitError, Committed, Here, Listed, Meters, Page, Seen, Store, StoreError};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Change, EntitiesChanged, EntityData, Fact, IdempotencyKey, Timestamp,
 };
@@ -42,6 +43,7 @@ struct Shared {
     waits: Arc<Waits>,
     earlier_due: Notify,
     dir: PathBuf,
+    meters: Meters,
 }
 
 /// Why the store cannot be opened.
@@ -81,8 +83,8 @@ impl Embedded {
         let (state, floor) = snapshot::restore(&log, &dir, limits)?;
         let waits = Arc::new(Waits::default());
         tokio::spawn(waits::follow(waits.clone(), log.subscribe()));
-        let shared =
-            Shared { clock: clock(floor), log, state: Mutex::new(state), waits, earlier_due: Notify::new(), dir };
+        let (clock, earlier_due, meters) = (clock(floor), Notify::new(), Meters::default());
+        let shared = Shared { clock, log, state: Mutex::new(state), waits, earlier_due, dir, meters };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -149,6 +151,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn commit(&self, fact: &Fact, seen: Seen) -> Result<Committed, CommitError> {
+        let payload = wire::record::encode(fact);
+        let ticket = self.write(fact, payload, seen)?;
+        ticket.durable().await.map_err(unavailable)?;
+        Ok(Committed::new(ticket.sequence))
+    }
+
     /// Checks, records and applies in one step.
     fn write(&self, fact: &Fact, payload: Vec<u8>, seen: Seen) -> Result<Ticket, CommitError> {
         if !bears_on_state(fact) {
@@ -162,7 +171,7 @@ impl Shared {
         // The record's time, as a replay will have it.
         state
             .apply(fact, ticket.sequence, Timestamp::from_micros(ticket.at_micros))
-            .map_err(|illegal| StoreError::Damaged { sequence: ticket.sequence, source: Box::new(illegal) })?;
+            .map_err(|illegal| self.contradiction(ticket.sequence, illegal))?;
         // Only what changes an approval wakes those who wait for it: many may ask about one that stays as it is.
         if let Some((id, _)) = fact.transition() {
             self.waits.note(ticket.sequence, id);
@@ -173,6 +182,12 @@ impl Shared {
             self.earlier_due.notify_one();
         }
         Ok(ticket)
+    }
+
+    /// What was checked did not apply: nothing that an operator can do, and nothing that may happen.
+    fn contradiction(&self, sequence: u64, illegal: crate::domain::IllegalTransition) -> StoreError {
+        self.meters.contradictions.count();
+        StoreError::Damaged { sequence, source: Box::new(illegal) }
     }
 
     /// One record that says again what stands of entities last spoken of before `sequence`; `None` if there are none.
@@ -258,6 +273,14 @@ impl Store for Embedded {
         None
     }
 
+    fn meters(&self) -> &Meters {
+        &self.shared.meters
+    }
+
+    fn pending(&self) -> u64 {
+        self.pending_total() as u64
+    }
+
     fn trouble(&self) -> Option<Arc<str>> {
         // Memory is always within reach; what the disk is up to is the journal's to say.
         None
@@ -277,10 +300,10 @@ impl Store for Embedded {
 
     fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>> {
         async move {
-            let payload = wire::record::encode(&fact);
-            let ticket = self.shared.write(&fact, payload, seen)?;
-            ticket.durable().await.map_err(unavailable)?;
-            Ok(Committed::new(ticket.sequence))
+            let began = Instant::now();
+            let committed = self.shared.commit(&fact, seen).await;
+            self.shared.meters.committed(began, &committed);
+            committed
         }
         .boxed()
     }

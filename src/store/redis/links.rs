@@ -36,6 +36,7 @@ pub struct Links {
     pub scripts: Scripts,
     pub clock: SharedClock,
     pub guard: Guard,
+    pub meters: crate::store::Meters,
     owners: ArcSwap<Owners>,
     reach: watch::Sender<Reach>,
     wanted: Notify,
@@ -61,6 +62,7 @@ impl Links {
             scripts: Scripts::new(),
             clock,
             guard: Guard::new(Extent::Whole),
+            meters: crate::store::Meters::default(),
             owners: ArcSwap::from_pointee(Owners::default()),
             reach: watch::Sender::new(Reach::default()),
             wanted: Notify::new(),
@@ -214,6 +216,7 @@ impl Links {
 
     fn lose(&self, node: &Arc<Node>, trouble: &Trouble) {
         if !node.is_given_up() {
+            self.meters.connections_lost.count();
             tracing::warn!(redis.address = %node.address(), %trouble, "the connection to redis is given up");
         }
         node.give_up();

@@ -52,7 +52,7 @@ use self::keys::Shard;
 use self::links::Links;
 use self::stored::Stored;
 use super::waits::Waits;
-use super::{Answered, Changes, Clock, CommitError, Committed, Here, Listed, Page, Seen, Store, StoreError};
+use super::{Answered, Changes, Clock, CommitError, Committed, Here, Listed, Meters, Page, Seen, Store, StoreError};
 use crate::domain::{Approval, ApprovalId, Binding, EntityData, Fact, IdempotencyKey, Timestamp};
 use crate::journal::{self, Log, LogError};
 
@@ -262,7 +262,13 @@ impl Store for Redis {
     }
 
     fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>> {
-        self.shared.commit(fact, seen).boxed()
+        async move {
+            let began = std::time::Instant::now();
+            let committed = self.shared.commit(fact, seen).await;
+            self.shared.links.meters.committed(began, &committed);
+            committed
+        }
+        .boxed()
     }
 
     fn list<'a>(&'a self, page: &'a Page) -> BoxFuture<'a, Result<Listed, StoreError>> {
@@ -283,6 +289,14 @@ impl Store for Redis {
 
     fn feed(&self) -> Option<&dyn super::feed::Feed> {
         Some(self)
+    }
+
+    fn meters(&self) -> &Meters {
+        &self.shared.links.meters
+    }
+
+    fn pending(&self) -> u64 {
+        self.shared.pending.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn trouble(&self) -> Option<Arc<str>> {
