@@ -124,6 +124,10 @@ pub enum ServerError {
 /// The stack of a runtime worker: policies are evaluated on it, and nested expressions need room.
 pub const WORKER_STACK_BYTES: usize = 16 << 20;
 
+/// How long calls have to end when the server stops. Waits and streams end by themselves; this is for clients that do not take
+/// their answers. With the journal's end it stays below the 30 s that orchestrators give.
+const FAREWELL: Duration = Duration::from_secs(15);
+
 /// A server that is ready to run.
 pub struct Server {
     service: Service,
@@ -268,7 +272,7 @@ impl Server {
             () = shutdown => {
                 tracing::info!("stopping: no new calls, waits and streams end");
                 stopping.send_replace(true);
-                serving.await.map_err(ServerError::from)
+                ended_in_time(serving).await.map_err(ServerError::from)
             }
         };
         stopping.send_replace(true);
@@ -322,6 +326,14 @@ impl Kept {
             Self::Redis(store) => crate::upkeep::keep_shared(store, retention, stopping).await,
         }
     }
+}
+
+/// Finishes what is being served, as far as it ends within [`FAREWELL`].
+async fn ended_in_time<E>(serving: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    tokio::time::timeout(FAREWELL, serving).await.unwrap_or_else(|_| {
+        tracing::warn!("some calls did not end in time and are cut off; what they were told is on record");
+        Ok(())
+    })
 }
 
 fn place(settings: web::Settings, listener: TcpListener) -> Result<(Place, TcpListener), ServerError> {

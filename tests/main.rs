@@ -31,6 +31,7 @@ mod notify;
 mod reload;
 mod reports;
 mod shapes;
+mod shutdown;
 mod streams;
 mod tls;
 mod veil;

@@ -13,7 +13,7 @@ use crate::support::client::{Client, export, export_by_id, query, wait};
 use crate::support::{PolicyDir, TestServer};
 
 /// Samples by name and labels, as they are written.
-type Samples = BTreeMap<String, f64>;
+pub type Samples = BTreeMap<String, f64>;
 
 /// One scrape: the head of the answer, and the page.
 async fn get(address: SocketAddr, path: &str) -> (String, String) {
@@ -26,7 +26,7 @@ async fn get(address: SocketAddr, path: &str) -> (String, String) {
     (head.to_lowercase(), body.to_owned())
 }
 
-async fn scrape(server: &TestServer) -> Samples {
+pub async fn scrape(server: &TestServer) -> Samples {
     samples(&get(server.metrics, "/metrics").await.1)
 }
 

@@ -83,7 +83,10 @@ fn announcement(listeners: &Listeners, scheme: &str, public_url: Option<&PublicU
     Ok(lines)
 }
 
-/// Resolves when the process is asked to end.
+/// The exit code after a second signal: as of a process that a SIGTERM ended.
+const SECOND_SIGNAL: i32 = 143;
+
+/// Resolves when the process is asked to end. The signal after that ends it at once.
 ///
 /// # Errors
 /// If signals cannot be listened to.
@@ -94,5 +97,14 @@ pub fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        // Whoever asks twice means it. What is on record stays, as after `kill -9`. The task ends with the process.
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tracing::warn!("asked to stop a second time: stopping at once");
+            std::process::exit(SECOND_SIGNAL);
+        });
     })
 }

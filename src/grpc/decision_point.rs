@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::about::About;
 use super::call::Call;
 use super::generated::decision_point_server::DecisionPoint;
+use super::unbroken::unbroken;
 use super::{answer, filter, request, stream as authorize_stream};
 use crate::service::{Caller, Refusal, Service};
 use crate::wire::approval::shown;
@@ -44,7 +45,7 @@ impl Edge {
         let service = self.service.clone();
         Box::pin(async move {
             let caller = Box::pin(call.caller(&service)).await?;
-            match Box::pin(run(service.clone(), caller.clone(), message)).await {
+            match unbroken(Box::pin(run(service.clone(), caller.clone(), message))).await {
                 Ok(answer) => Ok(call.respond(answer)),
                 Err(refusal) => Err(call.refuse(&service, Some(&caller), &refusal)),
             }

@@ -26,7 +26,12 @@ pub async fn service() -> (HealthReporter, HealthServer<impl Health>) {
 }
 
 /// Keeps the reported health true until the server stops; then everything is NOT_SERVING at once.
-pub async fn report(reporter: HealthReporter, service: Service, ways_in: WaysIn, mut stopping: watch::Receiver<bool>) {
+pub async fn report(
+    mut reporter: HealthReporter,
+    service: Service,
+    ways_in: WaysIn,
+    mut stopping: watch::Receiver<bool>,
+) {
     loop {
         let dependencies = service.health().await;
         // Tokens of one issuer are verified without the others, and certificates without any: one way in is enough. A broken set of
@@ -48,6 +53,11 @@ pub async fn report(reporter: HealthReporter, service: Service, ways_in: WaysIn,
     }
     for name in WHOLE {
         reporter.set_service_status(name, ServingStatus::NotServing).await;
+    }
+    // Who watches hears that, and then that there is no more: a stream that never ends would hold up the server's end.
+    let dependencies = service.health().await;
+    for name in WHOLE.into_iter().chain(dependencies.iter().map(|dependency| &*dependency.name)) {
+        reporter.clear_service_status(name).await;
     }
 }
 

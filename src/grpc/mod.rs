@@ -27,6 +27,7 @@ mod status;
 mod stream;
 pub mod tls;
 pub mod transport;
+mod unbroken;
 mod uniform;
 
 /// The generated clients and servers of `countersign.v1.DecisionPoint`, `countersign.v1.Administration` and

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+use uuid::Uuid;
 
 use crate::domain::StepUp;
 use crate::identity::Reason;
@@ -18,13 +20,53 @@ pub fn status(refusal: &Refusal) -> Status {
     log(refusal);
     let mut details = ErrorDetails::new();
     details.set_error_info(refusal.reason(), DOMAIN, metadata(refusal));
-    if let Refusal::TooFast { retry_after, .. } = refusal {
-        details.set_retry_info(Some(*retry_after));
-    }
     if let Some(field) = refusal.field() {
         details.add_bad_request_violation(field, refusal.to_string());
     }
-    Status::with_error_details(code(refusal), refusal.to_string(), details)
+    let again = pushback(refusal);
+    if let Some(again) = again {
+        details.set_retry_info(Some(again));
+    }
+    let mut status = Status::with_error_details(code(refusal), refusal.to_string(), details);
+    // What gRPC's own retries go by (gRFC A6); a number fits into a header.
+    if let Some(Ok(millis)) = again.map(|again| again.as_millis().to_string().parse()) {
+        status.metadata_mut().insert(PUSHBACK, millis);
+    }
+    status
+}
+
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// When to ask again, where asking again may help and nothing but time must change. Never the same for all: those who were
+/// turned away together would come back together.
+fn pushback(refusal: &Refusal) -> Option<Duration> {
+    let (least, most) = match refusal {
+        // By when there is room is known, and nobody else waits for the same.
+        Refusal::TooFast { retry_after, .. } => return Some(*retry_after),
+        // By then the client has another connection, or there is another server.
+        Refusal::ShuttingDown | Refusal::WaitBrokenOff(_) => (200, 5_000),
+        Refusal::Exhausted { .. } | Refusal::Overloaded => (500, 2_000),
+        Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) => (500, 5_000),
+        Refusal::Contention | Refusal::PoliciesStale { .. } => (20, 200),
+        Refusal::Unauthenticated(_)
+        | Refusal::TokenExpired
+        | Refusal::StepUp { .. }
+        | Refusal::PermissionDenied { .. }
+        | Refusal::Invalid { .. }
+        | Refusal::NotFound
+        | Refusal::Settled(_)
+        | Refusal::NotSettled(_)
+        | Refusal::TooLate
+        | Refusal::RequirementRaised
+        | Refusal::KeyReused
+        | Refusal::CursorTrimmed
+        | Refusal::BindingMismatch
+        | Refusal::NotShared { .. }
+        | Refusal::Internal(_) => return None,
+    };
+    // The last bytes of a version 7 id are random.
+    let random = Uuid::now_v7().as_u128() as u16;
+    Some(Duration::from_millis(least + (most - least) * u64::from(random) / u64::from(u16::MAX)))
 }
 
 /// The same for one item of a batch or stream.
@@ -54,7 +96,9 @@ pub fn code(refusal: &Refusal) -> Code {
         | Refusal::RequirementRaised => Code::FailedPrecondition,
         Refusal::BindingMismatch | Refusal::Contention => Code::Aborted,
         Refusal::Exhausted { .. } | Refusal::TooFast { .. } | Refusal::Overloaded => Code::ResourceExhausted,
-        Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown => Code::Unavailable,
+        Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown | Refusal::WaitBrokenOff(_) => {
+            Code::Unavailable
+        }
         Refusal::Internal(_) => Code::Internal,
     }
 }
@@ -62,6 +106,7 @@ pub fn code(refusal: &Refusal) -> Code {
 fn metadata(refusal: &Refusal) -> HashMap<String, String> {
     match refusal {
         Refusal::Settled(state) | Refusal::NotSettled(state) => [("state".into(), state.name().to_uppercase())].into(),
+        Refusal::WaitBrokenOff(approval) => [("approval_id".into(), approval.to_string())].into(),
         Refusal::Exhausted { limit, .. } | Refusal::TooFast { limit, .. } => [("limit".into(), (*limit).into())].into(),
         Refusal::StepUp { demand, .. } => {
             challenge(Some("insufficient_user_authentication")).chain(step_up(demand)).collect()

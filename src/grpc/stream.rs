@@ -6,6 +6,7 @@ use tonic::{Status, Streaming};
 use super::about::About;
 use super::call::refused;
 use super::status::status;
+use super::unbroken::unbroken;
 use super::{answer, request, uniform};
 use crate::service::authorize::Ask;
 use crate::service::follow::{Audit, Follower};
@@ -21,7 +22,7 @@ pub async fn item(
 ) -> pb::AuthorizeResult {
     let approval = query.approval();
     let answered = match parse(query, service.limits()) {
-        Ok(ask) => service.authorize(caller, ask).await,
+        Ok(ask) => unbroken(service.authorize(caller, ask)).await,
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = &answered {

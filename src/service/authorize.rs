@@ -145,7 +145,7 @@ impl Service {
                     }
                 }
                 () = tokio::time::sleep(left.min(token_left)) => {}
-                _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::ShuttingDown),
+                _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::WaitBrokenOff(id)),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
 
-use crate::domain::{ApprovalState, Shortfall, StepUp};
+use crate::domain::{ApprovalId, ApprovalState, Shortfall, StepUp};
 use crate::engine::QueryError;
 use crate::identity;
 use crate::store::{CommitError, StoreError};
@@ -76,6 +76,9 @@ pub enum Refusal {
     NotShared { what: &'static str },
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// The same to a call that waited for people: another server, or this one in a moment, goes on where it was.
+    #[error("the server is shutting down; the approval is still pending: ask again with its id")]
+    WaitBrokenOff(ApprovalId),
     #[error("internal error")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -117,7 +120,7 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::NotShared { .. } => "not_shared",
             Self::Unavailable(_) => "unavailable",
-            Self::ShuttingDown => "shutting_down",
+            Self::ShuttingDown | Self::WaitBrokenOff(_) => "shutting_down",
             Self::Internal(_) => "internal",
         }
     }
@@ -148,6 +151,7 @@ impl Refusal {
             | Self::NotShared { .. }
             | Self::Unavailable(_)
             | Self::ShuttingDown
+            | Self::WaitBrokenOff(_)
             | Self::Internal(_) => None,
         }
     }

@@ -71,7 +71,10 @@ impl Problem {
             Refusal::Exhausted { .. } | Refusal::TooFast { .. } | Refusal::Overloaded => {
                 new(StatusCode::TOO_MANY_REQUESTS, "Too much at once", "Nothing was decided. Try again in a moment.")
             }
-            Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown => new(
+            Refusal::KeysUnavailable(_)
+            | Refusal::Unavailable(_)
+            | Refusal::ShuttingDown
+            | Refusal::WaitBrokenOff(_) => new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Not available at the moment",
                 "Nothing was decided. Try again in a moment.",
