@@ -268,7 +268,7 @@ impl Server {
         tokio::pin!(serving);
         let ended = tokio::select! {
             served = &mut serving => served.map_err(ServerError::from),
-            () = store.log().failed() => Err(ServerError::JournalFailed),
+            () = store.log().journal().failed() => Err(ServerError::JournalFailed),
             () = shutdown => {
                 tracing::info!("stopping: no new calls, waits and streams end");
                 stopping.send_replace(true);

@@ -8,8 +8,8 @@ use std::ops::Range;
 use tokio::sync::watch;
 
 use super::{
-    AppendError, Chain, Class, Durability, Entry, Failed, Frame, Head, Journal, JournalError, Key, Keys, Lookup,
-    Meters, Order, ReadError, Removed, Retention, Settings, Ticket,
+    AppendError, Chain, Class, Durability, Entry, Failed, Frame, Head, Journal, JournalError, Key, Keys, Lookup, Order,
+    ReadError, Removed, Retention, Settings, Ticket,
 };
 use crate::domain::{ApprovalId, Change, EntityUid, Fact, Origin, Outcome, Record, Review, Timestamp, Transition};
 use crate::wire::{self, Malformed};
@@ -166,22 +166,10 @@ impl Log {
         Ok(highest)
     }
 
-    /// What the journal counts.
+    /// The journal below, for what it says of itself.
     #[must_use]
-    pub fn meters(&self) -> &Meters {
-        self.journal.meters()
-    }
-
-    /// As [`Journal::queue_bytes`].
-    #[must_use]
-    pub fn queue_bytes(&self) -> (usize, usize) {
-        self.journal.queue_bytes()
-    }
-
-    /// As [`Journal::syncs_always`].
-    #[must_use]
-    pub fn syncs_always(&self) -> bool {
-        self.journal.syncs_always()
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     #[must_use]
@@ -197,11 +185,6 @@ impl Log {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.journal.subscribe()
-    }
-
-    /// Returns when the journal has died of a disk error.
-    pub async fn failed(&self) {
-        self.journal.failed().await;
     }
 
     #[must_use]

@@ -192,7 +192,7 @@ impl Service {
             return Ok(());
         }
         let violations = &self.shared.meters.violations;
-        if self.shared.log.syncs_always() && committed.sequence() > self.shared.log.durable_through() {
+        if self.shared.log.journal().syncs_always() && committed.sequence() > self.shared.log.durable_through() {
             violations.allow_before_durable.count();
             return Err(Refusal::Internal("an ALLOW was about to leave before it was durable".into()));
         }

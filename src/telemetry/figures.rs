@@ -101,8 +101,8 @@ pub fn policies(page: &mut Page<'_>, service: &Service) -> Result {
 }
 
 pub fn journal(page: &mut Page<'_>, log: &Log) -> Result {
-    let meters = log.meters();
-    let (waiting, most) = log.queue_bytes();
+    let meters = log.journal().meters();
+    let (waiting, most) = log.journal().queue_bytes();
     page.counter("journal_records", Of::Things, "Records taken.", meters.records.get())?;
     page.counter("journal_written", Of::Bytes, "Bytes written.", meters.written_bytes.get())?;
     let refused = [("busy", &meters.busy), ("full", &meters.full), ("other", &meters.refused)];
