@@ -118,7 +118,14 @@ impl Masker {
         match self.rule_of_field(profile, name) {
             Some((kind, transform)) if self.is_value(profile, value) => {
                 let masked = apply(transform, &self.keyring, &profile.tenant, kind, value)?;
-                Ok((masked, [(kind, 1)].into()))
+                let mut counts = Counts::from([(kind, 1)]);
+                if transform != Transform::Partial {
+                    return Ok((masked, counts));
+                }
+                // What stays of the value is searched like any other text.
+                let (settled, more) = self.text_after(profile, &format!("{name}: "), &masked)?;
+                add(&mut counts, &more);
+                Ok((settled, counts))
             }
             Some(_) | None => self.text_after(profile, &format!("{name}: "), value),
         }

@@ -75,7 +75,14 @@ fn is_pseudonym(letters: &str) -> bool {
 pub fn is_partial(value: &str) -> bool {
     let rest = value.strip_prefix("****").map(|rest| rest.strip_prefix(' ').unwrap_or(rest));
     rest.is_some_and(|rest| rest.is_empty() || rest.len() == 4 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-        || value.strip_prefix("***@").is_some_and(|host| !host.contains(['@', ' ']))
+        || value.strip_prefix("***@").is_some_and(is_host)
+}
+
+/// Whether it is the name of a host and no more: nothing hides behind an `@` then.
+pub fn is_host(name: &str) -> bool {
+    let is_label =
+        |label: &str| !label.is_empty() && label.chars().all(|letter| letter.is_alphanumeric() || letter == '-');
+    name.contains('.') && name.split('.').all(is_label)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::MaskError;
 use super::keys::Keyring;
-use super::token::REDACTED;
+use super::token::{REDACTED, is_host};
 use crate::domain::{DataKind, KindGroup, Transform};
 
 /// How many letters and digits a value must have for four of them to stay.
@@ -32,7 +32,7 @@ pub fn apply(
 /// Of a secret nothing stays; of an address where it leads.
 fn partial(kind: DataKind, value: &str) -> String {
     if kind == DataKind::EMAIL_ADDRESS
-        && let Some((_, domain)) = value.rsplit_once('@')
+        && let Some((_, domain)) = value.rsplit_once('@').filter(|(_, domain)| is_host(domain))
     {
         return format!("***@{domain}");
     }

@@ -91,3 +91,20 @@ fn what_is_asked_for_must_be_possible() {
     assert_eq!(bare.check(&profile("ALL:partial").rules), Ok(()));
     assert_eq!(bare.text(&profile("ALL:seal"), "jane@example.com").unwrap_err(), MaskError::NoKey(Transform::Seal));
 }
+
+#[test]
+fn of_a_value_that_its_field_calls_an_address_nothing_stays_but_a_host() {
+    let masker = masker();
+    let field = |value: &str| masker.field(&profile("ALL:partial"), "email", value).unwrap().0;
+    assert_eq!(field("jane@example.com"), "***@example.com");
+    for value in [
+        "https://u:p@h.example/secret=9f86d081884c7d659a2f",
+        "jane@h.example/patients/zaphod",
+        "jane@h.example, zaphod",
+        "jane@4242424242424242.example",
+    ] {
+        let once = field(value);
+        assert!(!once.contains("9f86d0") && !once.contains("patients") && !once.contains(" zaphod"), "{once}");
+        assert_eq!(field(&once), once);
+    }
+}

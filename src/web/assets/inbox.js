@@ -199,11 +199,17 @@ function goTo(form, fallback) {
   field?.scrollIntoView({ block: 'center' });
 }
 
+/** To the form; but what would be approved is brought on screen first, if its end was not. */
+function goToApprove() {
+  goTo('#approve', '#login-again');
+  if (one('#approve-hint')?.textContent) one('#payload-end')?.scrollIntoView({ block: 'center' });
+}
+
 /** @type {Record<string, () => void>} */
 const KEYS = {
   j: () => move(1),
   k: () => move(-1),
-  a: () => goTo('#approve', '#login-again'),
+  a: goToApprove,
   r: () => goTo('#reject', '#decide a'),
   '?': () => /** @type {HTMLDialogElement | null} */ (document.getElementById('shortcuts'))?.showModal(),
 };
