@@ -293,7 +293,11 @@ async fn a_broken_glass_is_told_everywhere_whatever_the_gate_says() {
     let query = crate::support::client::query("read", "Dataset", "weather");
     let asked = server.client("report-bot").await.authorize(query).await.unwrap().approval.unwrap();
     let (approval_id, binding) = (asked.id.clone(), asked.binding.clone());
-    let blow = pb::BreakGlassRequest { approval_id, binding, reason: "the <!channel> \u{202e} burns".into() };
+    let blow = pb::BreakGlassRequest {
+        approval_id,
+        binding,
+        reason: "the <!channel> \u{202e} burns, says jane@example.com".into(),
+    };
     server.client("dave").await.stub.clone().break_glass(blow).await.unwrap();
     let told = receiver.next().await.json();
     assert_eq!(
@@ -302,6 +306,7 @@ async fn a_broken_glass_is_told_everywhere_whatever_the_gate_says() {
     );
     let words = told["data"]["broken_glass"].as_str().unwrap();
     assert!(words.starts_with("User::\"dave\" broke the glass") && words.contains("\\u{202e} burns"), "{words}");
+    assert!(words.contains("***@example.com") && !words.contains("jane"), "{words}");
     assert!(words.contains("two others have to look at it"), "{words}");
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::veil::Veil;
 use super::{Caller, Refusal, Service};
@@ -95,6 +95,11 @@ impl Masking {
         Veil::new(self.masker.clone(), self.views.clone())
     }
 
+    /// Room to mask; others wait.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.places.clone().acquire_owned().await.map_err(|_| Refusal::ShuttingDown)
+    }
+
     pub(super) fn masker(&self) -> &Masker {
         &self.masker
     }
@@ -166,7 +171,7 @@ impl Service {
     pub async fn mask(&self, caller: &Caller, by: By, data: Data) -> Result<(Data, Counts), Refusal> {
         let profile = self.mask_profile(caller, by)?;
         let masking = &self.shared.masking;
-        let place = masking.places.clone().acquire_owned().await.map_err(|_| Refusal::ShuttingDown)?;
+        let place = masking.place().await?;
         let masker = masking.masker.clone();
         let masked = tokio::task::spawn_blocking(move || {
             let _place = place;

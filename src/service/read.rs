@@ -59,28 +59,28 @@ impl Service {
     pub async fn approvals(&self, caller: &Caller, request: ListRequest) -> Result<ShownPage, Refusal> {
         let size = request.page.size;
         let snapshot = self.shared.engine.current();
-        let mut shown = ShownPage::default();
+        let (mut found, mut more) = (Vec::new(), None);
         let mut page = request.page.clone();
         for _ in 0..PAGES_MAX {
             let listed = self.shared.store.list(&page).await?;
             for approval in listed.approvals {
-                if shown.approvals.len() == size {
-                    return Ok(shown);
+                if found.len() == size {
+                    return Ok(ShownPage { approvals: self.all_veiled(found).await?, more });
                 }
-                shown.more = Some(approval.id());
+                more = Some(approval.id());
                 if request.is_about(&approval, &self.shared.veil)
                     && self.shows(&snapshot, caller, &approval, request.reviewable)
                 {
-                    shown.approvals.push(self.veiled(&approval));
+                    found.push(approval);
                 }
             }
-            shown.more = listed.more;
+            more = listed.more;
             page.before = listed.more;
-            if listed.more.is_none() || shown.approvals.len() == size {
+            if listed.more.is_none() || found.len() == size {
                 break;
             }
         }
-        Ok(shown)
+        Ok(ShownPage { approvals: self.all_veiled(found).await?, more })
     }
 
     fn shows(&self, snapshot: &PolicySnapshot, caller: &Caller, approval: &Approval, reviewable: bool) -> bool {

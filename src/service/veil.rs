@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Caller, Refusal, Service};
 use crate::domain::{
     Approval, ApprovalId, Attributes, Breach, Change, Decided, EntitiesChanged, Entity, EntityUid, Fact, Glass,
-    GuardAction, Moved, Opening, Query, Record, Revealed, Review, Transition, Value,
+    GuardAction, Moved, Opening, Query, Record, Refused, Revealed, Review, Transition, Value,
 };
 use crate::masking::{Masker, Profile};
 use crate::store::Seen;
@@ -57,6 +57,10 @@ impl Shown {
     pub fn approval(&self) -> &Approval {
         &self.approval
     }
+
+    pub(super) fn into_approval(self) -> Arc<Approval> {
+        self.approval
+    }
 }
 
 impl Service {
@@ -84,6 +88,14 @@ impl Service {
     pub(super) fn veiled(&self, approval: &Arc<Approval>) -> Shown {
         self.shared.veil.approval(approval)
     }
+
+    /// Many of them: beside the workers, and no more at once than texts are masked at once.
+    pub(super) async fn all_veiled(&self, approvals: Vec<Arc<Approval>>) -> Result<Vec<Shown>, Refusal> {
+        let _place = self.shared.masking.place().await?;
+        let veil = self.shared.veil.clone();
+        let veiled = move || approvals.iter().map(|approval| veil.approval(approval)).collect();
+        tokio::task::spawn_blocking(veiled).await.map_err(|panicked| Refusal::Internal(Box::new(panicked)))
+    }
 }
 
 impl Veil {
@@ -101,6 +113,13 @@ impl Veil {
     #[must_use]
     pub const fn is_lifted(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// A value of this name within a record of that name: either may tell what is in it.
+    #[must_use]
+    pub fn within(&self, outer: &str, name: &str, text: &str) -> Veiled {
+        let veiled = self.text(name, text);
+        if veiled.is_masked || outer.is_empty() { veiled } else { self.text(outer, text) }
     }
 
     /// A value of this name; the name tells what is in it.
@@ -145,16 +164,27 @@ impl Veil {
             Fact::Decided(decided) => Fact::Decided(Arc::new(drawn.decided(&decided))),
             Fact::Moved(moved) => {
                 let transition = drawn.transition(&moved.transition);
-                Fact::Moved(Moved { transition, ..moved })
+                Fact::Moved(Moved { transition, request_id: drawn.text("", &moved.request_id), ..moved })
             }
             Fact::EntitiesChanged(changed) => {
                 let put = changed.put.iter().map(|entity| Arc::new(drawn.entity(entity))).collect();
                 Fact::EntitiesChanged(EntitiesChanged { put, ..changed })
             }
-            fact @ (Fact::Started(_) | Fact::Refused(_) | Fact::PoliciesReloaded(_) | Fact::Revealed(_)) => fact,
+            Fact::Refused(refused) => {
+                Fact::Refused(Refused { request_id: drawn.text("", &refused.request_id), ..refused })
+            }
+            Fact::Revealed(revealed) => {
+                Fact::Revealed(Revealed { request_id: drawn.text("", &revealed.request_id), ..revealed })
+            }
+            fact @ (Fact::Started(_) | Fact::PoliciesReloaded(_)) => fact,
         };
         Record { fact, ..record }
     }
+}
+
+/// The name that a record within another goes by: its own, or the one around where that says more.
+fn telling<'n>(outer: &'n str, name: &'n str) -> &'n str {
+    if name.is_empty() { outer } else { name }
 }
 
 /// A veil at work, with what it has masked so far.
@@ -165,7 +195,11 @@ struct Drawn<'v> {
 
 impl Drawn<'_> {
     fn text(&mut self, name: &str, text: &Arc<str>) -> Arc<str> {
-        let veiled = self.veil.text(name, text);
+        self.within("", name, text)
+    }
+
+    fn within(&mut self, outer: &str, name: &str, text: &Arc<str>) -> Arc<str> {
+        let veiled = self.veil.within(outer, name, text);
         self.masked += usize::from(veiled.is_masked);
         if veiled.is_masked { veiled.text } else { text.clone() }
     }
@@ -174,20 +208,20 @@ impl Drawn<'_> {
         text.map(|text| self.text("", text))
     }
 
-    fn value(&mut self, name: &str, value: &Value) -> Value {
+    fn value(&mut self, outer: &str, name: &str, value: &Value) -> Value {
         match value {
             Value::Bool(truth) => Value::Bool(*truth),
             Value::Long(number) => {
                 let digits: Arc<str> = number.to_string().into();
-                let shown = self.text(name, &digits);
+                let shown = self.within(outer, name, &digits);
                 if shown == digits { Value::Long(*number) } else { Value::String(shown) }
             }
-            Value::String(text) => Value::String(self.text(name, text)),
-            Value::Entity(uid) => Value::Entity(self.uid(name, uid)),
-            Value::Set(members) => Value::Set(members.iter().map(|member| self.value(name, member)).collect()),
-            Value::Record(fields) => Value::Record(self.fields(fields)),
+            Value::String(text) => Value::String(self.within(outer, name, text)),
+            Value::Entity(uid) => Value::Entity(self.uid(outer, name, uid)),
+            Value::Set(members) => Value::Set(members.iter().map(|member| self.value(outer, name, member)).collect()),
+            Value::Record(fields) => Value::Record(self.fields(telling(outer, name), fields)),
             Value::Extension { function, argument } => {
-                let shown = self.text(name, argument);
+                let shown = self.within(outer, name, argument);
                 // What is masked is no address or moment any more.
                 if shown == *argument {
                     Value::Extension { function: *function, argument: shown }
@@ -199,10 +233,10 @@ impl Drawn<'_> {
     }
 
     /// The names of fields are texts as well, where no schema says what they are. None takes another's place.
-    fn fields(&mut self, fields: &Attributes) -> Attributes {
+    fn fields(&mut self, outer: &str, fields: &Attributes) -> Attributes {
         let mut shown = Attributes::new();
         for (name, value) in fields {
-            let value = self.value(name, value);
+            let value = self.value(outer, name, value);
             let mut name = self.text("", name);
             while shown.contains_key(&name) {
                 name = format!("{name}'").into();
@@ -212,24 +246,34 @@ impl Drawn<'_> {
         shown
     }
 
-    fn uid(&mut self, name: &str, uid: &EntityUid) -> EntityUid {
-        EntityUid { type_name: uid.type_name.clone(), id: self.text(name, &uid.id) }
+    fn uid(&mut self, outer: &str, name: &str, uid: &EntityUid) -> EntityUid {
+        EntityUid { type_name: uid.type_name.clone(), id: self.within(outer, name, &uid.id) }
     }
 
     fn entity(&mut self, entity: &Entity) -> Entity {
         Entity {
             uid: entity.uid.clone(),
-            attributes: self.fields(&entity.attributes),
+            attributes: self.fields("", &entity.attributes),
             parents: entity.parents.clone(),
-            tags: self.fields(&entity.tags),
+            tags: self.fields("", &entity.tags),
         }
+    }
+
+    /// One that came along: its name is data, unless the query is about it.
+    fn supplied(&mut self, entity: &Entity, query: &Query) -> Entity {
+        let is_named = |uid: &EntityUid| {
+            [Some(&query.principal), query.on_behalf_of.as_ref(), Some(&query.resource)].contains(&Some(uid))
+        };
+        let mut name = |uid: &EntityUid| if is_named(uid) { uid.clone() } else { self.uid("", "", uid) };
+        let (uid, parents) = (name(&entity.uid), entity.parents.iter().map(name).collect());
+        Entity { uid, parents, ..self.entity(entity) }
     }
 
     fn query(&mut self, query: &Query) -> Query {
         Query {
-            context: self.fields(&query.context),
-            environment: self.fields(&query.environment),
-            entities: query.entities.iter().map(|entity| self.entity(entity)).collect(),
+            context: self.fields("", &query.context),
+            environment: self.fields("", &query.environment),
+            entities: query.entities.iter().map(|entity| self.supplied(entity, query)).collect(),
             principal: query.principal.clone(),
             on_behalf_of: query.on_behalf_of.clone(),
             action: query.action.clone(),
@@ -255,7 +299,9 @@ impl Drawn<'_> {
             })),
             Change::Redeemed(transition) => Change::Redeemed(self.transition(transition)),
         };
-        Decided { query, justification, change, ..decided.clone() }
+        let idempotency_key = self.prose(decided.idempotency_key.as_ref());
+        let request_id = self.text("", &decided.request_id);
+        Decided { query, justification, change, idempotency_key, request_id, ..decided.clone() }
     }
 
     fn glass(&mut self, glass: &Glass) -> Glass {
@@ -292,5 +338,53 @@ impl Drawn<'_> {
             | Transition::Used { .. }
             | Transition::Reported(_)) => untold,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mask::{Masking, Settings};
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::string(text)
+    }
+
+    #[test]
+    fn what_a_name_tells_holds_for_the_record_within_and_for_every_sort_of_value() {
+        let veil = Masking::new(Settings::default()).unwrap().veil();
+        let (resource, other) =
+            (EntityUid::new("Customer", "jane@example.com"), EntityUid::new("Customer", "joe@example.com"));
+        let inner = |name: &str, value| Value::Record([(name.into(), value)].into());
+        let context = Attributes::from([
+            ("password".into(), inner("value", text("hunter2-hunter2"))),
+            ("ssn".into(), inner("number", Value::Long(219_099_999))),
+            ("cards".into(), Value::Set(vec![Value::Long(4_242_424_242_424_242)])),
+            ("owner".into(), Value::Entity(other.clone())),
+            ("rows".into(), Value::Long(48_211)),
+        ]);
+        let entities =
+            vec![Entity::bare(resource.clone(), vec![other.clone()]), Entity::bare(other.clone(), Vec::new())];
+        let query = Query {
+            principal: EntityUid::new("Agent", "bot"),
+            on_behalf_of: None,
+            action: EntityUid::new("Action", "export"),
+            resource: resource.clone(),
+            context,
+            environment: Attributes::new(),
+            entities,
+        };
+        let seen = veil.query(&query);
+        let masked = EntityUid::new("Customer", "***@example.com");
+        assert_eq!(seen.context["password"], inner("value", text("<REDACTED>")));
+        assert_eq!(seen.context["ssn"], inner("number", text("**** 9999")));
+        assert_eq!(seen.context["cards"], Value::Set(vec![text("**** 4242")]));
+        assert_eq!(
+            (&seen.context["owner"], &seen.context["rows"]),
+            (&Value::Entity(masked.clone()), &Value::Long(48_211))
+        );
+        assert_eq!((&seen.entities[0].uid, &seen.entities[0].parents), (&resource, &vec![masked.clone()]));
+        assert_eq!((&seen.entities[1].uid, &seen.resource), (&masked, &resource));
+        assert_eq!(Veil::lifted().query(&query), query);
     }
 }

@@ -105,6 +105,9 @@ async fn inspect_all(shared: &Shared, visitor: &Visitor, ids: &[ApprovalId]) -> 
         if one.approval.opening.requirement.severity() >= Severity::High {
             return Err(Problem::not_together("At high severity each is decided by itself."));
         }
+        if one.veil.approval(&one.approval).masked > 0 || !one.approval.opening.query.entities.is_empty() {
+            return Err(Problem::not_together("What is masked, or comes with data of its own, is decided by itself."));
+        }
         if let Some((shortfall, _)) = &one.step_up {
             return Err(Problem::not_together(&sentence(shortfall.message())));
         }

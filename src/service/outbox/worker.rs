@@ -101,7 +101,7 @@ impl Worker {
         };
         let Some(news) = News::of(&record, &raw.chain) else { return };
         let Some(approval) = self.approval(&news).await else { return };
-        let message = self.message(&news, approval);
+        let message = self.message(&news, &approval);
         let is_for = message.approval.opening.requirement.gates().iter().any(|gate| self.target.is_for(gate));
         if (is_for || message.event.pages_everybody()) && Channel(&self.target).tells(&message) {
             self.deliver(&message).await;
@@ -124,9 +124,11 @@ impl Worker {
         }
     }
 
-    fn message(&self, news: &News, approval: Arc<Approval>) -> Message {
+    fn message(&self, news: &News, approval: &Arc<Approval>) -> Message {
         let base = self.settings.inbox_url.as_ref();
         let link = base.map(|base| format!("{}/approvals/{}", base.trim_end_matches('/'), news.approval));
+        // INVARIANT: what people wrote leaves masked, as everywhere.
+        let approval = self.service.veiled(approval).into_approval();
         Message { id: news.id.clone(), at: news.at, event: news.event, approval, link }
     }
 

@@ -69,7 +69,7 @@ impl Table {
     pub fn of(fields: &Attributes, extent: Extent, veil: &Veil) -> Self {
         let mut table = Self::default();
         let mut writer = Writer { table: &mut table, extent, veil };
-        writer.record("", "", fields);
+        writer.record("", "", "", fields);
         table
     }
 
@@ -98,11 +98,11 @@ impl Table {
     pub fn of_entity(entity: &Entity, extent: Extent, veil: &Veil) -> Self {
         let mut table = Self::default();
         let mut writer = Writer { table: &mut table, extent, veil };
-        writer.record("", "", &entity.attributes);
+        writer.record("", "", "", &entity.attributes);
         for parent in &entity.parents {
-            writer.push("in", "in", "entity", &parent.to_string());
+            writer.entity("in", "in", ["", ""], parent);
         }
-        writer.record("tag ", "tag ", &entity.tags);
+        writer.record("tag ", "tag ", "", &entity.tags);
         table
     }
 }
@@ -115,7 +115,7 @@ struct Writer<'t> {
 }
 
 impl Writer<'_> {
-    fn record(&mut self, path: &str, shown: &str, fields: &Attributes) {
+    fn record(&mut self, path: &str, shown: &str, outer: &str, fields: &Attributes) {
         let joined = |path: &str, name: &str| match path {
             "" => name.to_owned(),
             path if path.ends_with(' ') => format!("{path}{name}"),
@@ -124,38 +124,39 @@ impl Writer<'_> {
         for (name, value) in fields {
             let veiled = self.veil.text("", name);
             self.table.masked += usize::from(veiled.is_masked);
-            self.value(&joined(path, name), &joined(shown, &veiled.text), name, value);
+            self.value(&joined(path, name), &joined(shown, &veiled.text), [outer, name], value);
         }
     }
 
-    fn value(&mut self, path: &str, shown: &str, name: &str, value: &Value) {
-        let mut leaf = |type_name, raw: &str| self.leaf(path, shown, name, type_name, raw);
+    /// `names`: of the record around it and its own.
+    fn value(&mut self, path: &str, shown: &str, names: [&str; 2], value: &Value) {
+        let mut leaf = |type_name, raw: &str| self.leaf(path, shown, names, type_name, raw);
         match value {
             Value::Bool(truth) => self.push(path, shown, "yes or no", if *truth { "yes" } else { "no" }),
             Value::Long(number) => leaf("number", &number.to_string()),
             Value::String(text) => leaf("text", text),
-            Value::Entity(uid) => self.entity(path, shown, name, uid),
+            Value::Entity(uid) => self.entity(path, shown, names, uid),
             Value::Set(members) if members.is_empty() => self.push(path, shown, "set", ""),
             Value::Set(members) => {
                 let (path, shown) = (format!("{path}[]"), format!("{shown}[]"));
-                members.iter().for_each(|member| self.value(&path, &shown, name, member));
+                members.iter().for_each(|member| self.value(&path, &shown, names, member));
             }
             Value::Record(fields) if fields.is_empty() => self.push(path, shown, "record", ""),
-            Value::Record(fields) => self.record(path, shown, fields),
+            Value::Record(fields) => self.record(path, shown, names[1], fields),
             Value::Extension { function, argument } => leaf(function.name(), argument),
         }
     }
 
     /// A value that may have to be masked, for what it is or for the name it has.
-    fn leaf(&mut self, path: &str, shown: &str, name: &str, type_name: &'static str, raw: &str) {
-        let veiled = self.veil.text(name, raw);
+    fn leaf(&mut self, path: &str, shown: &str, [outer, name]: [&str; 2], type_name: &'static str, raw: &str) {
+        let veiled = self.veil.within(outer, name, raw);
         self.table.masked += usize::from(veiled.is_masked);
         let value = Text::cut(&veiled.text, self.chars_max());
         self.line(path, shown, type_name, raw, value);
     }
 
-    fn entity(&mut self, path: &str, shown: &str, name: &str, uid: &EntityUid) {
-        let veiled = self.veil.text(name, &uid.id);
+    fn entity(&mut self, path: &str, shown: &str, [outer, name]: [&str; 2], uid: &EntityUid) {
+        let veiled = self.veil.within(outer, name, &uid.id);
         self.table.masked += usize::from(veiled.is_masked);
         let value = Text::line(&format!("{}::\"{}\"", uid.type_name, veiled.text));
         self.line(path, shown, "entity", &uid.to_string(), value);
