@@ -70,7 +70,18 @@ async fn case_45_a_person_breaks_it_for_one_use_and_it_stays_open_until_two_othe
     assert_eq!(second.outcome(), Outcome::Pending, "once");
     assert_ne!(second.approval.unwrap().id, approval.id);
     // Long after everything else about it is settled, and in another life of the server.
-    server.advance(Duration::from_secs(3 * 3_600));
+    server.advance(Duration::from_secs(2 * 3_600));
+    while !history(&server, &approval.id).await.contains(&"reported".to_owned()) {
+        tokio::task::yield_now().await;
+    }
+    server.advance(Duration::from_secs(2 * 3_600));
+    let bot = server.client("report-bot").await;
+    assert_eq!(
+        bot.authorize(reading()).await.unwrap().outcome(),
+        Outcome::Pending,
+        "a write, at which the store forgets"
+    );
+    assert_eq!(server.client("erin").await.to_be_examined().await, std::slice::from_ref(&approval.id));
     let server = server.restart().await;
     assert_eq!(server.client("erin").await.to_be_examined().await, std::slice::from_ref(&approval.id));
     let (dave, alice, bob) = (server.client("dave").await, server.client("alice").await, server.client("bob").await);
