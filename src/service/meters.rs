@@ -9,7 +9,7 @@ use crate::measure::{Counter, Counters, Durations};
 pub const OUTCOMES: [Outcome; 3] = [Outcome::Allow, Outcome::Deny, Outcome::Pending];
 const REASONS: usize = Reason::ALL.len();
 
-/// What can happen to an approval, as it is counted.
+/// What can happen to an approval, as it is counted: opening, `Transition::name`, and what was reported.
 pub const STEPS: [&str; 17] = [
     "opened",
     "reviewed",
@@ -100,27 +100,13 @@ impl Meters {
 
     pub(super) fn moved(&self, transition: &Transition) {
         let step = match transition {
-            Transition::Reviewed(_) => "reviewed",
-            Transition::Approved(..) => "approved",
-            Transition::Rejected(_) => "rejected",
-            Transition::Expired { .. } => "expired",
-            Transition::Escalated { .. } => "escalated",
-            Transition::Reminded { .. } => "reminded",
-            Transition::BrokenGlass(..) => "broken_glass",
-            Transition::Examined(_) => "examined",
-            Transition::Cancelled { .. } => "cancelled",
-            Transition::Revoked { .. } => "revoked",
-            Transition::Lapsed { .. } => "lapsed",
-            Transition::Consumed { .. } => "consumed",
-            Transition::Used { .. } => "used",
             Transition::Reported(Report::Succeeded) => "succeeded",
             Transition::Reported(Report::Failed) => "failed",
             Transition::Reported(Report::Unknown) => "unknown",
+            other => other.name(),
         };
         self.steps.count(STEPS.iter().position(|known| *known == step).unwrap_or(usize::MAX));
-        if let Transition::Reviewed(review) | Transition::Approved(review, _) | Transition::Rejected(review) =
-            transition
-        {
+        if let Some(review) = transition.review() {
             match review.verdict {
                 Verdict::Approve => self.approving.count(),
                 Verdict::Reject => self.rejecting.count(),

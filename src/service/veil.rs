@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Caller, Refusal, Service};
 use crate::domain::{
     Approval, ApprovalId, Attributes, Breach, Change, Decided, EntitiesChanged, Entity, EntityUid, Fact, Glass,
-    GuardAction, Moved, Opening, Query, Record, Refused, Revealed, Review, Transition, Value,
+    GuardAction, Guarded, Moved, Opening, Query, Record, Refused, Revealed, Review, Transition, Value,
 };
 use crate::masking::{Masker, Profile};
 use crate::store::Seen;
@@ -71,8 +71,9 @@ impl Service {
     /// [`Refusal::NotFound`] to whoever may not read it, a denial to whoever may only read it masked, and
     /// [`Refusal::Unavailable`] while nothing can be put on record.
     pub async fn reveal(&self, caller: &Caller, id: ApprovalId) -> Result<Arc<Approval>, Refusal> {
-        self.guarded_approval(caller, GuardAction::ReadApproval, id).await?;
-        let approval = self.guarded_approval(caller, GuardAction::Reveal, id).await?;
+        let approval = self.guarded_approval(caller, GuardAction::ReadApproval, id).await?;
+        let facts = approval.facts(None, self.shared.store.now());
+        self.guard(caller, GuardAction::Reveal, Guarded::Approval(&facts))?;
         let (to, request_id) = (caller.identity.clone(), caller.request_id.0.clone());
         let fact = Fact::Revealed(Revealed { approval: id, to, request_id });
         self.shared.store.commit(fact, Seen::Nothing).await?;
@@ -146,11 +147,6 @@ impl Veil {
         let masked = drawn.masked;
         // Where nothing is masked nothing need be kept twice.
         Shown { approval: if masked == 0 { approval.clone() } else { Arc::new(shown) }, masked }
-    }
-
-    #[must_use]
-    pub fn query(&self, query: &Query) -> Query {
-        Drawn { veil: self, masked: 0 }.query(query)
     }
 
     /// A record as `Audit` and `Subscribe` tell it.
@@ -374,7 +370,8 @@ mod tests {
             environment: Attributes::new(),
             entities,
         };
-        let seen = veil.query(&query);
+        let through = |veil: &Veil| Drawn { veil, masked: 0 }.query(&query);
+        let seen = through(&veil);
         let masked = EntityUid::new("Customer", "***@example.com");
         assert_eq!(seen.context["password"], inner("value", text("<REDACTED>")));
         assert_eq!(seen.context["ssn"], inner("number", text("**** 9999")));
@@ -385,6 +382,6 @@ mod tests {
         );
         assert_eq!((&seen.entities[0].uid, &seen.entities[0].parents), (&resource, &vec![masked.clone()]));
         assert_eq!((&seen.entities[1].uid, &seen.resource), (&masked, &resource));
-        assert_eq!(Veil::lifted().query(&query), query);
+        assert_eq!(through(&Veil::lifted()), query);
     }
 }

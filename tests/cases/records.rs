@@ -95,16 +95,18 @@ async fn case_72_a_rejection_answers_the_same_query_for_a_while_also_after_a_res
     assert_ne!(anew.approval.unwrap().id, approval.id);
 }
 
+/// One of many: each number of rows is another query.
+fn flood(rows: i64) -> pb::AuthorizeRequest {
+    let mut query = export();
+    query.context.insert("rows".into(), long(rows));
+    query
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn case_73_a_flood_by_one_agent_meets_its_cap_and_nobody_else_notices() {
     let store = embedded::Limits { pending_per_principal_max: 5, ..embedded::Limits::default() };
     let server = TestServer::with(Options { store, ..Options::default() }).await;
     let client = server.client("report-bot").await;
-    let flood = |rows| {
-        let mut query = export();
-        query.context.insert("rows".into(), long(rows));
-        query
-    };
     for rows in 0..5 {
         assert_eq!(client.authorize(flood(rows)).await.unwrap().outcome(), Outcome::Pending);
     }
@@ -125,11 +127,6 @@ async fn case_73_openings_of_one_agent_are_counted_by_the_minute_also_when_they_
     let store = embedded::Limits { openings_per_minute_max: 3, ..embedded::Limits::default() };
     let server = TestServer::with(Options { store, ..Options::default() }).await;
     let bot = server.client("report-bot").await;
-    let flood = |rows| {
-        let mut query = export();
-        query.context.insert("rows".into(), long(rows));
-        query
-    };
     for rows in 0..3 {
         let asked = bot.authorize(flood(rows)).await.unwrap().approval.unwrap();
         assert_eq!(bot.authorize(flood(rows)).await.unwrap().outcome(), Outcome::Pending, "joining is no opening");

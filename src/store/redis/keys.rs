@@ -121,6 +121,11 @@ impl Keys {
         self.key(shard, b"e")
     }
 
+    /// What every shard has, its head first and its events last: what it is begun anew with.
+    pub fn of_shard(&self, shard: Shard) -> [Vec<u8>; 6] {
+        [self.head(shard), self.slots(shard), self.due(shard), self.ids(shard), self.settled(shard), self.events(shard)]
+    }
+
     /// What was answered under an idempotency key, beside what it was about.
     pub fn answer(&self, shard: Shard, name: &Name) -> Vec<u8> {
         self.key(shard, &[b"i:", &name.0[..]].concat())
@@ -164,16 +169,8 @@ mod tests {
         let shard = Shard(0xb);
         let key = IdempotencyKey { caller: EntityUid::new("Agent", "a"), key: "k".into() };
         let name = Name::of_key(&key);
-        let all = [
-            keys.head(shard),
-            keys.slots(shard),
-            keys.due(shard),
-            keys.ids(shard),
-            keys.settled(shard),
-            keys.events(shard),
-            keys.answer(shard, &name),
-            keys.approval(ApprovalId::from_bytes([0xb; 16])),
-        ];
+        let [answer, approval] = [keys.answer(shard, &name), keys.approval(ApprovalId::from_bytes([0xb; 16]))];
+        let all: Vec<_> = keys.of_shard(shard).into_iter().chain([answer, approval]).collect();
         assert!(all.iter().all(|key| key.starts_with(b"{x:b}")));
         let distinct: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());

@@ -166,15 +166,7 @@ async fn renew(
         done.denied.push((approval.id(), approval.state.name()));
     }
     wipe(links, shard).await?;
-    let keys = &links.keys;
-    let mut call = links.scripts.renew.call(&[
-        keys.head(shard),
-        keys.slots(shard),
-        keys.due(shard),
-        keys.ids(shard),
-        keys.settled(shard),
-        keys.events(shard),
-    ]);
+    let mut call = links.scripts.renew.call(&links.keys.of_shard(shard));
     call.arg(&epoch[..]).arg(epochs.into_iter().flatten().collect::<Vec<u8>>()).arg(head);
     call.arg(found.epoch.map_or_else(Vec::new, |epoch| epoch.to_vec())).arg(found.head);
     let (written, _) = links.write(shard, &call).await?;

@@ -147,7 +147,8 @@ impl ApprovalPage {
         let (opening, now) = (&*approval.opening, *now);
         let query = &*opening.query;
         let parameters = Table::of(&query.context, extent, veil);
-        let seen = veil.query(query);
+        let veiled = veil.approval(approval);
+        let seen = &veiled.approval().opening.query;
         let entities: Vec<(Text, Table)> = query
             .entities
             .iter()
@@ -157,8 +158,8 @@ impl ApprovalPage {
         let environment = Table::of(&query.environment, extent, veil);
         let sentence = Sentence::of(opening);
         let form_token = chrome.person.as_ref().map(|(_, token)| token.clone()).unwrap_or_default();
-        let masked = veil.approval(approval).masked;
-        let canonical_raw = binding::canonical(&seen);
+        let masked = veiled.masked;
+        let canonical_raw = binding::canonical(seen);
         let left_out = parameters.left_out + entities.iter().map(|(_, table)| table.left_out).sum::<usize>();
         let deceives = sentence.deceives()
             || parameters.deceives

@@ -177,15 +177,7 @@ async fn a_shard_begins_anew_only_as_it_was_found() {
     let id = open(&store, 1).await;
     let (links, shard) = (&store.shared.links, Shard::of_approval(id));
     let (epoch, head) = links.guard.expected(shard).unwrap();
-    let keys = &links.keys;
-    let all = [
-        keys.head(shard),
-        keys.slots(shard),
-        keys.due(shard),
-        keys.ids(shard),
-        keys.settled(shard),
-        keys.events(shard),
-    ];
+    let all = links.keys.of_shard(shard);
     let renew = async |of: &[u8], found: u64| {
         let mut call = links.scripts.renew.call(&all);
         call.arg(&[7_u8; 16][..]).arg(&epoch[..]).arg(head).arg(of).arg(found);
