@@ -54,7 +54,7 @@ twins:
 clients:
 	@set -e; for client in tests/clients/*/run; do [ ! -e "$$client" ] || "$$client"; done
 
-# Targets, seeds and how long: tests/fuzz. The first build takes minutes (all libraries anew, with coverage in them).
+# Targets, seeds and how long: tests/fuzz.
 fuzz:
 	tests/fuzz/run
 

@@ -2,8 +2,11 @@
 //! an actor never a person.
 #![no_main]
 
+#[path = "../house.rs"]
+mod house;
+
 use countersign::domain::PrincipalKind;
-use countersign_fuzz::{House, NAMESPACES, NOW};
+use house::{House, NAMESPACES, NOW};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|claims: &[u8]| {

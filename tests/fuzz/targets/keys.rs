@@ -1,10 +1,13 @@
 //! Any key set: a token by a key that is not in it is never let in.
 #![no_main]
 
+#[path = "../house.rs"]
+mod house;
+
 use std::sync::Arc;
 
 use countersign::identity::{IssuerSettings, Verifier};
-use countersign_fuzz::{LITERALS, NOW, Signer, Source, wait};
+use house::{LITERALS, NOW, Signer, Source, wait};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|document: &[u8]| {

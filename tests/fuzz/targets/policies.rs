@@ -1,11 +1,14 @@
 //! The loader, on a directory of any text. It answers: every problem names a file, and what loads can be asked and formatted.
 #![no_main]
 
+#[path = "../house.rs"]
+mod house;
+
 use std::sync::LazyLock;
 
 use countersign::domain::{Attributes, EntityUid, Identity, Query};
 use countersign::engine::{PolicySnapshot, Settings, SourceFile, format};
-use countersign_fuzz::NOW;
+use house::NOW;
 use libfuzzer_sys::fuzz_target;
 
 const SERVICE: &str = include_str!("../../../policies/countersign.cedarschema");

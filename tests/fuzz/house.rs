@@ -1,5 +1,6 @@
 //! What the targets share: issuers with keys that are made anew in each process, so that no input can hold a signature
 //! by them, and a clock that stands.
+#![allow(dead_code, reason = "a part of each target, which uses what it needs")]
 
 use std::sync::Arc;
 
