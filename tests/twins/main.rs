@@ -10,11 +10,12 @@
 //! several files, and as many pairs of texts follow.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// What no build needs.
@@ -46,6 +47,13 @@ struct Edit {
     twin: String,
 }
 
+impl Twin {
+    /// Which program has its test, `lib` or `integration`, and the test's name there.
+    fn place(&self) -> (&str, &str) {
+        self.test.split_once("lib:").map_or(("integration", &*self.test), |(_, test)| ("lib", test))
+    }
+}
+
 fn main() -> ExitCode {
     match run() {
         Ok(true) => ExitCode::SUCCESS,
@@ -65,13 +73,12 @@ fn run() -> Fallible<bool> {
     mirror(root, &copy, &mutated)?;
     let binaries = build(root, &copy)?;
     let started = Instant::now();
-    let sound = run_all(&binaries, &copy, &twins, |_| None)?;
-    let failing: Vec<_> = twins.iter().zip(&sound).filter(|(_, passed)| !**passed).collect();
+    let failing = unsound(&binaries, &copy, &twins)?;
     if !failing.is_empty() {
-        let names: Vec<_> = failing.iter().map(|(twin, _)| &*twin.test).collect();
+        let names: Vec<_> = failing.into_iter().collect();
         return Err(format!("these tests fail with every protection on: {}", names.join(", ")).into());
     }
-    let off = run_all(&binaries, &copy, &twins, |twin| Some(&twin.name))?;
+    let off = run_all(&binaries, &copy, &twins)?;
     let width = twins.iter().map(|twin| twin.name.len()).max().unwrap_or(0);
     for (twin, passed) in twins.iter().zip(&off) {
         let verdict = if *passed { "SURVIVED" } else { "caught  " };
@@ -198,33 +205,55 @@ fn build(root: &Path, copy: &Path) -> Fallible<BTreeMap<String, PathBuf>> {
     Ok(found.collect())
 }
 
-/// Whether each twin's test passes, under the switch that `switch` names.
-fn run_all<'a>(
-    binaries: &BTreeMap<String, PathBuf>,
-    copy: &Path,
-    twins: &'a [Twin],
-    switch: impl Fn(&'a Twin) -> Option<&'a str>,
-) -> Fallible<Vec<bool>> {
-    let mut passed = Vec::with_capacity(twins.len());
-    for some in twins.chunks(AT_ONCE) {
-        let started: Vec<Child> =
-            some.iter().map(|twin| start(binaries, copy, twin, switch(twin))).collect::<Fallible<_>>()?;
-        for child in started {
-            passed.push(finish(child)?);
-        }
+/// The tests that fail with every switch off, all in one run of each program.
+fn unsound(binaries: &BTreeMap<String, PathBuf>, copy: &Path, twins: &[Twin]) -> Fallible<BTreeSet<String>> {
+    let mut failing = BTreeSet::new();
+    for (kind, binary) in binaries {
+        let tests: BTreeSet<&str> =
+            twins.iter().map(Twin::place).filter(|(of, _)| of == kind).map(|(_, test)| test).collect();
+        let threads = AT_ONCE.to_string();
+        let mut command = Command::new(binary);
+        command.arg("--exact").args(&tests).args(["--test-threads", &threads]).current_dir(copy).env_remove("TWIN");
+        let output = command.env("RUST_BACKTRACE", "0").stderr(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let passed: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... ok")).collect();
+        failing.extend(tests.difference(&passed).map(|test| (*test).to_owned()));
     }
-    Ok(passed)
+    Ok(failing)
 }
 
-fn start(binaries: &BTreeMap<String, PathBuf>, copy: &Path, twin: &Twin, switch: Option<&str>) -> Fallible<Child> {
-    let (kind, test) = twin.test.split_once("lib:").map_or(("integration", &*twin.test), |(_, test)| ("lib", test));
+/// Whether each twin's test passes while its protection is off: the next one starts as soon as one has ended.
+fn run_all(binaries: &BTreeMap<String, PathBuf>, copy: &Path, twins: &[Twin]) -> Fallible<Vec<bool>> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, bool)>, String> {
+        let mut passed = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(twin) = twins.get(index) else { return Ok(passed) };
+            let outcome =
+                start(binaries, copy, twin).and_then(finish).map_err(|error| format!("{}: {error}", twin.name))?;
+            passed.push((index, outcome));
+        }
+    };
+    let mut all = std::thread::scope(|scope| -> Fallible<Vec<_>> {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::with_capacity(twins.len());
+        for worker in workers {
+            all.extend(worker.join().map_err(|_| "a worker panicked")??);
+        }
+        Ok(all)
+    })?;
+    all.sort_unstable();
+    Ok(all.into_iter().map(|(_, passed)| passed).collect())
+}
+
+fn start(binaries: &BTreeMap<String, PathBuf>, copy: &Path, twin: &Twin) -> Fallible<Child> {
+    let (kind, test) = twin.place();
     let binary = binaries.get(kind).ok_or_else(|| format!("no `{kind}` tests were built"))?;
     let mut command = Command::new(binary);
-    command.args(["--exact", test, "--test-threads", "1"]).current_dir(copy).env("RUST_BACKTRACE", "0");
-    match switch {
-        Some(name) => command.env("TWIN", name),
-        None => command.env_remove("TWIN"),
-    };
+    command.args(["--exact", test, "--test-threads", "1"]).current_dir(copy);
+    command.env("RUST_BACKTRACE", "0").env("TWIN", &twin.name);
     Ok(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
 }
 
