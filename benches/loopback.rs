@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use countersign::config::{Sealing, SealingMode};
 use countersign::domain::Timestamp;
 use countersign::grpc::generated::decision_point_client::DecisionPointClient;
 use countersign::server::{Encryption, Listeners, Retention, Server, Setup};
@@ -65,6 +66,10 @@ fn serve(role: &str) -> Result<(), Failure> {
         }
         let setup = Setup {
             journal,
+            sealing: Sealing {
+                mode: if role == "clear" { SealingMode::Off } else { SealingMode::Kept },
+                keys: Vec::new(),
+            },
             store: embedded::Limits::default(),
             redis: None,
             notify: Default::default(),

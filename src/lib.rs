@@ -5,6 +5,7 @@
 //! - [`domain`]: the rules of approval as pure values and functions; start with [`domain::decide`]
 //! - [`measure`]: counters and durations that every part keeps of its own work
 //! - [`wire`]: the protobuf words, shared by what is kept and what is sent
+//! - [`vault`]: the keys that seal what is kept, and how
 //! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals), [`notify`] (where people are told): what
 //!   the rules need from the world
 //! - [`masking`]: personal data and secrets, found and taken out
@@ -31,5 +32,6 @@ pub mod service;
 pub mod store;
 pub mod telemetry;
 pub mod upkeep;
+pub mod vault;
 pub mod web;
 pub mod wire;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
+use crate::config::sealing::Use;
 use crate::domain::{EntityData, Timestamp};
 use crate::engine::{self, Engine, PolicySnapshot};
 use crate::grpc::connection::{self, InClear, Protection};
@@ -29,6 +30,8 @@ use crate::{config, grpc, journal, notify};
 /// All that a server is made from. `config` makes it from a file, tests make it by hand.
 pub struct Setup {
     pub journal: journal::Settings,
+    /// What seals the journal. Keys are read from where it says they lie.
+    pub sealing: config::Sealing,
     /// Of approvals; with [`Setup::redis`] its settings say so instead.
     pub store: embedded::Limits,
     /// The Redis that replicas share; without one, approvals are this process's.
@@ -97,6 +100,8 @@ pub enum ServerError {
     Identity(#[from] SettingsError),
     #[error("identity.certificates: {0}")]
     Certificates(#[from] RuleError),
+    #[error(transparent)]
+    Sealing(#[from] config::sealing::SealingError),
     #[error("masking: {0}")]
     MaskingSettings(#[from] config::masking::MaskingSettingsError),
     #[error("masking: {0}")]
@@ -164,9 +169,12 @@ impl Server {
         let verifier = Arc::new(Verifier::new(issuers.clone())?);
         let snapshot = PolicySnapshot::load(&setup.policies)?;
         crate::service::policies::tell_warnings(&snapshot);
+        let used = if dev_issuer.is_some() { Use::Development } else { Use::Production };
+        let vault = setup.sealing.vault(&setup.journal.dir, &[], used)?;
+        let journal = journal::Settings { vault, ..setup.journal };
         let store = match setup.redis {
-            None => Kept::Embedded(Embedded::open(setup.journal, setup.store, setup.clock)?),
-            Some(redis) => Kept::Redis(Redis::open(setup.journal, redis, setup.clock)?),
+            None => Kept::Embedded(Embedded::open(journal, setup.store, setup.clock)?),
+            Some(redis) => Kept::Redis(Redis::open(journal, redis, setup.clock)?),
         };
         let engine = Arc::new(Engine::new(snapshot.with_data(&store.entity_data())?));
         let (stopping, stopped) = watch::channel(false);

@@ -30,6 +30,7 @@ mod mtls;
 mod notify;
 mod reload;
 mod reports;
+mod sealing;
 mod shapes;
 mod shutdown;
 mod streams;

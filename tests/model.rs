@@ -332,9 +332,10 @@ impl<'a> History<'a> {
         }
         let restarted_at = self.reopen();
         let log = self.world.store.log();
+        let vault = log.vault().clone();
         let after = log.read_raw(before + 1, 1_000, 1 << 20).unwrap();
         for raw in after {
-            if let domain::Fact::Decided(decided) = raw.parse().unwrap().fact {
+            if let domain::Fact::Decided(decided) = raw.parse(&vault).unwrap().fact {
                 let expected = self.model.authorize(asked, named, key, justified).unwrap();
                 self.compare(asked, &decided, expected);
             }

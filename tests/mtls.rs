@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign::config::{Sealing, SealingMode};
 use countersign::grpc::tls::ClientAuth;
 use countersign::identity::{IssuerSettings, KeyLocation};
 use countersign::server::{Listeners, Server};
@@ -255,6 +256,7 @@ async fn fault_35_without_any_keys_callers_with_certificates_are_served() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::starting_at(today()));
     let setup = countersign::server::Setup {
         issuers: vec![issuer],
+        sealing: Sealing { mode: SealingMode::Kept, keys: Vec::new() },
         ..setup(&dir, &clock, pki.options(Some(ClientAuth::Optional)))
     };
     let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom (DESIGN section 4, docs/adr/0001). `server`, `upkeep`, `reload`, `cli`, `config`, `telemetry` and `main` may
 /// use all.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("measure", &[]),
     ("wire", &["domain"]),
+    ("vault", &["domain", "wire"]),
     ("engine", &["domain"]),
     ("identity", &["domain", "measure"]),
-    ("journal", &["domain", "wire", "measure"]),
-    ("store", &["domain", "wire", "journal", "measure"]),
+    ("journal", &["domain", "wire", "vault", "measure"]),
+    ("store", &["domain", "wire", "vault", "journal", "measure"]),
     ("notify", &["domain"]),
     ("masking", &["domain"]),
-    ("service", &["domain", "wire", "engine", "identity", "journal", "store", "notify", "masking", "measure"]),
+    ("service", &["domain", "wire", "vault", "engine", "identity", "journal", "store", "notify", "masking", "measure"]),
     ("authoring", &["domain", "engine"]),
     ("grpc", &["domain", "wire", "service", "identity", "journal", "store", "measure"]),
     ("web", &["domain", "wire", "service", "identity"]),

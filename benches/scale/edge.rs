@@ -31,6 +31,7 @@ pub async fn serve() -> Result<(), Failure> {
     let dir = directory()?;
     let setup = Setup {
         journal: journal::Settings::new(dir.path().join("journal")),
+        sealing: Default::default(),
         store: limits(),
         redis: None,
         notify: Default::default(),

@@ -8,7 +8,6 @@ use countersign::domain::{ApprovalId, Binding, EntityUid, Fact, Moved, Timestamp
 use countersign::journal::{
     AppendError, Class, Durability, Entry, Filter, Journal, Keys, Log, Order, Search, Settings, Ticket,
 };
-use countersign::wire;
 
 use super::{Failure, directory};
 
@@ -96,9 +95,9 @@ fn put(log: &Log, number: u64) -> Result<Ticket, Failure> {
         transition: Transition::Expired { at: Timestamp::default() },
         request_id: "0190c5a0b5c07e6e8f2d3a4b5c6d7e8f".into(),
     });
-    let (payload, at) = (wire::record::encode(&fact), Timestamp::from_micros(number as i64));
+    let (draft, at) = (log.vault().draft(&fact), Timestamp::from_micros(number as i64));
     loop {
-        match log.append(&fact, payload.clone(), at) {
+        match log.append(&fact, draft.clone(), at) {
             Err(AppendError::Busy) => std::thread::yield_now(),
             other => return Ok(other?),
         }

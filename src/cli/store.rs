@@ -8,6 +8,7 @@ use serde_json::json;
 use super::config::File;
 use super::failure::Failure;
 use super::screen::{Format, Screen};
+use crate::config::sealing::Use;
 use crate::config::{Config, Layers};
 use crate::store::redis::{Settings, fsck, reconcile};
 
@@ -36,8 +37,10 @@ impl StoreCommand {
     pub async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
         match self {
             Self::Fsck { file } => {
-                let (_, settings) = redis(file)?;
-                let report = fsck::check(settings).await.map_err(|error| Failure::Failed(error.to_string()))?;
+                let (config, settings) = redis(file)?;
+                let dir = std::iter::once(&*config.journal.dir);
+                let vault = config.sealing().reading(dir).map_err(|error| Failure::Failed(error.to_string()))?;
+                let report = fsck::check(settings, &vault).await.map_err(|error| Failure::Failed(error.to_string()))?;
                 match screen.format {
                     Format::Json => {
                         screen.json(&json!({"approvals": report.approvals, "findings": report.findings}))?;
@@ -55,7 +58,11 @@ impl StoreCommand {
             }
             Self::Reconcile { file, journal, accept_missing } => {
                 let (config, settings) = redis(file)?;
-                let done = reconcile::reconcile(config.setup().journal, &journal, settings, accept_missing).await;
+                let own = config.setup().journal;
+                let vault = config.sealing().vault(&own.dir, &journal, Use::Production);
+                let vault = vault.map_err(|error| Failure::Failed(error.to_string()))?;
+                let own = crate::journal::Settings { vault, ..own };
+                let done = reconcile::reconcile(own, &journal, settings, accept_missing).await;
                 let done = done.map_err(|error| Failure::Failed(error.to_string()))?;
                 tell(&done, screen)
             }

@@ -1,16 +1,15 @@
 //! What masking is configured with: profiles, keys, and what the operator adds to the detectors. Keys are read once, at the
 //! start; a key is never a value of the configuration, only where it lies.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::keys::{KeyPlace, KeySettings};
 use super::values::Setting;
 use crate::domain::{DataKind, MaskRules};
-use crate::masking::keys::KEY_BYTES;
 use crate::masking::{CustomRules, KeyError, Keyring, Mode};
 use crate::service::mask::Settings;
+use crate::vault::source::SourceError;
 
 /// `[[masking.profiles]]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,53 +35,6 @@ pub struct DetectorSettings {
     pub words: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
-}
-
-/// `[[masking.sealing_keys]]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeySettings {
-    pub id: String,
-    pub from: KeySource,
-}
-
-/// Where a key of 32 bytes lies, as base64 or hexadecimal: `file:/path` or `env:NAME`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum KeySource {
-    File(String),
-    Env(String),
-}
-
-impl TryFrom<String> for KeySource {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.to_owned())),
-            Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
-            _ => Err("where a key lies: `file:/path` or `env:NAME`".to_owned()),
-        }
-    }
-}
-
-impl From<KeySource> for String {
-    fn from(source: KeySource) -> Self {
-        match source {
-            KeySource::File(path) => format!("file:{path}"),
-            KeySource::Env(name) => format!("env:{name}"),
-        }
-    }
-}
-
-impl Setting for Option<KeySource> {
-    fn read(raw: &Value) -> Result<Self, String> {
-        KeySource::try_from(raw.as_str().unwrap_or_default().to_owned()).map(Some)
-    }
-
-    fn show(&self) -> Value {
-        self.clone().map_or(Value::Null, |source| String::from(source).into())
-    }
 }
 
 /// Rules as in `@mask`.
@@ -122,7 +74,7 @@ macro_rules! tables {
 tables! {
     ProfileSettings: "tables such as `[[masking.profiles]]` with `name` and `rules`",
     DetectorSettings: "tables such as `[[masking.detectors]]` with `kind` and `patterns`, `words` or `fields`",
-    KeySettings: "tables such as `[[masking.sealing_keys]]` with `id` and `from`"
+    KeySettings: "tables such as `[[journal.sealing_keys]]` with `id` and `from`"
 }
 
 /// Why masking cannot be set up.
@@ -134,8 +86,8 @@ pub enum MaskingSettingsError {
     Kind(String),
     #[error("key {place}: {error}")]
     Key { place: String, error: KeyError },
-    #[error("key {place} cannot be read: {reason}")]
-    Unreadable { place: String, reason: String },
+    #[error(transparent)]
+    Unreadable(#[from] SourceError),
 }
 
 /// Reads the keys, and makes what the service takes.
@@ -167,44 +119,24 @@ fn custom(detectors: &[DetectorSettings]) -> Result<CustomRules, MaskingSettings
 
 fn keyring(written: &super::Masking) -> Result<Keyring, MaskingSettingsError> {
     let mut keyring = Keyring::default();
-    let failed = |source: &KeySource| {
-        let place = String::from(source.clone());
+    let failed = |source: &KeyPlace| {
+        let place = source.name();
         move |error| MaskingSettingsError::Key { place, error }
     };
     if let Some(source) = &written.pseudonym_key {
-        keyring = keyring.with_pseudonym_key(&read(source)?).map_err(failed(source))?;
+        keyring = keyring.with_pseudonym_key(&source.read()?).map_err(failed(source))?;
     }
     for key in &written.sealing_keys {
-        keyring = keyring.with_sealing_key(&key.id, &read(&key.from)?).map_err(failed(&key.from))?;
+        keyring = keyring.with_sealing_key(&key.id, &key.from.read()?).map_err(failed(&key.from))?;
     }
     Ok(keyring)
 }
 
-fn read(source: &KeySource) -> Result<Vec<u8>, MaskingSettingsError> {
-    let text = match source {
-        KeySource::File(path) => std::fs::read_to_string(path).map_err(|error| error.to_string()),
-        KeySource::Env(name) => std::env::var(name).map_err(|error| match error {
-            std::env::VarError::NotPresent => "the variable is not set".to_owned(),
-            std::env::VarError::NotUnicode(_) => "the variable is not text".to_owned(),
-        }),
-    };
-    let unreadable = |reason| MaskingSettingsError::Unreadable { place: source.clone().into(), reason };
-    let text = text.map_err(unreadable)?;
-    let text = text.trim();
-    let hex = |place: usize| text.get(place..place + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-    let bytes = if text.len() == 2 * KEY_BYTES {
-        (0..KEY_BYTES).map(|place| hex(2 * place)).collect::<Option<Vec<u8>>>()
-    } else {
-        STANDARD.decode(text).ok()
-    };
-    bytes.ok_or_else(|| MaskingSettingsError::Unreadable {
-        place: source.clone().into(),
-        reason: format!("expected {KEY_BYTES} bytes as base64 or hexadecimal"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use crate::config::Masking;
     use crate::service::mask::Masking as Ready;
@@ -230,7 +162,7 @@ mod tests {
         let with = |text: &str| {
             let path = dir.path().join("key");
             std::fs::write(&path, text).unwrap();
-            let key = KeySettings { id: "k1".into(), from: KeySource::File(path.display().to_string()) };
+            let key = KeySettings { id: "k1".into(), from: KeyPlace::File(path.display().to_string()) };
             settings(&Masking { sealing_keys: vec![key], ..written("ALL:seal") })
         };
         for good in [&"0f".repeat(32), &format!("{}\n", STANDARD.encode([7; 32]))] {

@@ -10,12 +10,14 @@
 pub mod certificate;
 pub mod check;
 pub mod issuer;
+pub mod keys;
 pub mod load;
 pub mod masking;
 pub mod notify;
 pub mod print;
 pub mod problem;
 pub mod reviewers;
+pub mod sealing;
 mod section;
 pub mod sections;
 pub mod setup;
@@ -25,10 +27,11 @@ pub mod web;
 
 pub use load::{FILE_NAME, Layers};
 pub use problem::{ConfigError, Origin, Problem};
+pub use sealing::Sealing;
 pub use section::{Entry, Section};
 pub use sections::{
     Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Masking, Notify, Policy, Review, Store,
     Telemetry, Web,
 };
-pub use values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync, Text};
+pub use values::{Count, LogFilter, LogFormat, OnError, SealingMode, Span, StoreKind, Sync, Text};
 pub use web::PublicUrl;

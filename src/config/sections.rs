@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::masking::{DetectorSettings, KeySettings, KeySource, ProfileSettings, ViewRules};
+use super::keys::{KeyPlace, KeySettings};
+use super::masking::{DetectorSettings, ProfileSettings, ViewRules};
 use super::notify::WebAddress;
 use super::section::{Section, section};
 use super::store::Redis;
-use super::values::{Count, LogFilter, LogFormat, OnError, Span, StoreKind, Sync, Text};
+use super::values::{Count, LogFilter, LogFormat, OnError, SealingMode, Span, StoreKind, Sync, Text};
 use super::web::PublicUrl;
 use crate::domain::{Links, REJECTION_STANDS, StepUp};
 use crate::grpc::tls::Files;
@@ -100,6 +101,12 @@ section! {
         retention_age: Option<Span> = None;
         /// The oldest segments are removed while the journal has more bytes than this. Not set: kept for ever.
         retention_bytes: Option<Count> = None;
+        /// What seals personal data and secrets in it (docs/journal.md). `keys`: those of `sealing_keys`; without one nothing starts, but
+        /// with `--dev`. `kept`: a key that the server makes and keeps in the directory. `off`: nothing; keys open what was sealed.
+        sealing: SealingMode = SealingMode::Keys;
+        /// Its keys, one `[[journal.sealing_keys]]` table each: `id` and `from` (`file:/path`, `env:NAME`, or a command as a list), 32 random
+        /// bytes as base64 or hexadecimal. The first seals, all open: a new key goes first, an old one stays as long as its records.
+        sealing_keys: Vec<KeySettings> = Vec::new();
     }
 }
 
@@ -242,9 +249,9 @@ section! {
         /// What is found beside what is built in, one `[[masking.detectors]]` table each: a `kind` (`X_...` of your own, or one that
         /// is built in) with `patterns` (syntax of the regex crate), `words` and names of `fields`.
         detectors: Vec<DetectorSettings> = Vec::new();
-        /// Where the key of pseudonyms lies: 32 random bytes as base64 or hexadecimal, in `file:/path` or `env:NAME`. Another key
-        /// makes other pseudonyms.
-        pseudonym_key: Option<KeySource> = None;
+        /// Where the key of pseudonyms lies: 32 random bytes as base64 or hexadecimal, in `file:/path`, `env:NAME`, or what a
+        /// command prints: `["program", "argument"]`, such as that of a key management service. Another key makes other pseudonyms.
+        pseudonym_key: Option<KeyPlace> = None;
         /// The keys of sealed tokens, one `[[masking.sealing_keys]]` table each: `id` and `from`, as for pseudonyms. The first seals, all
         /// open: a new key goes first, an old one stays for as long as its tokens are to be opened.
         sealing_keys: Vec<KeySettings> = Vec::new();

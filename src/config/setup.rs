@@ -1,5 +1,6 @@
 //! From what the operator wrote to what a server is made of.
 
+use super::sealing::Sealing;
 use super::sections::Config;
 use super::values::{OnError, StoreKind, Sync};
 use crate::domain::ReviewRules;
@@ -8,6 +9,7 @@ use crate::identity::LoginSettings;
 use crate::notify::Target;
 use crate::server::{Encryption, Retention, Setup};
 use crate::store::{Clock, RedisSettings, embedded};
+use crate::vault::Vault;
 use crate::{engine, journal, notify, service, web};
 
 impl Config {
@@ -16,6 +18,7 @@ impl Config {
     pub fn setup(&self) -> Setup {
         Setup {
             journal: self.journal_settings(),
+            sealing: self.sealing(),
             store: self.store_limits(),
             redis: self.redis_settings(),
             policies: self.policy_settings(),
@@ -96,6 +99,12 @@ impl Config {
         }
     }
 
+    /// What seals the journal; read by whoever opens it.
+    #[must_use]
+    pub fn sealing(&self) -> Sealing {
+        Sealing { mode: self.journal.sealing, keys: self.journal.sealing_keys.clone() }
+    }
+
     fn journal_settings(&self) -> journal::Settings {
         let written = &self.journal;
         journal::Settings {
@@ -110,6 +119,8 @@ impl Config {
             record_bytes_max: written.record_bytes_max.as_usize(),
             coalesce: written.coalesce.get(),
             quota_bytes: written.quota_bytes.map(super::Count::get),
+            // Its keys are read by whoever opens it.
+            vault: Vault::default(),
         }
     }
 

@@ -256,6 +256,10 @@ choice! {
     Sync { Always = "always", Interval = "interval" }
 }
 choice! {
+    /// What seals the journal.
+    SealingMode { Keys = "keys", Kept = "kept", Off = "off" }
+}
+choice! {
     /// What a policy that cannot be evaluated does.
     OnError { Deny = "deny", Cedar = "cedar" }
 }

@@ -62,6 +62,7 @@ fn pushback(refusal: &Refusal) -> Option<Duration> {
         | Refusal::CursorTrimmed
         | Refusal::BindingMismatch
         | Refusal::NotShared { .. }
+        | Refusal::Sealed(_)
         | Refusal::Internal(_) => return None,
     };
     // The last bytes of a version 7 id are random.
@@ -92,6 +93,7 @@ pub fn code(refusal: &Refusal) -> Code {
         | Refusal::KeyReused
         | Refusal::CursorTrimmed
         | Refusal::NotShared { .. }
+        | Refusal::Sealed(_)
         | Refusal::PoliciesStale { .. }
         | Refusal::RequirementRaised => Code::FailedPrecondition,
         Refusal::BindingMismatch | Refusal::Contention => Code::Aborted,
@@ -130,6 +132,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         | Refusal::NotShared { .. }
         | Refusal::Unavailable(_)
         | Refusal::ShuttingDown
+        | Refusal::Sealed(_)
         | Refusal::Internal(_) => HashMap::new(),
     }
 }
@@ -153,6 +156,7 @@ fn challenge(error: Option<&str>) -> impl Iterator<Item = (String, String)> {
 fn log(refusal: &Refusal) {
     match refusal {
         Refusal::Internal(source) => tracing::error!(error = %chain(source.as_ref()), "internal error"),
+        Refusal::Sealed(source) => tracing::error!(error = %chain(source.as_ref()), "a record cannot be opened"),
         Refusal::Unavailable(source) => tracing::warn!(error = %chain(source.as_ref()), "cannot answer safely"),
         _ => {}
     }

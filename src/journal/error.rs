@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::vault::OpenError;
+
 /// An operating system call that failed, and on what.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} `{}`: {source}", path.display())]
@@ -48,6 +50,16 @@ pub enum JournalError {
     /// Acknowledged records are missing or changed. Nothing was touched.
     #[error("the journal is damaged: {0}")]
     Damaged(Finding),
+    /// Not to be read with the keys that are there. Nothing was touched.
+    #[error("record {sequence} of the journal `{}` cannot be read: {source}", dir.display())]
+    Sealed {
+        /// The journal.
+        dir: PathBuf,
+        /// The newest record that is sealed.
+        sequence: u64,
+        /// Which key it wants, or what is wrong with it.
+        source: OpenError,
+    },
     /// A setting that cannot work.
     #[error("journal setting {0}")]
     Setting(String),
@@ -76,6 +88,9 @@ pub enum AppendError {
     /// The journal died of a disk error, or was closed.
     #[error("the journal has failed")]
     Failed,
+    /// There is no randomness to seal the record with.
+    #[error("the record cannot be sealed")]
+    Unsealable,
 }
 
 /// The journal died before the record was known to be on disk. Whether it is there shows at the next start.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::directory::Directory;
 use super::error::{AppendError, Failed, JournalError, ReadError, io_fault};
 use super::keeper::Keeper;
+use super::key::Keys;
 use super::lock::DirectoryLock;
 use super::mark::Mark;
 use super::meters::Meters;
@@ -20,6 +21,7 @@ use super::settings::{Settings, SyncPolicy};
 use super::shared::{Head, Life, Shared, lock};
 use super::ticket::Ticket;
 use super::writer::Writer;
+use crate::vault::Vault;
 
 /// An open journal. Clones share it; it is closed by [`Journal::close`] or with the last clone.
 #[derive(Debug, Clone)]
@@ -88,9 +90,30 @@ impl Journal {
     /// # Errors
     /// The journal is as it was: nothing was queued and no sequence used.
     pub fn append(&self, entry: Entry, class: Class, durability: Durability) -> Result<Ticket, AppendError> {
+        let Entry { at_micros, keys, payload } = entry;
+        self.append_at(at_micros, keys, |_, _| Ok(payload), class, durability)
+    }
+
+    /// The same for a payload that depends on its place: `payload` is called with its sequence and time, under the lock that
+    /// all appends take.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append), and those of `payload`.
+    pub fn append_at(
+        &self,
+        at_micros: i64,
+        keys: Keys,
+        payload: impl FnOnce(u64, i64) -> Result<Vec<u8>, AppendError>,
+        class: Class,
+        durability: Durability,
+    ) -> Result<Ticket, AppendError> {
         let shared = self.shared();
         let mut queue = lock(&shared.queue);
-        let taken = queue.append(&shared.settings, &entry, class, durability);
+        let (sequence, at_micros) = queue.next_place(at_micros);
+        let taken = payload(sequence, at_micros).and_then(|payload| {
+            let entry = Entry { at_micros, keys, payload };
+            queue.append(&shared.settings, &entry, class, durability)
+        });
         shared.meters.taken(&taken);
         let (ticket, rolled) = taken?;
         let wake = std::mem::take(&mut queue.writer_idle);
@@ -111,6 +134,12 @@ impl Journal {
     pub fn check_room(&self, payload: usize, class: Class) -> Result<(), AppendError> {
         let shared = self.shared();
         lock(&shared.queue).check_room(&shared.settings, payload, class)
+    }
+
+    /// What seals its records.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.shared().settings.vault
     }
 
     /// What it counts.

@@ -3,16 +3,15 @@
 //! [`Journal`] keeps bytes in order; this says which facts may use the reserve of a full disk, which may be answered
 //! before they are synced, under which keys a record is found again, and how a search walks the index.
 
-use std::ops::Range;
-
 use tokio::sync::watch;
 
 use super::{
-    AppendError, Chain, Class, Durability, Entry, Failed, Frame, Head, Journal, JournalError, Key, Keys, Lookup, Order,
-    ReadError, Removed, Retention, Settings, Ticket,
+    AppendError, Class, Durability, Failed, Frame, Head, Journal, JournalError, Key, Keys, Lookup, Order, ReadError,
+    Removed, Retention, Settings, Ticket,
 };
 use crate::domain::{ApprovalId, Change, EntityUid, Fact, Origin, Outcome, Record, Review, Timestamp, Transition};
-use crate::wire::{self, Malformed};
+use crate::vault::{self, Draft, OpenError, Place, Vault};
+use crate::wire::Malformed;
 
 /// A record as it lies in the journal.
 #[derive(Debug, Clone)]
@@ -34,63 +33,20 @@ pub enum LogError {
         #[source]
         source: Malformed,
     },
+    #[error("record {sequence}: {source}")]
+    Sealed { sequence: u64, source: OpenError },
     #[error("cannot read or write the snapshot")]
     Snapshot(#[source] std::io::Error),
 }
 
-/// A record passes if it matches every part that is set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub principal: Option<EntityUid>,
-    pub action: Option<EntityUid>,
-    pub resource: Option<EntityUid>,
-    pub approval: Option<ApprovalId>,
-    /// Only this person's votes. Those from before votes were indexed by who cast them are not found.
-    pub reviewer: Option<EntityUid>,
-    /// Only decisions with one of these outcomes; empty: everything.
-    pub outcomes: Vec<Outcome>,
-}
-
-/// A walk through the journal.
-#[derive(Debug, Clone)]
-pub struct Search {
-    pub filter: Filter,
-    /// Not before.
-    pub from: Timestamp,
-    /// Before.
-    pub until: Timestamp,
-    pub order: Order,
-    /// The last sequence that the step before looked at.
-    pub after: Option<u64>,
-    /// Most records wanted.
-    pub limit: usize,
-}
-
-impl Search {
-    /// Every record that passes, oldest first.
-    #[must_use]
-    pub fn whole(filter: Filter) -> Self {
-        let (from, until) = (Timestamp::from_micros(i64::MIN), Timestamp::MAX);
-        Self { filter, from, until, order: Order::OldestFirst, after: None, limit: usize::MAX }
-    }
-}
-
-/// What one step of a search brought.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// The records that pass, each with the hash chain at it.
-    pub records: Vec<(Record, Chain)>,
-    /// The last sequence looked at, where there may be more behind it.
-    pub more: Option<u64>,
-}
-
-/// Records that one step of a search looks at, and bytes, unless a single record is larger.
-const STEP_RECORDS: usize = 1_024;
+/// Bytes of one look at the end.
 const STEP_BYTES: usize = 128 << 10;
 /// Enough for one record, which comes however large it is.
-const ONE_BYTES: usize = 1;
+pub(super) const ONE_BYTES: usize = 1;
 /// Records looked at for one event: its own, and those whose key happens to be the same.
 const ONE_EVENT_MAX: usize = 8;
+/// Records at the end among which a start looks for one that is sealed.
+const SEALED_LOOK: usize = 4_096;
 /// Events of a shard that a start looks at.
 const SHARD_EVENTS: usize = 1_024;
 
@@ -101,14 +57,56 @@ pub struct Log {
 
 impl Log {
     /// Opens the journal. Blocking.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`], and when what is in it cannot be opened with the keys that are there.
     pub fn open(settings: Settings) -> Result<Self, JournalError> {
-        Ok(Self { journal: Journal::open(settings)? })
+        let dir = settings.dir.clone();
+        let log = Self { journal: Journal::open(settings)? };
+        match log.check_keys() {
+            Ok(()) => Ok(log),
+            Err((sequence, source)) => {
+                log.close();
+                Err(JournalError::Sealed { dir, sequence, source })
+            }
+        }
     }
 
-    /// Queues a fact; `payload` is its encoding, made before any lock was taken.
-    pub fn append(&self, fact: &Fact, payload: Vec<u8>, at: Timestamp) -> Result<Ticket, AppendError> {
-        let entry = Entry { at_micros: at.as_micros(), keys: keys(fact), payload };
-        self.journal.append(entry, class(fact), durability(fact))
+    /// INVARIANT: a server whose keys are not those of its journal never begins to write.
+    fn check_keys(&self) -> Result<(), (u64, OpenError)> {
+        // What cannot be read is found and named by whoever adds the journal up.
+        let newest = self.journal.read_back(u64::MAX, SEALED_LOOK, STEP_BYTES * 8).unwrap_or_default();
+        let is_sealed = |frame: &&Frame| vault::is_sealed(&frame.payload);
+        newest.iter().find(is_sealed).map_or(Ok(()), |frame| match parse(self.vault(), frame) {
+            Err(LogError::Sealed { sequence, source }) => Err((sequence, source)),
+            _ => Ok(()),
+        })
+    }
+
+    /// What seals its records: a fact is written by it before any lock is taken.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        self.journal.vault()
+    }
+
+    /// Queues a fact; `draft` is its encoding, by [`vault`](Self::vault).
+    pub fn append(&self, fact: &Fact, draft: Draft, at: Timestamp) -> Result<Ticket, AppendError> {
+        self.seal_and_append(keys(fact), draft, at, class(fact), durability(fact))
+    }
+
+    fn seal_and_append(
+        &self,
+        keys: Keys,
+        draft: Draft,
+        at: Timestamp,
+        class: Class,
+        durability: Durability,
+    ) -> Result<Ticket, AppendError> {
+        let seal = |sequence, at| {
+            let place = Place::Journal { sequence, at: Timestamp::from_micros(at) };
+            self.vault().seal(draft, place).map_err(|_| AppendError::Unsealable)
+        };
+        self.journal.append_at(at.as_micros(), keys, seal, class, durability)
     }
 
     /// Whether a fact of so many bytes would be taken now: to be asked before it is made true elsewhere.
@@ -119,20 +117,20 @@ impl Log {
         self.journal.check_room(bytes, class(fact))
     }
 
-    /// Queues a fact that is an event of a shared store. `payload` names its origin. It is true already, so that it may use
-    /// the reserve of a full disk.
+    /// Queues a fact that is an event of a shared store. It is true already, so that it may use the reserve of a full disk.
     pub fn append_event(
         &self,
         fact: &Fact,
         origin: &Origin,
-        payload: Vec<u8>,
+        mut draft: Draft,
         at: Timestamp,
     ) -> Result<Ticket, AppendError> {
+        draft.add_origin(origin);
         let mut keys = keys(fact);
         // Seven keys at the most, of eight that a record may have.
         let _ = keys.push(origin_key(origin));
         let _ = keys.push(shard_key(origin.shard));
-        self.journal.append(Entry { at_micros: at.as_micros(), keys, payload }, Class::Essential, durability(fact))
+        self.seal_and_append(keys, draft, at, Class::Essential, durability(fact))
     }
 
     /// The durable records of an event of a shared store: one, unless the store told two events by one name. Blocking.
@@ -141,7 +139,7 @@ impl Log {
         let mut records = Vec::new();
         for sequence in self.journal.find(&lookup)? {
             for frame in self.journal.read(sequence, 1, ONE_BYTES)? {
-                if parse(&frame)?.origin.as_ref() == Some(origin) {
+                if self.parse(&frame)?.origin.as_ref() == Some(origin) {
                     records.push(frame.into());
                 }
             }
@@ -156,7 +154,7 @@ impl Log {
         let mut highest: Option<Origin> = None;
         for sequence in self.journal.find(&lookup)? {
             for frame in &self.journal.read(sequence, 1, ONE_BYTES)? {
-                let origin = parse(frame)?.origin.filter(|origin| origin.shard == shard);
+                let origin = self.parse(frame)?.origin.filter(|origin| origin.shard == shard);
                 let is_higher = |origin: &Origin| highest.as_ref().is_none_or(|known| origin.number > known.number);
                 if let Some(origin) = origin.filter(is_higher) {
                     highest = Some(origin);
@@ -207,6 +205,10 @@ impl Log {
         self.journal.close();
     }
 
+    pub(super) fn parse(&self, frame: &Frame) -> Result<Record, LogError> {
+        parse(self.vault(), frame)
+    }
+
     /// Durable records from `from` on. Blocking.
     pub fn read_raw(&self, from: u64, records: usize, bytes: usize) -> Result<Vec<RawRecord>, LogError> {
         Ok(self.journal.read(from, records, bytes)?.into_iter().map(RawRecord::from).collect())
@@ -234,104 +236,29 @@ impl Log {
         let mut changes = Vec::new();
         for sequence in self.journal.find(&lookup)? {
             for frame in &self.journal.read(sequence, 1, ONE_BYTES)? {
-                changes.push(parse(frame)?);
+                changes.push(self.parse(frame)?);
             }
         }
         Ok(changes)
     }
-
-    /// One step of a search: looks at a bounded number of records, so that whoever searches can stop, and holds little.
-    /// Blocking.
-    pub fn search(&self, search: &Search) -> Result<Found, LogError> {
-        match search.filter.key() {
-            Some(key) => self.step_by_index(search, key),
-            None => self.step_by_scan(search),
-        }
-    }
-
-    fn step_by_index(&self, search: &Search, key: u64) -> Result<Found, LogError> {
-        // A page of hits is asked for even where one record is wanted: the rest of the filter may refuse many.
-        let mut lookup = Lookup::of(key, search.order, STEP_RECORDS);
-        lookup.at_micros = search.from.as_micros()..search.until.as_micros();
-        lookup.cursor = search.after;
-        let hits = self.journal.find(&lookup)?;
-        let (mut found, mut bytes) = (Found::default(), 0);
-        for (position, sequence) in hits.iter().enumerate() {
-            for frame in &self.journal.read(*sequence, 1, ONE_BYTES)? {
-                bytes += frame.payload.len();
-                found.take(search, frame)?;
-            }
-            let last = position + 1 == hits.len() && hits.len() < STEP_RECORDS;
-            found.more = (!last).then_some(*sequence);
-            if bytes >= STEP_BYTES || found.records.len() >= search.limit {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    fn step_by_scan(&self, search: &Search) -> Result<Found, LogError> {
-        let within = self.sequences(search)?;
-        let frames = match (search.order, search.after) {
-            (Order::OldestFirst, after) => {
-                let place = after.map_or(within.start, |after| within.start.max(after + 1));
-                self.journal.read(place, STEP_RECORDS, STEP_BYTES)?
-            }
-            (Order::NewestFirst, after) => {
-                let place = after.map_or(within.end, |after| within.end.min(after));
-                self.journal.read_back(place, STEP_RECORDS, STEP_BYTES)?
-            }
-        };
-        let mut found = Found::default();
-        for frame in &frames {
-            if !within.contains(&frame.sequence) {
-                found.more = None;
-                break;
-            }
-            found.take(search, frame)?;
-            found.more = Some(frame.sequence);
-            if found.records.len() >= search.limit {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// The sequences that lie in the time searched.
-    fn sequences(&self, search: &Search) -> Result<Range<u64>, LogError> {
-        let begin = match search.from.as_micros() {
-            i64::MIN => self.first_sequence(),
-            _ => self.sequence_at(search.from)?,
-        };
-        let end = match search.until {
-            Timestamp::MAX => self.durable_through() + 1,
-            until => self.sequence_at(until)?,
-        };
-        Ok(begin..end)
-    }
-}
-
-impl Found {
-    fn take(&mut self, search: &Search, frame: &Frame) -> Result<(), LogError> {
-        let record = parse(frame)?;
-        if search.filter.passes(&record) {
-            self.records.push((record, frame.chain));
-        }
-        Ok(())
-    }
 }
 
 impl RawRecord {
-    /// What the record says.
-    pub fn parse(&self) -> Result<Record, LogError> {
-        wire::record::decode(self.sequence, self.at, &self.payload)
-            .map_err(|source| LogError::Unreadable { sequence: self.sequence, source })
+    /// What the record says, to whom has the keys.
+    pub fn parse(&self, vault: &Vault) -> Result<Record, LogError> {
+        open(vault, self.sequence, self.at, &self.payload)
     }
 }
 
-fn parse(frame: &Frame) -> Result<Record, LogError> {
-    wire::record::decode(frame.sequence, Timestamp::from_micros(frame.at_micros), &frame.payload)
-        .map_err(|source| LogError::Unreadable { sequence: frame.sequence, source })
+fn parse(vault: &Vault, frame: &Frame) -> Result<Record, LogError> {
+    open(vault, frame.sequence, Timestamp::from_micros(frame.at_micros), &frame.payload)
+}
+
+fn open(vault: &Vault, sequence: u64, at: Timestamp, payload: &[u8]) -> Result<Record, LogError> {
+    vault.open(sequence, at, payload, Place::Journal { sequence, at }).map_err(|error| match error {
+        OpenError::Malformed(source) => LogError::Unreadable { sequence, source },
+        source => LogError::Sealed { sequence, source },
+    })
 }
 
 impl From<Frame> for RawRecord {
@@ -418,7 +345,7 @@ fn keys(fact: &Fact) -> Keys {
 }
 
 /// The vote that a fact is.
-fn vote(fact: &Fact) -> Option<&Review> {
+pub(super) fn vote(fact: &Fact) -> Option<&Review> {
     match fact {
         Fact::Moved(moved) => moved.transition.review(),
         Fact::Started(_)
@@ -455,42 +382,6 @@ fn shard_key(shard: u8) -> u64 {
     Key::of("shard", &[shard])
 }
 
-fn uid_key(kind: &str, uid: &EntityUid) -> u64 {
+pub(super) fn uid_key(kind: &str, uid: &EntityUid) -> u64 {
     Key::of(kind, [&*uid.type_name, &*uid.id].join("\0").as_bytes())
-}
-
-impl Filter {
-    /// The most selective key that the index knows.
-    fn key(&self) -> Option<u64> {
-        let approval = self.approval.map(|id| Key::of("approval", id.as_bytes()));
-        let principal = self.principal.as_ref().map(|uid| uid_key("principal", uid));
-        let resource = self.resource.as_ref().map(|uid| uid_key("resource", uid));
-        let action = self.action.as_ref().map(|uid| uid_key("action", uid));
-        let reviewer = self.reviewer.as_ref().map(|uid| uid_key("reviewer", uid));
-        approval.or(reviewer).or(principal).or(resource).or(action)
-    }
-
-    /// Whether a record matches every part that is set.
-    #[must_use]
-    pub fn passes(&self, record: &Record) -> bool {
-        let (principal, action, resource, outcome) = match &record.fact {
-            Fact::Decided(decided) => {
-                let query = &decided.query;
-                (Some(&query.principal), Some(&query.action), Some(&query.resource), Some(decided.outcome))
-            }
-            Fact::Moved(moved) => (Some(&moved.principal), Some(&moved.action), Some(&moved.resource), None),
-            Fact::Refused(refused) => (refused.caller.as_ref().map(|caller| &caller.uid), None, None, None),
-            Fact::PoliciesReloaded(reloaded) => (reloaded.by(), None, None, None),
-            Fact::EntitiesChanged(changed) => (changed.by.as_ref().map(|by| &by.uid), None, None, None),
-            Fact::Revealed(revealed) => (Some(&revealed.to.uid), None, None, None),
-            Fact::Started(_) => (None, None, None, None),
-        };
-        let matches = |wanted: &Option<EntityUid>, is: Option<&EntityUid>| wanted.is_none() || wanted.as_ref() == is;
-        matches(&self.principal, principal)
-            && matches(&self.action, action)
-            && matches(&self.resource, resource)
-            && matches(&self.reviewer, vote(&record.fact).map(|review| &review.reviewer.uid))
-            && (self.approval.is_none() || self.approval == record.fact.approval())
-            && (self.outcomes.is_empty() || outcome.is_some_and(|outcome| self.outcomes.contains(&outcome)))
-    }
 }

@@ -27,7 +27,7 @@ impl Meters {
             Ok(_) => self.records.count(),
             Err(AppendError::Busy) => self.busy.count(),
             Err(AppendError::Full) => self.full.count(),
-            Err(AppendError::TooLarge { .. } | AppendError::Failed) => self.refused.count(),
+            Err(AppendError::TooLarge { .. } | AppendError::Failed | AppendError::Unsealable) => self.refused.count(),
         }
     }
 }

@@ -129,6 +129,11 @@ impl Queue {
         Ok((self.push(settings, entry, durability), rolled))
     }
 
+    /// The place of the next record: its sequence, and its time, which never goes back.
+    pub(super) fn next_place(&self, at_micros: i64) -> (u64, i64) {
+        (self.next_sequence, self.last_at_micros.max(at_micros))
+    }
+
     /// Whether a record of that length would be taken now.
     pub(super) fn check_room(&self, settings: &Settings, payload: usize, class: Class) -> Result<(), AppendError> {
         if self.failed || self.closing {
@@ -177,9 +182,9 @@ impl Queue {
             (SyncPolicy::Interval(_), Durability::Relaxed) => Progress::Written,
             (SyncPolicy::Always, _) | (SyncPolicy::Interval(_), Durability::Synced) => Progress::Synced,
         };
-        let sequence = self.next_sequence;
+        let (sequence, at_micros) = self.next_place(entry.at_micros);
         self.next_sequence += 1;
-        self.last_at_micros = self.last_at_micros.max(entry.at_micros);
+        self.last_at_micros = at_micros;
         self.pending.must_sync |= wanted == Progress::Synced;
         encode_open(&mut self.pending.bytes, sequence, self.last_at_micros, &entry.keys, &entry.payload);
         Ticket { sequence, at_micros: self.last_at_micros, wanted, completion: Arc::clone(&self.pending.completion) }

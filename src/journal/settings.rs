@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::JournalError;
 use super::format::{FRAME_BYTES_MAX, HEADER_BYTES, frame_bytes};
 use super::key::KEYS_MAX;
+use crate::vault::Vault;
 
 /// Most segments that `reserve_bytes` may amount to.
 const RESERVE_SEGMENTS_MAX: u64 = 64;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub coalesce: Duration,
     /// Most bytes the journal may occupy, spare segments included; the same as a full disk when reached. None.
     pub quota_bytes: Option<u64>,
+    /// What seals records. No key: they are written in clear.
+    pub vault: Vault,
 }
 
 impl Settings {
@@ -59,6 +62,7 @@ impl Settings {
             record_bytes_max: 1 << 20,
             coalesce: Duration::ZERO,
             quota_bytes: None,
+            vault: Vault::default(),
         }
     }
 

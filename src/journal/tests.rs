@@ -4,5 +4,6 @@ mod concurrency;
 mod full_disk;
 mod reading;
 mod recovery;
+mod sealed;
 mod support;
 mod verifying;

@@ -20,6 +20,7 @@ use self::shared::Following;
 use super::{Caller, Refusal, Service};
 use crate::domain::{GuardAction, Guarded, Record, Timestamp};
 use crate::journal::{Filter, Log, LogError, RawRecord, ReadError, Search};
+use crate::vault::Vault;
 
 /// Records and bytes that one subscription takes from disk at a time: all that it holds.
 const CHUNK_RECORDS: usize = 64;
@@ -224,7 +225,7 @@ impl Follower {
 
     /// The next of the records read that passes the filter.
     fn take_ready(&mut self) -> Result<Option<Event>, Refusal> {
-        while let Some(record) = self.source.take()? {
+        while let Some(record) = self.source.take(self.service.shared.log.vault())? {
             if self.filter.passes(&record) {
                 let record = self.service.shared.veil.record(record);
                 return Ok(Some(Event { cursor: self.source.place(), record: Some(record) }));
@@ -263,11 +264,11 @@ impl Source {
     }
 
     /// The next of the records read.
-    fn take(&mut self) -> Result<Option<Record>, Refusal> {
+    fn take(&mut self, vault: &Vault) -> Result<Option<Record>, Refusal> {
         match self {
             Self::Journal { place, ready } => {
                 let Some(raw) = ready.pop_front() else { return Ok(None) };
-                let record = raw.parse().map_err(unreadable)?;
+                let record = raw.parse(vault).map_err(unreadable)?;
                 *place = Cursor::new(raw.sequence, &raw.chain);
                 Ok(Some(record))
             }
@@ -304,6 +305,7 @@ impl Service {
 fn unreadable(error: LogError) -> Refusal {
     match error {
         LogError::Read(ReadError::Trimmed { .. }) => Refusal::CursorTrimmed,
+        LogError::Sealed { .. } => Refusal::Sealed(Box::new(error)),
         LogError::Read(_) | LogError::Unreadable { .. } | LogError::Snapshot(_) => Refusal::Internal(Box::new(error)),
     }
 }

@@ -176,8 +176,8 @@ impl Service {
         }
         let method = refused.method.clone();
         let fact = Fact::Refused(refused);
-        let payload = crate::wire::record::encode(&fact);
-        if let Err(error) = self.shared.log.append(&fact, payload, self.shared.store.now()) {
+        let draft = self.shared.log.vault().draft(&fact);
+        if let Err(error) = self.shared.log.append(&fact, draft, self.shared.store.now()) {
             tracing::warn!(%error, refused.method = %method, "a refusal could not be put on record");
         }
     }

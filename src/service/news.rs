@@ -74,7 +74,8 @@ impl Service {
                 Ok(records) if records.is_empty() => {}
                 Ok(records) => {
                     next = records.last().map_or(next, |record| record.sequence.saturating_add(1));
-                    let changed = records.iter().filter_map(|record| changed(&record.parse().ok()?));
+                    let vault = self.shared.log.vault();
+                    let changed = records.iter().filter_map(|record| changed(&record.parse(vault).ok()?));
                     // Nobody listens at this moment: then nobody misses it.
                     changed.for_each(|id| drop(room.send(Some(id))));
                     continue;

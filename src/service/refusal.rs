@@ -79,6 +79,9 @@ pub enum Refusal {
     /// The same to a call that waited for people: another server, or this one in a moment, goes on where it was.
     #[error("the server is shutting down; the approval is still pending: ask again with its id")]
     WaitBrokenOff(ApprovalId),
+    /// A key is missing, or is another one. Its id is no secret, and whoever may read records may help.
+    #[error("{0}")]
+    Sealed(#[source] Box<dyn Error + Send + Sync>),
     #[error("internal error")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -121,6 +124,7 @@ impl Refusal {
             Self::NotShared { .. } => "not_shared",
             Self::Unavailable(_) => "unavailable",
             Self::ShuttingDown | Self::WaitBrokenOff(_) => "shutting_down",
+            Self::Sealed(_) => "record_sealed",
             Self::Internal(_) => "internal",
         }
     }
@@ -152,6 +156,7 @@ impl Refusal {
             | Self::Unavailable(_)
             | Self::ShuttingDown
             | Self::WaitBrokenOff(_)
+            | Self::Sealed(_)
             | Self::Internal(_) => None,
         }
     }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::StoreError;
 use crate::domain::{Origin, Record, Timestamp};
-use crate::wire::{self, Malformed};
+use crate::vault::{OpenError, Vault};
 
 /// An event as it lies in the store.
 #[derive(Debug, Clone)]
@@ -51,8 +51,8 @@ pub trait Feed: Send + Sync {
 
 impl Happened {
     /// What it says. It has a place in its shard and none in a journal.
-    pub fn parse(&self) -> Result<Record, Malformed> {
-        let record = wire::record::decode(0, self.at, &self.payload)?;
+    pub fn parse(&self, vault: &Vault) -> Result<Record, OpenError> {
+        let record = vault.open_shared(self.at, &self.payload)?;
         Ok(Record { origin: Some(self.origin), ..record })
     }
 }

@@ -184,7 +184,9 @@ impl From<AppendError> for CommitError {
         match error {
             AppendError::Busy => Self::Busy,
             AppendError::TooLarge { bytes, limit } => Self::TooLarge { bytes, limit },
-            AppendError::Full | AppendError::Failed => Self::Store(StoreError::Unavailable(Box::new(error))),
+            AppendError::Full | AppendError::Failed | AppendError::Unsealable => {
+                Self::Store(StoreError::Unavailable(Box::new(error)))
+            }
         }
     }
 }

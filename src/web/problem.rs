@@ -79,7 +79,7 @@ impl Problem {
                 "Not available at the moment",
                 "Nothing was decided. Try again in a moment.",
             ),
-            Refusal::Internal(_) => Self::internal(),
+            Refusal::Sealed(_) | Refusal::Internal(_) => Self::internal(),
         }
     }
 
@@ -168,6 +168,7 @@ pub async fn no_such_page(State(shared): State<Arc<Shared>>, headers: HeaderMap)
 
 fn log(refusal: &Refusal) {
     match refusal {
+        Refusal::Sealed(source) => tracing::error!(error = %source, "a record cannot be opened"),
         Refusal::Internal(source) => tracing::error!(error = %source, "internal error"),
         Refusal::Unavailable(source) => tracing::warn!(error = %source, "cannot answer safely"),
         _ => {}

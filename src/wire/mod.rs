@@ -12,6 +12,9 @@ mod malformed;
 mod names;
 mod policies;
 pub mod record;
+mod secret;
+#[cfg(test)]
+mod secret_tests;
 mod transition;
 pub mod value;
 

@@ -1,6 +1,7 @@
 //! Records: the journal's payload, and what `Audit` and `Subscribe` send.
 //!
-//! On disk a record has neither sequence nor time: the journal's frame says both.
+//! On disk a record has neither sequence nor time: the journal's frame says both. There it may also be sealed: in two parts, of
+//! which one is encrypted ([`split`], [`join`]); which fields go into it says [`super::secret`].
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use prost::Message;
 
 use super::gate::parse_requirement;
 use super::transition::spoken;
-use super::{Malformed, identity, names, pb, policies, transition, value};
+use super::{Malformed, identity, names, pb, policies, secret, transition, value};
 use crate::domain::{
     Binding, Change, Decided, EvaluationError, Fact, Moved, Obligation, Opening, Origin, PolicyDigest, PolicyId,
     Record, Refused, Revealed, Started, Timestamp,
@@ -18,6 +19,46 @@ use crate::domain::{
 #[must_use]
 pub fn encode(fact: &Fact) -> Vec<u8> {
     pb::Record { sequence: 0, at_micros: 0, fact: Some(fact.into()), origin: None }.encode_to_vec()
+}
+
+/// The bytes of a fact in two parts: what stays readable, and what is to be sealed, which is empty where there is nothing.
+#[must_use]
+pub fn split(fact: &Fact) -> (Vec<u8>, Vec<u8>) {
+    let mut shown: pb::record::Fact = fact.into();
+    let taken = secret::take_from(&mut shown);
+    let record = |fact| pb::Record { sequence: 0, at_micros: 0, fact: Some(fact), origin: None }.encode_to_vec();
+    (record(shown), taken.map(record).unwrap_or_default())
+}
+
+/// A record from both of its parts.
+pub fn join(sequence: u64, at: Timestamp, shown: &[u8], secret: &[u8]) -> Result<Record, Malformed> {
+    let unreadable = |error: prost::DecodeError| Malformed::new("", error.to_string());
+    let mut record = pb::Record::decode(shown).map_err(unreadable)?;
+    record.merge(secret).map_err(unreadable)?;
+    parse_record(sequence, at, record)
+}
+
+/// The bytes of a sealed record.
+#[must_use]
+pub fn envelope(sealed: pb::Sealed) -> Vec<u8> {
+    let fact = Some(pb::record::Fact::Sealed(sealed));
+    pb::Record { sequence: 0, at_micros: 0, fact, origin: None }.encode_to_vec()
+}
+
+/// What lies on disk.
+#[derive(Debug)]
+pub enum Written {
+    Clear(Box<Record>),
+    Sealed(pb::Sealed),
+}
+
+/// What the bytes on disk are.
+pub fn look(sequence: u64, at: Timestamp, payload: &[u8]) -> Result<Written, Malformed> {
+    let record = pb::Record::decode(payload).map_err(|error| Malformed::new("", error.to_string()))?;
+    match record.fact {
+        Some(pb::record::Fact::Sealed(sealed)) => Ok(Written::Sealed(sealed)),
+        _ => Ok(Written::Clear(Box::new(parse_record(sequence, at, record)?))),
+    }
 }
 
 /// Adds to the bytes of a fact which event of a shared store it is.
@@ -30,6 +71,10 @@ pub fn add_origin(payload: &mut Vec<u8>, origin: &Origin) {
 /// A record from the bytes of its fact and what its frame says.
 pub fn decode(sequence: u64, at: Timestamp, payload: &[u8]) -> Result<Record, Malformed> {
     let record = pb::Record::decode(payload).map_err(|error| Malformed::new("", error.to_string()))?;
+    parse_record(sequence, at, record)
+}
+
+fn parse_record(sequence: u64, at: Timestamp, record: pb::Record) -> Result<Record, Malformed> {
     let fact = record.fact.ok_or_else(|| Malformed::new("fact", "missing or from a newer version"))?;
     let origin = record.origin.map(parse_origin).transpose()?;
     Ok(Record { sequence, at, fact: parse(fact)?, origin })
@@ -178,6 +223,7 @@ fn parse(fact: pb::record::Fact) -> Result<Fact, Malformed> {
         Wire::PoliciesReloaded(reloaded) => Fact::PoliciesReloaded(policies::parse_reloaded(reloaded)?),
         Wire::EntitiesChanged(changed) => Fact::EntitiesChanged(policies::parse_changed(changed)?),
         Wire::Revealed(revealed) => Fact::Revealed(parse_revealed(revealed)?),
+        Wire::Sealed(_) => return Err(Malformed::new("fact", "sealed")),
     })
 }
 

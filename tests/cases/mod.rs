@@ -69,6 +69,7 @@ fn name(record: &pb::Record) -> String {
         Fact::PoliciesReloaded(_) => "policies reloaded".into(),
         Fact::EntitiesChanged(_) => "entities changed".into(),
         Fact::Revealed(_) => "revealed".into(),
+        Fact::Sealed(_) => unreachable!("it is never sent"),
         Fact::Moved(fact) => moved(fact.transition.as_ref().unwrap()).into(),
         Fact::Refused(refused) => format!("refused {} {}", refused.method, refused.reason),
         Fact::Decided(decided) => match &decided.change {

@@ -13,6 +13,8 @@ use countersign::domain::{
 };
 use countersign::journal::{self, Log};
 
+use crate::support::sealed;
+
 /// The place that the store gave to an event: one order per shard, over all replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
@@ -82,7 +84,8 @@ impl History {
 
 fn read(journal: usize, dir: &Path) -> Vec<Line> {
     journal::verify(dir, None, &mut |_| {}).expect("a sound journal");
-    let log = Log::open(journal::Settings { segment_bytes: 2 << 20, reserve_bytes: 1, ..journal::Settings::new(dir) });
+    let small = journal::Settings { segment_bytes: 2 << 20, reserve_bytes: 1, ..journal::Settings::new(dir) };
+    let log = Log::open(journal::Settings { vault: sealed::of_kept(dir), ..small });
     let (log, mut next, mut lines) = (log.expect("a journal that opens"), 1, Vec::new());
     let mut last_at = Timestamp::default();
     loop {
@@ -92,7 +95,7 @@ fn read(journal: usize, dir: &Path) -> Vec<Line> {
         for raw in &chunk {
             assert!(raw.at >= last_at, "time goes back in journal {journal}");
             last_at = raw.at;
-            let record = raw.parse().unwrap();
+            let record = raw.parse(log.vault()).unwrap();
             lines.push(Line { journal, place: place_of(&record), fact: record.fact });
         }
     }

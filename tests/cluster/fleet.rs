@@ -14,6 +14,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::crash::child::{self, Child, Site};
 use crate::support::redis::sentinel::MASTER;
 use crate::support::redis::{Cluster, Sentinel, until};
+use crate::support::sealed;
 use crate::support::{Client, PolicyDir};
 
 /// What a rotation has to be countersigned within, under the policies here: short enough to expire in a test.
@@ -94,6 +95,8 @@ impl Fleet {
         let policies = Arc::new(policies);
         let first = Site::new().await.under(policies.path());
         first.append(&format!("{sections}\n{}", store.0));
+        // One key for all: what one of them seals in Redis the others open.
+        first.append(&sealed::sections(first.config().parent().unwrap()));
         let siblings: Vec<_> = (1..count).map(|_| first.sibling()).collect();
         let sites: Vec<_> = std::iter::once(first).chain(siblings).collect();
         let servers = sites.iter().map(|_| None).collect();

@@ -103,7 +103,7 @@ pub async fn every_fact_is_in_exactly_one_journal(stage: &Stage) {
         let records = log.read_raw(1, 1_000, 1 << 20).unwrap();
         assert!(records.is_sorted_by_key(|raw| raw.at), "time never goes back in a journal");
         for raw in records {
-            match raw.parse().unwrap().fact {
+            match raw.parse(log.vault()).unwrap().fact {
                 Fact::Decided(decided) => *decisions.entry(decided.id).or_insert(0) += 1,
                 Fact::Moved(_) => moves += 1,
                 _ => {}

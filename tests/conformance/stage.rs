@@ -8,6 +8,7 @@ use countersign::domain::{Approval, ApprovalId, Decided, Fact, Timestamp, Transi
 use countersign::journal::{self, Log};
 use countersign::store::{Clock, CommitError, Committed, Embedded, ManualClock, Redis, Seen, Store, embedded, redis};
 
+use crate::support::sealed;
 use crate::support::{facts, today};
 
 /// Longer than all that a behaviour does before it wants a deadline to pass, also on a busy machine.
@@ -152,6 +153,7 @@ pub fn settings(dir: &std::path::Path) -> journal::Settings {
     let small = journal::Settings {
         segment_bytes: 256 << 10,
         record_bytes_max: 64 << 10,
+        vault: sealed::vault(),
         ..journal::Settings::new(dir.join("journal"))
     };
     journal::Settings { reserve_bytes: 0, ..small }

@@ -98,6 +98,10 @@ impl Site {
         // Small segments, so that deaths also meet the change from one to the next.
         command.env_clear().env("COUNTERSIGN__JOURNAL__SEGMENT_BYTES", (2 << 20).to_string());
         command.env("COUNTERSIGN__JOURNAL__RESERVE_BYTES", "1");
+        // No life without a seal: what is read afterwards was opened.
+        if !std::fs::read_to_string(self.config()).unwrap().contains("sealing_keys") {
+            command.env("COUNTERSIGN__JOURNAL__SEALING", "kept");
+        }
         // One agent lives more lives in a minute than any person could be asked about.
         command.env("COUNTERSIGN__LIMITS__OPENINGS_PER_MINUTE_MAX", "1000000");
         // The switch of a twin (tests/twins) turns in here as well.

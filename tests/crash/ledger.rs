@@ -8,6 +8,7 @@ use countersign::journal::{self, Log};
 use countersign::wire::pb;
 
 use super::life::Acknowledged;
+use crate::support::sealed;
 
 #[derive(Default)]
 struct Books {
@@ -20,7 +21,10 @@ struct Books {
 
 pub fn check(dir: &Path, acknowledged: &[Acknowledged]) {
     journal::verify(dir, None, &mut |_| {}).expect("a sound journal");
-    let log = Log::open(journal::Settings { segment_bytes: 2 << 20, reserve_bytes: 1, ..journal::Settings::new(dir) });
+    let vault = sealed::of_kept(dir);
+    assert!(!vault.seals(), "reads only");
+    let small = journal::Settings { segment_bytes: 2 << 20, reserve_bytes: 1, ..journal::Settings::new(dir) };
+    let log = Log::open(journal::Settings { vault, ..small });
     let books = Books::read(&log.expect("a journal that opens"));
     for told in acknowledged {
         match told {
@@ -47,7 +51,7 @@ impl Books {
             let chunk = log.read_raw(next, 1_000, 1 << 20).unwrap();
             let Some(last) = chunk.last() else { return books };
             next = last.sequence + 1;
-            chunk.iter().for_each(|raw| books.enter(raw.parse().unwrap().fact));
+            chunk.iter().for_each(|raw| books.enter(raw.parse(log.vault()).unwrap().fact));
         }
     }
 

@@ -26,7 +26,7 @@ pub fn check(log: &Log, model: &Model, answers: &[(Answer, Asked)], told: &[Stri
         let Some(last) = chunk.last() else { break };
         next = last.sequence + 1;
         for raw in &chunk {
-            match raw.parse().unwrap().fact {
+            match raw.parse(log.vault()).unwrap().fact {
                 Fact::Decided(decided) => {
                     assert!(decisions.insert(decided.id.to_string()), "decision {} is there twice", decided.id);
                     of_decision(&mut accounts, &decided);

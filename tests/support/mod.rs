@@ -8,6 +8,7 @@ pub mod facts;
 pub mod pki;
 pub mod random;
 pub mod redis;
+pub mod sealed;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ pub struct Options {
     pub loading: fn(&mut engine::Settings),
     pub limits: service::Limits,
     pub masking: countersign::config::Masking,
+    /// A key is made where a test says nothing: every test runs sealed.
+    pub sealing: countersign::config::Sealing,
     pub store: embedded::Limits,
     pub journal: fn(&mut journal::Settings),
     pub retention: Retention,
@@ -70,6 +73,7 @@ impl Default for Options {
             loading: |_| {},
             limits: service::Limits::default(),
             masking: countersign::config::Masking::default(),
+            sealing: countersign::config::Sealing::default(),
             store: embedded::Limits::default(),
             journal: |_| {},
             retention: Retention::default(),
@@ -256,6 +260,7 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
     let manual = clock.clone();
     Setup {
         journal: settings,
+        sealing: options.sealing,
         store: options.store,
         redis: None,
         notify: options.notify,

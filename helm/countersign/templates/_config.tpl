@@ -24,6 +24,15 @@ in common.
   "policy" (dict "dir" "/policies")
   "journal" (dict "dir" "/var/lib/countersign/journal")
 }}
+{{- if .Values.sealing.existingSecret }}
+{{- $keys := list }}
+{{- range .Values.sealing.keys }}
+{{- $keys = append $keys (dict "id" . "from" (printf "file:%s/sealing/%s" $secrets .)) }}
+{{- end }}
+{{- $_ := set $own.journal "sealing_keys" $keys }}
+{{- else if not (or (dig "journal" "sealing" "" .Values.config) (dig "journal" "sealing_keys" "" .Values.config)) }}
+{{- $_ := set $own.journal "sealing" "kept" }}
+{{- end }}
 {{- if eq .Values.store.kind "redis" }}
 {{- $redis := dict "urls" .Values.store.redis.urls "durability" .Values.store.redis.durability }}
 {{- with .Values.store.redis }}

@@ -3,6 +3,7 @@
 {{- $files := dict }}
 {{- with include "countersign.tlsSecret" . }}{{ $_ := set $files "tls" (dict "existingSecret" .) }}{{ end }}
 {{- if include "countersign.hasClientCa" . }}{{ $_ := set $files "client-ca" .Values.grpc.tls.clientCa }}{{ end }}
+{{- if .Values.sealing.existingSecret }}{{ $_ := set $files "sealing" .Values.sealing }}{{ end }}
 {{- if eq .Values.store.kind "redis" }}
 {{- with .Values.store.redis }}
 {{- if .password.existingSecret }}{{ $_ := set $files "redis" .password }}{{ end }}

@@ -16,6 +16,8 @@ pub fn record(record: &pb::Record) -> String {
         Some(Fact::Refused(refused)) => self::refused(refused),
         Some(Fact::PoliciesReloaded(reloaded)) => self::reloaded(reloaded),
         Some(Fact::EntitiesChanged(changed)) => self::changed(changed),
+        // Never sent: it is how a record lies on disk.
+        Some(Fact::Sealed(_)) => "a record that is sealed".to_owned(),
         Some(Fact::Revealed(revealed)) => {
             format!("REVEALED  {} to {}", escaped(&revealed.approval_id), identity(revealed.to.as_ref()))
         }

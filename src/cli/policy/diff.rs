@@ -70,8 +70,9 @@ fn replay(dir: &Path, old: &Sets, new: &Sets, config: &Config, found: &mut Diffe
         return Err(Failure::Usage(format!("`{}` is no directory", dir.display())));
     }
     let terms = settings(config, None).terms;
+    let vault = config.sealing().reading(std::iter::once(dir)).map_err(|error| Failure::Failed(error.to_string()))?;
     let mut unreadable = None;
-    journal::replay(dir, &mut |raw| match raw.parse() {
+    journal::replay(dir, &mut |raw| match raw.parse(&vault) {
         Ok(record) => {
             if let Fact::Decided(decided) = &record.fact {
                 let both = (&*old.snapshot, &*new.snapshot);

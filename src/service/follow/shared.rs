@@ -13,6 +13,7 @@ use super::{CHUNK_BYTES, CHUNK_RECORDS, Cursor, Refusal, Service, Start, unreada
 use crate::domain::{Origin, Record};
 use crate::journal::{Log, RawRecord};
 use crate::store::feed::{Feed, FeedError, Happened, Reach};
+use crate::vault::{OpenError, Vault};
 
 /// Something that was read and not looked at yet; unparsed, which takes a fraction of the room.
 enum Ready {
@@ -30,6 +31,7 @@ pub(super) struct Following {
     heard: watch::Receiver<Arc<[u64]>>,
     /// The shard that was read last: each has its turn.
     turn: usize,
+    vault: Vault,
 }
 
 impl Following {
@@ -52,7 +54,8 @@ impl Following {
             }
             Start::After(super::Place::Own(_)) => return Err(foreign()),
         };
-        Ok(Self { place, ready: VecDeque::new(), heard, turn: 0 })
+        let vault = service.shared.log.vault().clone();
+        Ok(Self { place, ready: VecDeque::new(), heard, turn: 0, vault })
     }
 
     /// The next record of those read; the place moves with it.
@@ -60,7 +63,7 @@ impl Following {
         while let Some(ready) = self.ready.pop_front() {
             let record = match ready {
                 Ready::Own(raw) => {
-                    let record = raw.parse().map_err(unreadable)?;
+                    let record = raw.parse(&self.vault).map_err(unreadable)?;
                     self.place.own = Cursor::new(raw.sequence, &raw.chain);
                     if record.origin.is_some() {
                         // It comes with the events of all.
@@ -69,13 +72,16 @@ impl Following {
                     record
                 }
                 Ready::Event(event) => {
-                    let record = event.parse().map_err(|malformed| Refusal::Internal(Box::new(malformed)))?;
+                    let record = event.parse(&self.vault).map_err(|error| match error {
+                        OpenError::Malformed(error) => Refusal::Internal(Box::new(error)),
+                        error => Refusal::Sealed(Box::new(error)),
+                    })?;
                     self.passed(event.origin);
                     record
                 }
                 Ready::Old(origin, raw) => {
                     self.passed(origin);
-                    Record { sequence: 0, ..raw.parse().map_err(unreadable)? }
+                    Record { sequence: 0, ..raw.parse(&self.vault).map_err(unreadable)? }
                 }
             };
             self.place.at = self.place.at.max(record.at);

@@ -92,7 +92,7 @@ impl Worker {
     }
 
     async fn look_at(&mut self, raw: &RawRecord) {
-        let record = match raw.clone().parse() {
+        let record = match raw.parse(self.service.shared.log.vault()) {
             Ok(record) => record,
             Err(error) => {
                 tracing::error!(%error, target.name = %self.target.name, "a record cannot be told of");

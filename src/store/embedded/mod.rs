@@ -25,7 +25,7 @@ use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Change, EntitiesChanged, EntityData, Fact, IdempotencyKey, Timestamp,
 };
 use crate::journal::{self, Log, LogError, Ticket};
-use crate::wire;
+use crate::vault::Draft;
 
 pub use snapshot::Compaction;
 pub use state::Limits;
@@ -152,22 +152,22 @@ impl Shared {
     }
 
     async fn commit(&self, fact: &Fact, seen: Seen) -> Result<Committed, CommitError> {
-        let payload = wire::record::encode(fact);
-        let ticket = self.write(fact, payload, seen)?;
+        let draft = self.log.vault().draft(fact);
+        let ticket = self.write(fact, draft, seen)?;
         ticket.durable().await.map_err(unavailable)?;
         Ok(Committed::new(ticket.sequence))
     }
 
     /// Checks, records and applies in one step.
-    fn write(&self, fact: &Fact, payload: Vec<u8>, seen: Seen) -> Result<Ticket, CommitError> {
+    fn write(&self, fact: &Fact, draft: Draft, seen: Seen) -> Result<Ticket, CommitError> {
         if !bears_on_state(fact) {
-            return Ok(self.log.append(fact, payload, self.clock.now())?);
+            return Ok(self.log.append(fact, draft, self.clock.now())?);
         }
         let mut state = self.state();
         let now = self.clock.now();
         state.check(fact, seen, now)?;
         let due = state.next_due();
-        let ticket = self.log.append(fact, payload, now)?;
+        let ticket = self.log.append(fact, draft, now)?;
         // The record's time, as a replay will have it.
         state
             .apply(fact, ticket.sequence, Timestamp::from_micros(ticket.at_micros))
@@ -200,7 +200,7 @@ impl Shared {
         }
         let changed = EntitiesChanged { by: None, put, deleted: Vec::new(), request_id: "upkeep".into() };
         let fact = Fact::EntitiesChanged(changed.clone());
-        let ticket = self.log.append(&fact, wire::record::encode(&fact), self.clock.now())?;
+        let ticket = self.log.append(&fact, self.log.vault().draft(&fact), self.clock.now())?;
         state.entities.apply(&changed, ticket.sequence);
         Ok(Some(ticket))
     }

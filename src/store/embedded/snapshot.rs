@@ -48,7 +48,7 @@ pub(super) fn restore(log: &Log, dir: &Path, limits: Limits) -> Result<(State, T
     };
     each_record(log, through + 1, u64::MAX, |raw| {
         last = raw.at;
-        apply(&mut state, raw)
+        apply(log, &mut state, raw)
     })?;
     Ok((state, last))
 }
@@ -58,13 +58,13 @@ fn from_snapshot(log: &Log, dir: &Path, limits: Limits) -> Result<Option<(State,
     let Some((mut snapshot, at)) = usable(log, dir) else { return Ok(None) };
     let mut state = State::new(limits);
     while let Some(raw) = snapshot.next().map_err(LogError::Snapshot)? {
-        apply(&mut state, &raw)?;
+        apply(log, &mut state, &raw)?;
     }
     Ok(Some((state, snapshot.through, at)))
 }
 
-fn apply(state: &mut State, raw: &RawRecord) -> Result<(), OpenError> {
-    let record = raw.parse()?;
+fn apply(log: &Log, state: &mut State, raw: &RawRecord) -> Result<(), OpenError> {
+    let record = raw.parse(log.vault())?;
     if !bears_on_state(&record.fact) {
         return Ok(());
     }
@@ -111,7 +111,7 @@ impl Compaction {
         let known = Known::to(&self.shared);
         let mut writer = Writer::create(dir, head.sequence, &head.chain).map_err(LogError::Snapshot)?;
         let mut keep = |raw: &RawRecord| {
-            if known.needs(&raw.parse()?) {
+            if known.needs(&raw.parse(log.vault())?) {
                 writer.add(raw).map_err(LogError::Snapshot)?;
             }
             Ok(())

@@ -61,7 +61,7 @@ impl Shared {
     }
 
     pub(super) fn parsed(&self, id: ApprovalId, members: Value) -> Result<Option<Arc<Stored>>, StoreError> {
-        let stored = Stored::parse(id, members)?.map(Arc::new);
+        let stored = Stored::parse(self.log.vault(), id, members)?.map(Arc::new);
         if let Some(stored) = &stored {
             self.cache.insert(id, stored.clone());
         }
@@ -87,7 +87,7 @@ impl Shared {
     pub(super) async fn all_lasting(&self, shard: Shard) -> Result<(), StoreError> {
         let (epoch, known) = self.links.guard.expected(shard).ok_or_else(never_reached)?;
         // A write of its own, behind which a WAIT speaks for all before it.
-        let (written, node) = self.links.write(shard, &self.touch(shard, epoch, known)).await?;
+        let (written, node) = self.links.write(shard, &self.touch(shard, epoch, known)?).await?;
         let Verdict { word, now, head, clock } = answer::verdict(written.value)?;
         self.links.clock.heard(clock, written.asked)?;
         self.links.clock.told(now, clock)?;

@@ -24,7 +24,7 @@ use crate::domain::{
 };
 use crate::store::answers::{abridged, is_remembered, key_of};
 use crate::store::{Answered, CommitError, Committed, Seen, StoreError};
-use crate::wire;
+use crate::vault::Draft;
 
 /// What a record needs beside its fact to name its origin, rounded up.
 const ORIGIN_BYTES: usize = 64;
@@ -60,8 +60,8 @@ impl Shared {
         if let Fact::EntitiesChanged(_) = fact {
             return Err(CommitError::NotShared { what: "entities that are put over the API" });
         }
-        let payload = wire::record::encode(&fact);
-        let (bytes, limit) = (payload.len() + ORIGIN_BYTES, self.record_bytes_max);
+        let draft = self.log.vault().draft(&fact);
+        let (bytes, limit) = (draft.bytes_max() + ORIGIN_BYTES, self.record_bytes_max);
         // Before Redis has it: what no journal takes could never be told.
         if bytes > limit {
             return Err(CommitError::TooLarge { bytes, limit });
@@ -69,30 +69,35 @@ impl Shared {
         if let Fact::Decided(decided) = &fact
             && let Change::Opened(opening) = &decided.change
         {
-            return self.open(&fact, decided, opening, seen, payload).await;
+            return self.open(&fact, decided, opening, seen, draft).await;
         }
         if let Some((id, transition)) = fact.transition() {
-            return self.advance(&fact, id, transition, seen, payload).await;
+            return self.advance(&fact, id, transition, seen, draft).await;
         }
         match &fact {
-            Fact::Decided(decided) if depends_on_redis(decided) => self.hold(&fact, decided, seen, payload).await,
+            Fact::Decided(decided) if depends_on_redis(decided) => self.hold(&fact, decided, seen, draft).await,
             Fact::Decided(decided) => {
                 let now = self.links.clock.now();
                 let ticket = self.memory.answer(decided, now, || {
-                    let ticket = self.log.append(&fact, payload, now)?;
+                    let ticket = self.log.append(&fact, draft, now)?;
                     let sequence = ticket.sequence;
                     Ok((ticket, sequence))
                 })?;
                 ticket.durable().await.map_err(unavailable)?;
                 Ok(Committed::new(ticket.sequence))
             }
-            _ => self.record(&fact, payload).await,
+            _ => self.record(&fact, draft).await,
         }
     }
 
+    /// What Redis gets of a fact.
+    fn shared_form(&self, draft: &Draft) -> Result<Vec<u8>, StoreError> {
+        self.log.vault().share(draft.clone()).map_err(unavailable)
+    }
+
     /// Puts a fact into the own journal.
-    async fn record(&self, fact: &Fact, payload: Vec<u8>) -> Result<Committed, CommitError> {
-        let ticket = self.log.append(fact, payload, self.links.clock.now())?;
+    async fn record(&self, fact: &Fact, draft: Draft) -> Result<Committed, CommitError> {
+        let ticket = self.log.append(fact, draft, self.links.clock.now())?;
         ticket.durable().await.map_err(unavailable)?;
         Ok(Committed::new(ticket.sequence))
     }
@@ -103,12 +108,13 @@ impl Shared {
         decided: &Decided,
         opening: &Arc<Opening>,
         seen: Seen,
-        payload: Vec<u8>,
+        draft: Draft,
     ) -> Result<Committed, CommitError> {
         let Seen::Slot(slot) = seen else { return Err(CommitError::Conflict) };
         self.check_pending_max().await?;
         let place = self.reserve(opening).await?;
         let approval = Stored { approval: Approval::opened(opening.clone()), uses: 0, head: 0 };
+        let event = self.shared_form(&draft)?;
         let call = Call {
             kind: Kind::Open,
             shard: Shard::of_approval(opening.id),
@@ -117,12 +123,12 @@ impl Shared {
             seen: slot.map(|(_, version)| version),
             slot: slot.map(|(id, _)| id),
             after: Some(approval),
-            kept: payload.clone(),
-            event: payload.clone(),
+            kept: event.clone(),
+            event,
             timed: false,
             decided: Some(decided),
         };
-        let committed = self.run(fact, call, payload).await;
+        let committed = self.run(fact, call, draft).await;
         match &committed {
             Ok(_) => self.memory.opened(&opening.binding, opening.id),
             // It may be there all the same, or the place may be somebody's who was faster.
@@ -139,7 +145,7 @@ impl Shared {
         id: ApprovalId,
         transition: &Transition,
         seen: Seen,
-        payload: Vec<u8>,
+        draft: Draft,
     ) -> Result<Committed, CommitError> {
         let Seen::Version(version) = seen else { return Err(CommitError::Conflict) };
         let before = match self.cache.get(&id).filter(|stored| stored.approval.version == version) {
@@ -162,14 +168,14 @@ impl Shared {
             approval: Some(id),
             seen: Some(version),
             slot: None,
-            kept: kept(&before.approval, transition),
+            kept: kept(self.log.vault(), &before.approval, transition).map_err(unavailable)?,
             after: Some(after),
-            event: payload.clone(),
+            event: self.shared_form(&draft)?,
             timed: transition.is_of_time(),
             decided,
         };
         let binding = call.binding;
-        let committed = self.run(fact, call, payload).await;
+        let committed = self.run(fact, call, draft).await;
         match &committed {
             Ok(_) if settles => {
                 self.memory.settled(&binding, id);
@@ -183,13 +189,7 @@ impl Shared {
 
     /// A decision that changes nothing and is true only while the approval is as it was seen, or whose answer must be
     /// known to all replicas.
-    async fn hold(
-        &self,
-        fact: &Fact,
-        decided: &Decided,
-        seen: Seen,
-        payload: Vec<u8>,
-    ) -> Result<Committed, CommitError> {
+    async fn hold(&self, fact: &Fact, decided: &Decided, seen: Seen, draft: Draft) -> Result<Committed, CommitError> {
         let (approval, seen) = match (decided.repeats, decided.outcome, seen) {
             (Some(_), Outcome::Allow, Seen::Version(version)) => (decided.approval, Some(version)),
             (Some(_), Outcome::Allow, Seen::Nothing | Seen::Slot(_)) => return Err(CommitError::Conflict),
@@ -208,24 +208,24 @@ impl Shared {
             timed: false,
             decided: Some(decided),
         };
-        self.run(fact, call, payload).await
+        self.run(fact, call, draft).await
     }
 
     /// Runs the script, waits for what it did to last, and puts it into the journal.
-    async fn run(&self, fact: &Fact, call: Call<'_>, payload: Vec<u8>) -> Result<Committed, CommitError> {
+    async fn run(&self, fact: &Fact, call: Call<'_>, draft: Draft) -> Result<Committed, CommitError> {
         let Some((epoch, known)) = self.links.guard.expected(call.shard) else {
             return Err(never_reached().into());
         };
         // What Redis has done and no journal takes would be used up without an answer.
-        self.log.check_room(fact, payload.len() + ORIGIN_BYTES)?;
-        let command = self.command(&call, epoch, known);
-        let (written, node) = match self.links.write(call.shard, &command).await {
+        self.log.check_room(fact, draft.bytes_max() + ORIGIN_BYTES)?;
+        let command = self.command(&call, epoch, known)?;
+        let (reply, node) = match self.links.write(call.shard, &command).await {
             Err(trouble) if trouble.is_out_of_memory() || matches!(trouble, Trouble::Busy) => {
                 return Err(CommitError::Busy);
             }
-            written => written.map_err(StoreError::from)?,
+            reply => reply.map_err(StoreError::from)?,
         };
-        let Written { value, replicated, asked } = written;
+        let Written { value, replicated, asked } = reply;
         let Verdict { word, now, head, clock } = answer::verdict(value).map_err(StoreError::from)?;
         self.links.clock.heard(clock, asked).map_err(StoreError::from)?;
         self.links.clock.told(now, clock).map_err(StoreError::from)?;
@@ -235,10 +235,10 @@ impl Shared {
         node.lasts(call.shard, epoch, head);
         self.links.guard.lasts(call.shard, epoch, head);
         let recorded = if matches!(call.kind, Kind::Hold) {
-            self.record(fact, payload).await
+            self.record(fact, draft).await
         } else {
             let origin = Origin { epoch, shard: call.shard.number(), number: head };
-            self.made(&call, fact, payload, now, origin).await
+            self.made(&call, fact, draft, now, origin).await
         };
         // It is done: whatever is wrong now, it must not look as if it were not.
         recorded.map_err(|error| match error {
@@ -252,14 +252,14 @@ impl Shared {
         &self,
         call: &Call<'_>,
         fact: &Fact,
-        payload: Vec<u8>,
+        draft: Draft,
         now: Timestamp,
         origin: Origin,
     ) -> Result<Committed, CommitError> {
         if let (Some(id), Some(after)) = (call.approval, &call.after) {
             self.cache.insert(id, Arc::new(Stored { head: origin.number, ..after.clone() }));
         }
-        let sequence = self.journal_own(fact, &origin, payload, now).await?;
+        let sequence = self.journal_own(fact, &origin, draft, now).await?;
         if let Some(id) = call.approval {
             self.waits.wake(id);
         }
@@ -292,7 +292,7 @@ impl Shared {
     }
 
     /// What writes without changing anything.
-    pub(super) fn touch(&self, shard: Shard, epoch: Epoch, head: u64) -> Cmd {
+    pub(super) fn touch(&self, shard: Shard, epoch: Epoch, head: u64) -> Result<Cmd, StoreError> {
         let call = Call {
             kind: Kind::Hold,
             shard,
@@ -310,7 +310,7 @@ impl Shared {
     }
 
     /// For a shard of that epoch, which has that many events at least.
-    fn command(&self, call: &Call<'_>, epoch: Epoch, head: u64) -> Cmd {
+    fn command(&self, call: &Call<'_>, epoch: Epoch, head: u64) -> Result<Cmd, StoreError> {
         let Call { shard, .. } = *call;
         let keys = &self.links.keys;
         let settings = &self.links.settings;
@@ -344,26 +344,28 @@ impl Shared {
         command.arg(call.after.as_ref().map(Stored::now).unwrap_or_default()).arg(&call.kept[..]).arg(&call.event[..]);
         command.arg(if call.timed { "timed" } else { "" }).arg(settings.limits.pending_max);
         command.arg(millis(settings.settled_retention));
-        self.add_answer(&mut command, call.decided.filter(|_| name.is_some()));
+        self.add_answer(&mut command, call.decided.filter(|_| name.is_some()))?;
         command.arg(self.links.clock.now().as_micros()).arg(OFF_MAX.as_micros().to_string());
         let stays = call.after.as_ref().is_some_and(|after| after.approval.is_to_be_examined());
         command.arg(if stays { "stays" } else { "" });
-        command
+        Ok(command)
     }
 
-    fn add_answer(&self, command: &mut Cmd, decided: Option<&Decided>) {
+    fn add_answer(&self, command: &mut Cmd, decided: Option<&Decided>) -> Result<(), StoreError> {
         let Some(decided) = decided else {
             command.arg("").arg("").arg("").arg("").arg(1);
-            return;
+            return Ok(());
         };
         let name = |id: Option<crate::domain::DecisionId>| id.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
         command.arg(name(Some(decided.id))).arg(name(decided.repeats)).arg(name(decided.follows));
         if is_remembered(decided) {
-            command.arg(wire::record::encode(&Fact::Decided(Arc::new(abridged(decided)))));
+            let answer = self.log.vault().draft(&Fact::Decided(Arc::new(abridged(decided))));
+            command.arg(self.shared_form(&answer)?);
         } else {
             command.arg("");
         }
         command.arg(millis(self.links.settings.limits.idempotency_retention));
+        Ok(())
     }
 
     pub(super) async fn answered(&self, key: IdempotencyKey, binding: Binding) -> Result<Answered, StoreError> {
@@ -393,7 +395,7 @@ impl Shared {
         };
         let unreadable = || StoreError::from(Trouble::Unexpected("an idempotency key"));
         let record = answer.get(16..).ok_or_else(unreadable)?;
-        match wire::record::decode(0, Timestamp::default(), record).map_err(unavailable)?.fact {
+        match self.log.vault().open_shared(Timestamp::default(), record).map_err(unavailable)?.fact {
             Fact::Decided(decided) => Ok(Answered::Earlier(decided)),
             _ => Err(unreadable()),
         }

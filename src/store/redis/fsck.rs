@@ -15,6 +15,7 @@ use super::stored::Stored;
 use super::trouble::Trouble;
 use crate::domain::{Approval, ApprovalId, ApprovalState, Timestamp};
 use crate::store::Clock;
+use crate::vault::Vault;
 
 /// Approvals looked at together.
 const CHUNK: usize = 200;
@@ -33,7 +34,7 @@ pub struct Report {
 ///
 /// # Errors
 /// When Redis is out of reach.
-pub async fn check(settings: Settings) -> Result<Report, Trouble> {
+pub async fn check(settings: Settings, vault: &Vault) -> Result<Report, Trouble> {
     let links = Arc::new(Links::to_look(settings, SharedClock::new(Clock::system(Timestamp::default()))));
     links.look().await?;
     let mut report = Report::default();
@@ -42,7 +43,7 @@ pub async fn check(settings: Settings) -> Result<Report, Trouble> {
         report.approvals += ids.len();
         for some in ids.chunks(CHUNK) {
             for id in some {
-                if let Some(finding) = persistent(async || approval(&links, shard, *id).await).await? {
+                if let Some(finding) = persistent(async || approval(&links, vault, shard, *id).await).await? {
                     report.findings.push(format!("{id}: {finding}"));
                 }
             }
@@ -81,7 +82,7 @@ async fn ids(links: &Links, shard: Shard) -> Result<Vec<ApprovalId>, Trouble> {
 }
 
 /// What is wrong with one approval, if anything is.
-async fn approval(links: &Links, shard: Shard, id: ApprovalId) -> Result<Option<String>, Trouble> {
+async fn approval(links: &Links, vault: &Vault, shard: Shard, id: ApprovalId) -> Result<Option<String>, Trouble> {
     let keys = &links.keys;
     let mut members = command("LRANGE", keys.approval(id));
     members.arg(0).arg(-1);
@@ -92,7 +93,7 @@ async fn approval(links: &Links, shard: Shard, id: ApprovalId) -> Result<Option<
     let mut head = command("HGET", keys.head(shard));
     head.arg("head");
     let mut answers = links.read(shard, &[members, due, settled, head]).await?.into_iter();
-    let stored = match Stored::parse(id, answers.next().unwrap_or_default()) {
+    let stored = match Stored::parse(vault, id, answers.next().unwrap_or_default()) {
         Ok(Some(stored)) => stored,
         // Retired since it was listed, or its list is gone: then it stays listed.
         Ok(None) if !ids(links, shard).await?.contains(&id) => return Ok(None),

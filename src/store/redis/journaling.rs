@@ -19,7 +19,7 @@ use super::trouble::Trouble;
 use super::{Shared, answer};
 use crate::domain::{Fact, Origin, Timestamp};
 use crate::store::{CommitError, StoreError};
-use crate::wire;
+use crate::vault::Draft;
 
 /// The consumer group.
 const GROUP: &str = "journal";
@@ -78,22 +78,15 @@ impl Shared {
         &self,
         fact: &Fact,
         origin: &Origin,
-        payload: Vec<u8>,
+        draft: Draft,
         at: Timestamp,
     ) -> Result<u64, CommitError> {
         let _under_way = self.journaling.begin(origin.shard, origin.number);
-        self.journal(fact, origin, payload, at).await
+        self.journal(fact, origin, draft, at).await
     }
 
-    async fn journal(
-        &self,
-        fact: &Fact,
-        origin: &Origin,
-        mut payload: Vec<u8>,
-        at: Timestamp,
-    ) -> Result<u64, CommitError> {
-        wire::record::add_origin(&mut payload, origin);
-        let ticket = self.log.append_event(fact, origin, payload, at)?;
+    async fn journal(&self, fact: &Fact, origin: &Origin, draft: Draft, at: Timestamp) -> Result<u64, CommitError> {
+        let ticket = self.log.append_event(fact, origin, draft, at)?;
         ticket.durable().await.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         self.take_off(origin.shard, origin.number);
         Ok(ticket.sequence)
@@ -138,21 +131,22 @@ impl Shared {
         let entry = Entry::parse(entry)?;
         let origin = Origin { epoch, shard: shard.number(), number: entry.number };
         let Some(_under_way) = self.journaling.begin(origin.shard, origin.number) else { return Ok(()) };
-        let mut whole = entry.record.clone();
-        wire::record::add_origin(&mut whole, &origin);
+        let fact = self.log.vault().open_shared(Timestamp::default(), &entry.record).map_err(unavailable)?.fact;
         let log = self.log.clone();
         let known = tokio::task::spawn_blocking(move || log.records_of(&origin)).await.map_err(unavailable)?;
-        if known.map_err(unavailable)?.iter().any(|record| record.payload == whole) {
+        let known = known.map_err(unavailable)?;
+        let vault = self.log.vault();
+        if known.iter().any(|raw| raw.parse(vault).is_ok_and(|record| record.fact == fact)) {
             self.take_off(origin.shard, origin.number);
             return Ok(());
         }
-        let fact = wire::record::decode(0, Timestamp::default(), &entry.record).map_err(unavailable)?.fact;
         tracing::info!(
             redis.shard = origin.shard,
             redis.event = origin.number,
             "an event that its maker did not put on record is taken over"
         );
-        self.journal(&fact, &origin, entry.record, entry.at).await.map(drop).map_err(unavailable)
+        let draft = self.log.vault().draft(&fact);
+        self.journal(&fact, &origin, draft, entry.at).await.map(drop).map_err(unavailable)
     }
 }
 

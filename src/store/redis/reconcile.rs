@@ -22,7 +22,7 @@ use super::{OpenError, answer, open_journal};
 use crate::domain::{Approval, ApprovalId, ApprovalState, Change, Fact, Moved, Origin, Record, Timestamp, Transition};
 use crate::journal::{self, JournalError, Log, LogError};
 use crate::store::Clock;
-use crate::wire;
+use crate::vault::Vault;
 
 /// Lists that are deleted together.
 const DELETED_TOGETHER: usize = 500;
@@ -76,7 +76,7 @@ pub async fn reconcile(
     let links = Links::by_shard(settings, SharedClock::new(Clock::system(floor)));
     let dirs = || others.iter().chain([&dir]);
     // What any replica knows counts.
-    for ((shard, epoch), events) in &read_all(dirs())? {
+    for ((shard, epoch), events) in &read_all(dirs(), log.vault())? {
         if let Some((number, _)) = events.last_key_value() {
             links.guard.remember(&Origin { epoch: *epoch, shard: *shard, number: *number });
         }
@@ -94,7 +94,7 @@ pub async fn reconcile(
         links.write(loss.shard, &links.marking(&loss)).await?.0.replicated?;
     }
     // Again, now that nothing is added any more.
-    let histories = read_all(dirs())?;
+    let histories = read_all(dirs(), log.vault())?;
     let mut done = Reconciled::default();
     for (shard, why) in lost {
         renew(&links, &log, &histories, shard, accept_missing, &mut done).await?;
@@ -103,17 +103,17 @@ pub async fn reconcile(
     Ok(done)
 }
 
-fn read_all<'a>(dirs: impl Iterator<Item = &'a PathBuf>) -> Result<Histories, ReconcileError> {
+fn read_all<'a>(dirs: impl Iterator<Item = &'a PathBuf>, vault: &Vault) -> Result<Histories, ReconcileError> {
     let mut histories = Histories::new();
     for dir in dirs {
-        read(dir, &mut histories)?;
+        read(dir, vault, &mut histories)?;
     }
     Ok(histories)
 }
 
-fn read(dir: &Path, histories: &mut Histories) -> Result<(), ReconcileError> {
+fn read(dir: &Path, vault: &Vault, histories: &mut Histories) -> Result<(), ReconcileError> {
     let mut failed = None;
-    let read = journal::replay(dir, &mut |raw| match raw.parse() {
+    let read = journal::replay(dir, &mut |raw| match raw.parse(vault) {
         Ok(Record { origin: None, .. }) => {}
         Ok(record) => {
             if let Some(origin) = record.origin {
@@ -221,9 +221,9 @@ async fn deny(log: &Log, approval: &Approval, origin: &Origin, now: Timestamp) -
         transition,
         request_id: "store reconcile".into(),
     });
-    let mut payload = wire::record::encode(&fact);
-    wire::record::add_origin(&mut payload, origin);
-    let ticket = log.append_event(&fact, origin, payload, now).map_err(|error| ReconcileError::Record(error.into()))?;
+    let ticket = log
+        .append_event(&fact, origin, log.vault().draft(&fact), now)
+        .map_err(|error| ReconcileError::Record(error.into()))?;
     ticket.durable().await.map_err(|error| ReconcileError::Record(error.into()))
 }
 

@@ -10,7 +10,7 @@ use super::answer;
 use super::trouble::Trouble;
 use crate::domain::{Approval, ApprovalId, Change, Fact, Moved, Timestamp, Transition};
 use crate::store::StoreError;
-use crate::wire;
+use crate::vault::{Unsealable, Vault};
 
 /// An approval, and what goes with it in Redis.
 #[derive(Debug, Clone)]
@@ -24,15 +24,15 @@ pub struct Stored {
 
 impl Stored {
     /// From the members of its list; `None` where there is no list.
-    pub fn parse(id: ApprovalId, members: Value) -> Result<Option<Self>, StoreError> {
+    pub fn parse(vault: &Vault, id: ApprovalId, members: Value) -> Result<Option<Self>, StoreError> {
         let mut members = answer::array(members, "LRANGE")?.into_iter().map(answer::bytes);
         let Some(first) = members.next() else { return Ok(None) };
         let unreadable = || StoreError::unreadable(id, Trouble::Unexpected("LRANGE"));
         let now = first.and_then(|text| Now::parse(&text)).ok_or_else(unreadable)?;
         let mut approval = None;
         for member in members {
-            let record = wire::record::decode(0, Timestamp::default(), &member.ok_or_else(unreadable)?);
-            let fact = record.map_err(|malformed| StoreError::unreadable(id, malformed))?.fact;
+            let record = vault.open_shared(Timestamp::default(), &member.ok_or_else(unreadable)?);
+            let fact = record.map_err(|error| StoreError::unreadable(id, error))?.fact;
             approval = Some(step(id, approval, &fact)?);
         }
         let mut approval: Approval = approval.ok_or_else(unreadable)?;
@@ -78,9 +78,9 @@ fn due(approval: &Approval) -> i64 {
 }
 
 /// The record to keep of a transition; empty where none is needed.
-pub fn kept(before: &Approval, transition: &Transition) -> Vec<u8> {
+pub fn kept(vault: &Vault, before: &Approval, transition: &Transition) -> Result<Vec<u8>, Unsealable> {
     if matches!(transition, Transition::Used { .. }) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let query = &before.opening.query;
     let moved = Moved {
@@ -92,7 +92,7 @@ pub fn kept(before: &Approval, transition: &Transition) -> Vec<u8> {
         transition: transition.clone(),
         request_id: "".into(),
     };
-    wire::record::encode(&Fact::Moved(moved))
+    vault.share(vault.draft(&Fact::Moved(moved)))
 }
 
 struct Now {

@@ -19,6 +19,7 @@ use crate::domain::{
     Reason, Requirement, Review, SelfReview, Severity, Transition, Value, Verdict,
 };
 use crate::store::embedded;
+use crate::vault::Vault;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -257,7 +258,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 fn transitions(dir: &Path, id: ApprovalId) -> Vec<&'static str> {
     let mut names = Vec::new();
     journal::replay(dir, &mut |raw| {
-        let record = raw.parse().unwrap();
+        let record = raw.parse(&Vault::default()).unwrap();
         if record.fact.approval() == Some(id) {
             names.push(record.fact.transition().map_or("opened", |(_, transition)| transition.name()));
         }
@@ -382,7 +383,7 @@ async fn fsck_tells_of_what_does_not_add_up() {
     let dir = tempfile::tempdir().unwrap();
     let store = server.store(dir.path()).await;
     let id = open(&store, 1).await;
-    let findings = async || fsck::check(server.settings()).await.unwrap().findings;
+    let findings = async || fsck::check(server.settings(), &Vault::default()).await.unwrap().findings;
     assert_eq!(findings().await, Vec::<String>::new());
     let links = &store.shared.links;
     let shard = Shard::of_approval(id);
@@ -455,7 +456,7 @@ async fn a_user_with_the_documented_rights_is_enough_and_the_password_is_read_an
     let feed = store.feed().unwrap();
     assert_eq!(feed.reach().await.unwrap().iter().map(|reach| reach.head).sum::<u64>(), 3);
     assert_eq!(feed.after(Shard::of_approval(id).number(), 0, 10).await.unwrap().len(), 3);
-    assert_eq!(fsck::check(settings).await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(fsck::check(settings, &Vault::default()).await.unwrap().findings, Vec::<String>::new());
     let everything = ["xautoclaim", "xpending", "xack", "hscan", "xread"];
     until("every task has done its part", async || {
         let stats = answer::text(server.tell(&["INFO", "commandstats"]).await).unwrap();
@@ -522,7 +523,7 @@ async fn what_people_still_have_to_examine_stays_however_long_ago_it_was_settled
     step(id, Transition::Revoked { by: person("dave"), comment: None, at }).await;
     step(forgotten, Transition::Cancelled { by: person("agent"), comment: None, at }).await;
     until("what is settled may go", async || store.approval(forgotten).await.unwrap().is_none()).await;
-    assert_eq!(fsck::check(settings.clone()).await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(fsck::check(settings.clone(), &Vault::default()).await.unwrap().findings, Vec::<String>::new());
     for who in ["alice", "bob"] {
         assert!(store.approval(id).await.unwrap().unwrap().is_to_be_examined());
         let gates = vec![PolicyId("gate".into())];

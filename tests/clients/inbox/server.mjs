@@ -101,6 +101,9 @@ listen = "127.0.0.1:${port}"
 client_id = "inbox"
 client_secret_file = "${secret}"
 
+[journal]
+sealing = "kept"
+
 [[identity.issuers]]
 name = "company"
 issuer = "${issuer}"

@@ -92,7 +92,7 @@ async fn what_one_replica_found_lost_a_new_one_does_not_believe_either() {
     let shard = Shard::of_approval(scene.id);
     let epoch = scene.reader.shared.links.guard.expected(shard).unwrap().0;
     let node = links.owner(shard).unwrap();
-    let touched = node.write(new.shared.touch(shard, epoch, 0)).await.unwrap();
+    let touched = node.write(new.shared.touch(shard, epoch, 0).unwrap()).await.unwrap();
     assert_eq!(answer::verdict(touched.value).unwrap().word, "lost");
     let other = (2..).find(|rows| Shard::of_approval(opening(*rows, new.now()).0) != shard).unwrap();
     let (_, fact) = opening(other, new.now());
@@ -160,7 +160,7 @@ async fn a_server_that_runs_while_somebody_reconciles_goes_on_with_what_is_new_a
     let done = reconcile::reconcile(journal(other.path()), &others, server.settings(), false).await.unwrap();
     assert_eq!(done.denied, [(id, "approved")]);
     let node = links.owner(shard).unwrap();
-    let stale = node.write(one.shared.touch(shard, epoch, head)).await.unwrap();
+    let stale = node.write(one.shared.touch(shard, epoch, head).unwrap()).await.unwrap();
     assert_eq!(answer::verdict(stale.value).unwrap().word, "epoch");
     until("it takes up what is new", async || one.approval(id).await.is_ok()).await;
     assert_eq!(one.approval(id).await.unwrap(), None);
@@ -218,7 +218,7 @@ async fn what_went_on_with_an_old_copy_is_told_and_no_new_fact_has_the_name_of_a
     let mut named = std::collections::HashMap::new();
     for dir in both.iter().chain([&own.path().to_owned()]) {
         journal::replay(dir, &mut |raw| {
-            let record = raw.parse().unwrap();
+            let record = raw.parse(&Vault::default()).unwrap();
             if let Some(origin) = record.origin.filter(|origin| origin.number > 3) {
                 assert!(named.insert((origin.epoch, origin.number), record.fact).is_none());
             }
