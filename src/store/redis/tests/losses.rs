@@ -26,13 +26,16 @@ impl Scene {
 
     /// The maker is gone, and what Redis saved is all there is.
     async fn put_back(&mut self) {
-        self.maker.log().close();
-        for task in &self.maker._tasks.0 {
-            task.abort();
-        }
+        silence(&self.maker);
         self.server.kill();
         self.server.run().await;
     }
+}
+
+/// As if its process were gone: it looks at Redis no more.
+fn silence(store: &Redis) {
+    store.log().close();
+    store._tasks.0.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,8 +68,9 @@ async fn what_a_replica_only_heard_of_it_still_knows_when_it_starts_anew() {
     let known = scene.maker.shared.links.guard.expected(shard).map(|(_, head)| head);
     let kept = || seen::read(&dir).unwrap().into_iter().find(|seen| seen.shard == shard.number());
     until("it is kept", async || kept().map(|seen| seen.number) == known).await;
+    // Or it would find the loss itself, and mark it for its next life.
+    silence(&scene.reader);
     scene.put_back().await;
-    scene.reader.log().close();
     drop(scene.reader);
     let again = scene.server.store(&dir).await;
     assert!(again.approval(scene.id).await.is_err());
