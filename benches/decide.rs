@@ -8,6 +8,7 @@ use countersign::domain::{
     REJECTION_STANDS, Reason, Standing, Timestamp, Value, decide, record,
 };
 use countersign::engine::{PolicySnapshot, Settings};
+use countersign::vault::{Place, Vault};
 use countersign::wire;
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -70,6 +71,11 @@ fn recorded(query: &Query, evaluation: &Evaluation) -> Fact {
     }))
 }
 
+#[expect(clippy::expect_used, reason = "a bench without a key measures nothing")]
+fn vault() -> Vault {
+    Vault::new([("bench", &[7; 32][..])]).expect("a good key")
+}
+
 fn parts(criterion: &mut Criterion) {
     #[expect(clippy::expect_used, reason = "a bench without policies measures nothing")]
     let snapshot = PolicySnapshot::load(&Settings::new("policies")).expect("the example policies");
@@ -85,6 +91,18 @@ fn parts(criterion: &mut Criterion) {
         });
         criterion.bench_function(&format!("decide/{name}"), |b| b.iter(|| decide(black_box(&evaluation), &around)));
         criterion.bench_function(&format!("encode/{name}"), |b| b.iter(|| wire::record::encode(black_box(&fact))));
+        let vault = vault();
+        let place = Place::Journal { sequence: 1, at: NOW };
+        let seal = |fact| vault.seal(vault.draft(fact), place);
+        // What a record costs sealed, in the place of `encode`; of that, `draft` is done outside the lock of all writers.
+        criterion.bench_function(&format!("seal/{name}"), |b| b.iter(|| seal(black_box(&fact))));
+        criterion.bench_function(&format!("draft/{name}"), |b| b.iter(|| vault.draft(black_box(&fact))));
+        let (clear, sealed) = (wire::record::encode(&fact), seal(&fact).unwrap_or_default());
+        println!("record/{name}: {} bytes, sealed {}", clear.len(), sealed.len());
+        criterion.bench_function(&format!("decode/{name}"), |b| {
+            b.iter(|| wire::record::decode(1, NOW, black_box(&clear)));
+        });
+        criterion.bench_function(&format!("open/{name}"), |b| b.iter(|| vault.open(1, NOW, black_box(&sealed), place)));
     }
 }
 

@@ -165,17 +165,18 @@ fn measure() -> Result<(), Failure> {
 fn measure_unary(calls: usize, numbers_of_callers: Vec<usize>) -> Result<(), Failure> {
     println!("server CPU per call in us (p50 / p99 seen by the caller in us, calls per second); {calls} calls each\n");
     println!(
-        "{:>8} {:>34} {:>34} {:>34} {:>7}",
-        "callers", "no-op", "Authorize, fsync always", "Authorize, fsync by interval", "x no-op"
+        "{:>8} {:>34} {:>34} {:>34} {:>34} {:>7} {:>7}",
+        "callers", "no-op", "Authorize, fsync always", "the same in clear", "fsync by interval", "x no-op", "x clear"
     );
     for callers in numbers_of_callers {
         let figures = |role: &str| -> Result<Figures, Failure> {
             let process = Process::start(role)?;
             runtime(2)?.block_on(unary(&process, callers, calls))
         };
-        let (noop, always, interval) = (figures("noop")?, figures("always")?, figures("interval")?);
-        let ratio = always.cpu / noop.cpu;
-        println!("{callers:>8} {noop:>34} {always:>34} {interval:>34} {ratio:>7.2}");
+        let (noop, always) = (figures("noop")?, figures("always")?);
+        let (clear, interval) = (figures("clear")?, figures("interval")?);
+        let (ratio, seal) = (always.cpu / noop.cpu, always.cpu / clear.cpu);
+        println!("{callers:>8} {noop:>34} {always:>34} {clear:>34} {interval:>34} {ratio:>7.2} {seal:>7.2}");
     }
     println!();
     Ok(())

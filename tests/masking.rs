@@ -95,6 +95,26 @@ async fn the_obligation_of_a_decision_is_carried_out_for_its_caller_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_an_obligation_is_found_in_the_journal_for_its_caller_only() {
+    let policies = PolicyDir::shipped();
+    let server = server(&policies).await;
+    let allowed = server.client("report-bot").await.authorize(read_customers(&["mask"])).await.unwrap();
+    let by = pb::mask_request::By::DecisionId(allowed.decision_id.clone());
+    // The keys of tokens are gone with their directory, and nothing here needs them.
+    let server = server.restart_with(Options { policies: policies.path().into(), ..Options::default() }).await;
+    let refused = mask(&server, "alice", by.clone(), TEXT).await.unwrap_err();
+    assert_eq!((refused.code(), field(&refused).as_str()), (Code::InvalidArgument, "decision_id"));
+    for _ in 0..2 {
+        let masked = mask(&server, "report-bot", by.clone(), TEXT).await.unwrap();
+        assert_eq!(masked, "Mail <EMAIL_ADDRESS>, SSN <US_SSN>, or call +1 415 555 2671.");
+    }
+    // Another server has never heard of it, and says where to go.
+    let other = self::server(&PolicyDir::shipped()).await;
+    let refused = mask(&other, "report-bot", by, TEXT).await.unwrap_err();
+    assert!(refused.message().contains("send it to the server that decided, or ask this one"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn text_json_and_rows_are_masked_by_a_profile() {
     let server = server(&PolicyDir::shipped()).await;
     let token = server.token("report-bot");

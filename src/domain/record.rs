@@ -188,6 +188,15 @@ impl PoliciesReloaded {
     }
 }
 
+impl Decided {
+    /// Whether an ALLOW is for masked data only.
+    #[must_use]
+    pub fn must_mask(&self) -> bool {
+        let masks = |obligation: &Obligation| matches!(obligation, Obligation::Mask { .. });
+        self.outcome == Outcome::Allow && self.obligations.iter().any(masks)
+    }
+}
+
 impl Fact {
     /// The approval that this fact is about, if any.
     #[must_use]

@@ -68,7 +68,7 @@ async fn answers(
         Ok(pb::MaskFormat::Json) => Format::Json,
         Ok(pb::MaskFormat::Unspecified) | Err(_) => return Err(Refusal::invalid("format", "expected TEXT or JSON")),
     };
-    let (send, masked) = service.mask_stream(caller, by, format)?;
+    let (send, masked) = service.mask_stream(caller, by, format).await?;
     let over = {
         let (service, caller) = (service.clone(), caller.clone());
         async move { service.until_over(&caller).await }

@@ -3,13 +3,17 @@
 //! [`Journal`] keeps bytes in order; this says which facts may use the reserve of a full disk, which may be answered
 //! before they are synced, under which keys a record is found again, and how a search walks the index.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use super::{
     AppendError, Class, Durability, Failed, Frame, Head, Journal, JournalError, Key, Keys, Lookup, Order, ReadError,
     Removed, Retention, Settings, Ticket,
 };
-use crate::domain::{ApprovalId, Change, EntityUid, Fact, Origin, Outcome, Record, Review, Timestamp, Transition};
+use crate::domain::{
+    ApprovalId, Change, Decided, DecisionId, EntityUid, Fact, Origin, Outcome, Record, Review, Timestamp, Transition,
+};
 use crate::vault::{self, Draft, OpenError, Place, Vault};
 use crate::wire::Malformed;
 
@@ -162,6 +166,22 @@ impl Log {
             }
         }
         Ok(highest)
+    }
+
+    /// A durable decision by the id that its caller was told. Found are those that oblige to mask, as whoever masks asks for
+    /// them. Blocking.
+    pub fn decision(&self, id: DecisionId) -> Result<Option<Arc<Decided>>, LogError> {
+        let lookup = Lookup::of(decision_key(id), Order::NewestFirst, ONE_EVENT_MAX);
+        for sequence in self.journal.find(&lookup)? {
+            for frame in &self.journal.read(sequence, 1, ONE_BYTES)? {
+                if let Fact::Decided(decided) = self.parse(frame)?.fact
+                    && answers_as(&decided) == id
+                {
+                    return Ok(Some(decided));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The journal below, for what it says of itself.
@@ -329,11 +349,16 @@ fn keys(fact: &Fact) -> Keys {
     let named = [("principal", principal), ("action", action), ("resource", resource)];
     let mut keys = Keys::default();
     for key in named.into_iter().filter_map(|(kind, uid)| Some(uid_key(kind, uid?))) {
-        // Six keys at the most, of eight that a record may have.
+        // Six keys at the most, of eight that a record may have; those of a shared store need two.
         let _ = keys.push(key);
     }
     if let Some(review) = vote(fact) {
         let _ = keys.push(uid_key("reviewer", &review.reviewer.uid));
+    }
+    if let Fact::Decided(decided) = fact
+        && decided.must_mask()
+    {
+        let _ = keys.push(decision_key(answers_as(decided)));
     }
     if let Some(id) = fact.approval() {
         let _ = keys.push(Key::of("approval", id.as_bytes()));
@@ -368,6 +393,15 @@ fn changes(fact: &Fact) -> bool {
         | Fact::EntitiesChanged(_)
         | Fact::Revealed(_) => false,
     }
+}
+
+/// The id that the caller was told: a repeated answer has that of the first.
+fn answers_as(decided: &Decided) -> DecisionId {
+    decided.repeats.unwrap_or(decided.id)
+}
+
+fn decision_key(id: DecisionId) -> u64 {
+    Key::of("decision", id.as_bytes())
 }
 
 fn change_key(id: ApprovalId) -> u64 {

@@ -1,7 +1,7 @@
 //! Masking for those who enforce: by the obligation of a decision that they were given, or by a profile of the operator.
 //!
-//! The obligations of an ALLOW are remembered here for a while, for the caller who got it. Whoever comes later, or to another
-//! server, asks for the decision again: nothing is masked by rules that nobody can find.
+//! The obligations of an ALLOW are remembered for a while, for the caller who got it, and found in the journal later. Whoever
+//! comes to another server asks there again: nothing is masked by rules that nobody can find.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub use crate::masking::Counts;
 const TENANT: &str = "default";
 /// The profile that is always there: all that is known is replaced by its kind.
 const EVERYTHING: &str = "everything";
-/// Decisions whose obligations are remembered.
+/// Decisions whose obligations are at hand; those of others are in the journal.
 const DECISIONS_MAX: usize = 50_000;
 /// Texts that are masked at the same time; others wait.
 const MASKS_MAX: usize = 16;
@@ -63,9 +63,38 @@ pub struct Masking {
     masker: Arc<Masker>,
     profiles: BTreeMap<String, Arc<Profile>>,
     views: Arc<Profile>,
-    decisions: quick_cache::sync::Cache<DecisionId, (EntityUid, Arc<Profile>)>,
+    decisions: quick_cache::sync::Cache<DecisionId, Given>,
     places: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+}
+
+/// What an ALLOW demands of the caller who got it, as its policies say it. They were read when they were loaded; here they are
+/// only once somebody masks by them.
+#[derive(Clone)]
+struct Given {
+    to: EntityUid,
+    masks: Arc<[Arc<str>]>,
+}
+
+impl Given {
+    /// `None` where there is nothing to mask.
+    fn by(decided: &Decided) -> Option<Self> {
+        let masks = || {
+            decided.obligations.iter().filter_map(|obligation| match obligation {
+                Obligation::Mask { what, .. } => Some(what.clone()),
+                Obligation::Advice { .. } => None,
+            })
+        };
+        let is_any = decided.outcome == Outcome::Allow && masks().next().is_some();
+        is_any.then(|| Self { to: decided.caller.uid.clone(), masks: masks().collect() })
+    }
+
+    /// All of them together.
+    fn profile(&self) -> Result<Arc<Profile>, String> {
+        let read = self.masks.iter().map(|what| MaskRules::parse(what));
+        let rules = read.reduce(|one, other| Ok(one?.and(&other?))).ok_or("nothing is to be masked")??;
+        Ok(profile(rules, Mode::Strict))
+    }
 }
 
 impl Masking {
@@ -104,26 +133,12 @@ impl Masking {
         &self.masker
     }
 
-    /// Keeps what an ALLOW demands, for its caller. An obligation that cannot be read is not kept: nothing is masked by it then.
+    /// Keeps what an ALLOW demands, for its caller.
     pub(super) fn remember(&self, decided: &Decided) {
-        if decided.outcome != Outcome::Allow {
-            return;
+        if let Some(given) = Given::by(decided) {
+            self.decisions.insert(decided.repeats.unwrap_or(decided.id), given);
         }
-        let masks = decided.obligations.iter().filter_map(|obligation| match obligation {
-            Obligation::Mask { what, .. } => Some(MaskRules::parse(what)),
-            Obligation::Advice { .. } => None,
-        });
-        let Ok(Some(rules)) = masks.map(|rules| rules.map(Some)).reduce(both).unwrap_or(Ok(None)) else { return };
-        let id = decided.repeats.unwrap_or(decided.id);
-        self.decisions.insert(id, (decided.caller.uid.clone(), profile(rules, Mode::Strict)));
     }
-}
-
-fn both(
-    one: Result<Option<MaskRules>, String>,
-    other: Result<Option<MaskRules>, String>,
-) -> Result<Option<MaskRules>, String> {
-    Ok(one?.zip(other?).map(|(one, other)| one.and(&other)))
 }
 
 pub(super) fn tenant() -> &'static str {
@@ -169,7 +184,7 @@ impl Service {
     /// # Errors
     /// Rules that nobody can find, data that is not what it is said to be, and masking that is not possible here.
     pub async fn mask(&self, caller: &Caller, by: By, data: Data) -> Result<(Data, Counts), Refusal> {
-        let profile = self.mask_profile(caller, by)?;
+        let profile = self.mask_profile(caller, by).await?;
         let masking = &self.shared.masking;
         let place = masking.place().await?;
         let masker = masking.masker.clone();
@@ -184,8 +199,8 @@ impl Service {
     ///
     /// # Errors
     /// As for [`Service::mask`], and past the limit of streams.
-    pub fn mask_stream(&self, caller: &Caller, by: By, format: Format) -> Result<Ends, Refusal> {
-        let profile = self.mask_profile(caller, by)?;
+    pub async fn mask_stream(&self, caller: &Caller, by: By, format: Format) -> Result<Ends, Refusal> {
+        let profile = self.mask_profile(caller, by).await?;
         let masking = &self.shared.masking;
         let full = |_| Refusal::Exhausted { limit: "mask_streams_max", most: STREAMS_MAX };
         let place = masking.streams.clone().try_acquire_owned().map_err(full)?;
@@ -223,19 +238,30 @@ impl Service {
         Ok((pieces, masked))
     }
 
+    /// What the journal of this server says that a decision demands.
+    async fn given_on_record(&self, id: DecisionId) -> Result<Option<Given>, Refusal> {
+        let found = self.on_disk(move |log| log.decision(id)).await?;
+        let given = found.as_deref().and_then(Given::by);
+        if let Some(given) = &given {
+            self.shared.masking.decisions.insert(id, given.clone());
+        }
+        Ok(given)
+    }
+
     /// Masks for whoever may ask for decisions; a decision's rules for the one who got it.
-    fn mask_profile(&self, caller: &Caller, by: By) -> Result<Arc<Profile>, Refusal> {
+    async fn mask_profile(&self, caller: &Caller, by: By) -> Result<Arc<Profile>, Refusal> {
         self.guard_asking(&self.shared.engine.current(), caller)?;
         let masking = &self.shared.masking;
         match by {
             By::Decision(id) => {
-                let found = masking.decisions.get(&id).filter(|(uid, _)| *uid == caller.identity.uid);
-                let (_, profile) = found.ok_or_else(|| {
-                    Refusal::invalid(
-                        "decision_id",
-                        "no obligation to mask is known here for this decision; ask for it again",
-                    )
-                })?;
+                let given = match masking.decisions.get(&id) {
+                    Some(given) => Some(given),
+                    None => self.given_on_record(id).await?,
+                };
+                // Another's decision is none: what it demands is nobody else's business.
+                let given = given.filter(|given| given.to == caller.identity.uid).ok_or_else(unknown)?;
+                let unreadable = |problem: String| Refusal::Internal(problem.into());
+                let profile = given.profile().map_err(unreadable)?;
                 masking.masker.check(&profile.rules).map_err(refusal)?;
                 Ok(profile)
             }
@@ -245,6 +271,12 @@ impl Service {
             }
         }
     }
+}
+
+fn unknown() -> Refusal {
+    let message = "no obligation to mask is on record here for this decision: send it to the server that decided, or ask this \
+                   one for the decision again";
+    Refusal::invalid("decision_id", message)
 }
 
 fn mask(masker: &Masker, profile: &Profile, data: Data) -> Result<(Data, Counts), Refusal> {

@@ -20,7 +20,8 @@ export class Server {
     server.directory = mkdtempSync(join(tmpdir(), 'countersign-clients-'));
     process.on('exit', () => rmSync(server.directory, { recursive: true, force: true }));
     server.config = join(server.directory, 'countersign.toml');
-    writeFileSync(server.config, CONFIG.replace(ISSUER, issuer.url));
+    // The server keeps a key of its own for its journal.
+    writeFileSync(server.config, `${CONFIG.replace(ISSUER, issuer.url)}\n[journal]\nsealing = "kept"\n`);
     copyPolicies(join(server.directory, 'policies'));
     await server.begin();
     return server;
