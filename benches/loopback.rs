@@ -2,18 +2,20 @@
 //! the same build on the same machine?
 //!
 //! Each server is a process of its own, so that its CPU time is its own: this program starts itself again as server and
-//! reads `/proc/<pid>/task/*/schedstat`. `cargo bench --bench loopback [-- CALLS [unary|stream] [CALLERS]]`.
+//! reads `/proc/<pid>/task/*/schedstat`. `cargo bench --bench loopback [-- CALLS [unary|stream|told] [CALLERS]]`; `told`: what logs and
+//! traces add.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use countersign::config::{Sealing, SealingMode};
+use countersign::config::{Log, Sealing, SealingMode};
 use countersign::domain::Timestamp;
 use countersign::grpc::generated::decision_point_client::DecisionPointClient;
 use countersign::server::{Encryption, Listeners, Retention, Server, Setup};
 use countersign::store::{Clock, embedded};
+use countersign::telemetry::{TraceSettings, Traces};
 use countersign::web::dev_issuer::find;
 use countersign::wire::pb;
 use countersign::{engine, journal, service};
@@ -55,6 +57,7 @@ fn serve(role: &str) -> Result<(), Failure> {
             tokio::select! { served = serving => served?, _ = stdin_closed() => {} }
             return Ok(());
         }
+        let traces = told(role)?;
         let dir = tempfile::tempdir_in(std::env::var("COUNTERSIGN_BENCH_DIR").unwrap_or_else(|_| "target".into()))?;
         let dev_issuer = Some(TcpListener::bind("127.0.0.1:0").await?);
         let mut journal = journal::Settings::new(dir.path().join("journal"));
@@ -79,6 +82,7 @@ fn serve(role: &str) -> Result<(), Failure> {
             encryption: Encryption::Loopback,
             limits: service::Limits::default(),
             masking: countersign::config::Masking::default(),
+            traces: std::sync::Arc::default(),
             watch: None,
             retention: Retention::default(),
             clock: Box::new(Clock::system),
@@ -91,8 +95,24 @@ fn serve(role: &str) -> Result<(), Failure> {
         };
         println!("{} {token}", server.address()?);
         server.run(async move { drop(stdin_closed().await) }).await?;
+        drop(traces);
         Ok(())
     })
+}
+
+/// Logs and traces as `countersign serve` has them: `logged` no traces, `sampled` one call in a hundred, `traced` all. Nobody takes
+/// them.
+fn told(role: &str) -> Result<Option<Traces>, Failure> {
+    let ratio = match role {
+        "logged" => None,
+        "sampled" => Some(0.01),
+        "traced" => Some(1.0),
+        _ => return Ok(None),
+    };
+    let settings = |sample_ratio| TraceSettings { endpoint: "http://127.0.0.1:9".into(), sample_ratio };
+    let traces = ratio.map(settings).as_ref().map(Traces::start).transpose()?;
+    countersign::cli::logging::start(&Log::default(), traces.as_ref()).map_err(|error| error.to_string())?;
+    Ok(traces)
 }
 
 struct Process {
@@ -147,8 +167,7 @@ fn measure() -> Result<(), Failure> {
     let mut numbers = std::env::args().filter_map(|arg| arg.parse::<usize>().ok());
     let (calls, callers) = (numbers.next().unwrap_or(20_000), numbers.next());
     let wants = |part: &str| {
-        let other = if part == "unary" { "stream" } else { "unary" };
-        !std::env::args().any(|arg| arg == other)
+        !["unary", "stream", "told"].iter().any(|other| *other != part && std::env::args().any(|arg| arg == *other))
     };
     if wants("unary") {
         measure_unary(calls, callers.map_or(CALLERS.to_vec(), |callers| vec![callers]))?;
@@ -158,7 +177,29 @@ fn measure() -> Result<(), Failure> {
         let streamed = runtime(2)?.block_on(streamed(&process, calls * 5))?;
         println!("AuthorizeStream, 256 under way: {streamed}");
     }
+    if wants("told") {
+        measure_told(calls, callers.unwrap_or(16))?;
+    }
     std::io::stdout().flush()?;
+    Ok(())
+}
+
+/// Rounds of all turn by turn, so that each has its share of what else the machine does; the median of each.
+fn measure_told(calls: usize, callers: usize) -> Result<(), Failure> {
+    const ROUNDS: usize = 5;
+    let roles = ["always", "logged", "sampled", "traced"];
+    let processes = roles.map(Process::start);
+    let processes = processes.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut rounds = vec![Vec::new(); roles.len()];
+    for _ in 0..ROUNDS {
+        for (process, costs) in processes.iter().zip(&mut rounds) {
+            costs.push(runtime(2)?.block_on(unary(process, callers, calls / ROUNDS))?.cpu);
+        }
+    }
+    for (role, costs) in roles.iter().zip(&mut rounds) {
+        costs.sort_unstable_by(f64::total_cmp);
+        println!("{role:>8}: {:.1} us a call", costs.get(ROUNDS / 2).ok_or("no rounds")?);
+    }
     Ok(())
 }
 

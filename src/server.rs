@@ -21,7 +21,7 @@ use crate::service::outbox::{Outbox, OutboxError};
 use crate::service::{Limits, Refusal, Service, mask};
 use crate::store::embedded::{self, OpenError};
 use crate::store::{Clock, Embedded, Redis, RedisError, RedisSettings, Store};
-use crate::telemetry::{Metrics, Sources};
+use crate::telemetry::{Metrics, Sources, TraceMeters};
 use crate::web::dev_issuer::{DevIssuer, DevIssuerError};
 use crate::web::inbox::Place;
 use crate::web::{self, Inbox, InboxError};
@@ -50,6 +50,8 @@ pub struct Setup {
     pub watch: Option<Duration>,
     /// What the journal may forget; checked every hour.
     pub retention: Retention,
+    /// Of the traces of this process; they stay at zero where none are sent.
+    pub traces: Arc<TraceMeters>,
     /// The clock, given the time of the last record.
     pub clock: Box<dyn FnOnce(Timestamp) -> Clock + Send>,
 }
@@ -145,6 +147,7 @@ pub struct Server {
     inbox: Option<(Inbox, TcpListener)>,
     verifier: Arc<Verifier>,
     protection: Protection,
+    traces: Arc<TraceMeters>,
     stopping: watch::Sender<bool>,
 }
 
@@ -202,6 +205,7 @@ impl Server {
             inbox,
             verifier,
             protection,
+            traces: setup.traces,
             stopping,
         })
     }
@@ -236,6 +240,7 @@ impl Server {
             inbox,
             verifier,
             protection,
+            traces,
             stopping,
         } = self;
         if let Kept::Redis(redis) = &store {
@@ -255,7 +260,7 @@ impl Server {
         let pages = inbox.map(|(inbox, listener)| tokio::spawn(inbox.serve(listener, stopped())));
         let _refresh = verifier.start();
         let connections = Arc::new(Connections::default());
-        let metrics = metrics(&service, &store, &verifier, &connections);
+        let metrics = metrics(&service, &store, &verifier, &connections, traces);
         let metrics = listeners
             .metrics
             .map(|listener| tokio::spawn(web::metrics::serve(listener, move || metrics.text(), stopped())));
@@ -349,13 +354,20 @@ fn place(settings: web::Settings, listener: TcpListener) -> Result<(Place, TcpLi
     Ok((Place::new(settings, address)?, listener))
 }
 
-fn metrics(service: &Service, store: &Kept, verifier: &Arc<Verifier>, connections: &Arc<Connections>) -> Metrics {
+fn metrics(
+    service: &Service,
+    store: &Kept,
+    verifier: &Arc<Verifier>,
+    connections: &Arc<Connections>,
+    traces: Arc<TraceMeters>,
+) -> Metrics {
     Metrics::new(Sources {
         service: service.clone(),
         store: store.shared(),
         log: store.log().clone(),
         verifier: verifier.clone(),
         connections: connections.clone(),
+        traces,
     })
 }
 

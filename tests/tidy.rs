@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that only these modules may name.
-const HOMES: [(&str, &[&str]); 11] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("prost", &["wire"]),
     ("prost_types", &["wire", "grpc"]),
     ("tonic", &["grpc"]),
@@ -35,6 +35,10 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("cedar_policy", &["engine"]),
     ("axum", &["web"]),
     ("prometheus_client", &["telemetry"]),
+    // Whose trace a call is part of is said in its headers.
+    ("opentelemetry", &["grpc", "telemetry"]),
+    ("tracing_opentelemetry", &["grpc", "telemetry"]),
+    ("opentelemetry_otlp", &["telemetry"]),
     ("redis", &["store"]),
 ];
 

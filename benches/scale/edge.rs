@@ -41,6 +41,7 @@ pub async fn serve() -> Result<(), Failure> {
         encryption: Encryption::Loopback,
         limits: service::Limits { wait_max: WAIT, ..service::Limits::default() },
         masking: countersign::config::Masking::default(),
+        traces: std::sync::Arc::default(),
         watch: None,
         retention: Retention::default(),
         clock: Box::new(Clock::system),

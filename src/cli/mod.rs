@@ -10,7 +10,7 @@ mod demo;
 mod entities;
 mod failure;
 mod healthcheck;
-mod logging;
+pub mod logging;
 mod parse;
 mod policy;
 mod remote;

@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 
 use super::failure::Failure;
 use crate::config::{Config, Text};
-use crate::server::{Listeners, Server, ServerError};
+use crate::server::{Listeners, Server, ServerError, Setup};
+use crate::telemetry::Traces;
 
 /// Whose tokens are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +57,22 @@ pub async fn serve(
     ready: impl FnOnce(&Server) + Send,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Failure> {
-    super::logging::start(&config.log)?;
+    let traces = config.trace_settings().as_ref().map(Traces::start).transpose();
+    let traces = traces.map_err(|error| Failure::Failed(format!("telemetry.traces: {error}")))?;
+    super::logging::start(&config.log, traces.as_ref())?;
     let mut config = config;
     if listeners.dev_issuer.is_some() && config.web.issuer.is_none() {
         config.web.issuer = Some(Text::of(crate::web::dev_issuer::NAME));
     }
     // Reads the journal and the policies, which takes a while and blocks.
-    let prepared = tokio::task::spawn_blocking(move || Server::prepare(config.setup(), listeners)).await;
+    let counted = traces.as_ref().map(Traces::meters).unwrap_or_default();
+    let setup = Setup { traces: counted, ..config.setup() };
+    let prepared = tokio::task::spawn_blocking(move || Server::prepare(setup, listeners)).await;
     let server = prepared.map_err(|error| Failure::Failed(format!("the server did not start: {error}")))??;
     ready(&server);
-    Ok(server.run(shutdown).await?)
+    let ended = server.run(shutdown).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    Ok(ended?)
 }

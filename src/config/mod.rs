@@ -33,5 +33,5 @@ pub use sections::{
     Approvals, Config, Dev, Grpc, IdentitySection, Journal, Limits, Log, Masking, Notify, Policy, Review, Store,
     Telemetry, Web,
 };
-pub use values::{Count, LogFilter, LogFormat, OnError, SealingMode, Span, StoreKind, Sync, Text};
+pub use values::{Count, LogFilter, LogFormat, OnError, Ratio, SealingMode, Span, StoreKind, Sync, Text};
 pub use web::PublicUrl;

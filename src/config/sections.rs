@@ -10,7 +10,7 @@ use super::masking::{DetectorSettings, ProfileSettings, ViewRules};
 use super::notify::WebAddress;
 use super::section::{Section, section};
 use super::store::Redis;
-use super::values::{Count, LogFilter, LogFormat, OnError, SealingMode, Span, StoreKind, Sync, Text};
+use super::values::{Count, LogFilter, LogFormat, OnError, Ratio, SealingMode, Span, StoreKind, Sync, Text};
 use super::web::PublicUrl;
 use crate::domain::{Links, REJECTION_STANDS, StepUp};
 use crate::grpc::tls::Files;
@@ -272,10 +272,15 @@ section! {
 }
 
 section! {
-    /// What the server counts, for Prometheus (docs/metrics.md).
+    /// What the server counts, for Prometheus (docs/metrics.md), and traces of its calls, for a collector (docs/traces.md).
     Telemetry "telemetry" {
         /// Address and port of `/metrics`. Whoever reaches it reads numbers, and nobody's names or data. Not set: there is none.
         metrics: Option<SocketAddr> = None;
+        /// The collector that takes traces by OTLP/gRPC, such as `http://collector:4317` or `https://..`. Not set: nothing is traced.
+        traces: Option<WebAddress> = None;
+        /// How many calls are traced, of those about which the caller did not decide: 0 none, 1 all. A `traceparent` decides by its
+        /// `sampled` flag.
+        sample_ratio: Ratio = Ratio::percent(1);
     }
 }
 

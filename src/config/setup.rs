@@ -1,5 +1,7 @@
 //! From what the operator wrote to what a server is made of.
 
+use std::sync::Arc;
+
 use super::sealing::Sealing;
 use super::sections::Config;
 use super::values::{OnError, StoreKind, Sync};
@@ -9,6 +11,7 @@ use crate::identity::LoginSettings;
 use crate::notify::Target;
 use crate::server::{Encryption, Retention, Setup};
 use crate::store::{Clock, RedisSettings, embedded};
+use crate::telemetry::TraceSettings;
 use crate::vault::Vault;
 use crate::{engine, journal, notify, service, web};
 
@@ -32,9 +35,17 @@ impl Config {
                 max_age: self.journal.retention_age.map(super::Span::get),
                 max_bytes: self.journal.retention_bytes.map(super::Count::get),
             },
+            traces: Arc::default(),
             watch: self.policy.watch.then_some(self.policy.watch_interval.get()),
             clock: Box::new(Clock::system),
         }
+    }
+
+    /// Where traces of calls go; nowhere if it is `None`.
+    #[must_use]
+    pub fn trace_settings(&self) -> Option<TraceSettings> {
+        let endpoint = self.telemetry.traces.as_ref()?.to_string();
+        Some(TraceSettings { endpoint, sample_ratio: self.telemetry.sample_ratio.get() })
     }
 
     /// How policies are loaded, by the server and by `policy check` alike.

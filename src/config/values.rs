@@ -95,6 +95,34 @@ impl Setting for Count {
     }
 }
 
+/// A part of all: from 0 (none) to 1 (all), in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ratio(u32);
+
+impl Ratio {
+    #[must_use]
+    pub const fn percent(percent: u32) -> Self {
+        Self(percent * 10_000)
+    }
+
+    #[must_use]
+    pub fn get(self) -> f64 {
+        f64::from(self.0) / 1e6
+    }
+}
+
+impl Setting for Ratio {
+    fn read(raw: &Value) -> Result<Self, String> {
+        let ratio = raw.as_f64().filter(|ratio| (0.0..=1.0).contains(ratio));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a million")]
+        ratio.map(|ratio| Self((ratio * 1e6).round() as u32)).ok_or_else(|| "a number from 0 to 1".to_owned())
+    }
+
+    fn show(&self) -> Value {
+        self.get().into()
+    }
+}
+
 impl<T: Setting> Setting for Option<T> {
     fn read(raw: &Value) -> Result<Self, String> {
         T::read(raw).map(Some)

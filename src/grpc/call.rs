@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
+use tracing::Span;
 use uuid::Uuid;
 
 use super::about::About;
 use super::connection::Peer;
 use super::status::status;
+use super::trace;
 use crate::domain::{ApprovalId, Refused};
 use crate::identity::{self, ClientCertificate};
 use crate::service::{Caller, Refusal, RequestId, Service};
 
 const REQUEST_ID: &str = "x-request-id";
-const TRACE_PARENT: &str = "traceparent";
+pub(super) const TRACE_PARENT: &str = "traceparent";
 /// Longer ids are replaced: they go into every record.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -26,6 +28,7 @@ pub struct Call {
     trace_parent: Option<MetadataValue<Ascii>>,
     credential: Credential,
     certificate: Option<Arc<ClientCertificate>>,
+    span: Span,
 }
 
 /// What the metadata say of who calls.
@@ -39,14 +42,21 @@ enum Credential {
 impl Call {
     pub fn new<T: About>(method: &'static str, request: &Request<T>) -> Self {
         let metadata = request.metadata();
+        let request_id = request_id(metadata);
         Self {
             method,
             approval: request.get_ref().approval(),
-            request_id: request_id(metadata),
+            span: trace::span(method, &request_id.0, metadata),
+            request_id,
             trace_parent: metadata.get(TRACE_PARENT).cloned(),
             credential: credential(metadata),
             certificate: request.extensions().get::<Peer>().and_then(|peer| peer.certificate.clone()),
         }
+    }
+
+    /// What happens within it is part of its trace, and its log lines have its ids.
+    pub fn span(&self) -> Span {
+        self.span.clone()
     }
 
     /// Authenticates the caller. The token is not kept for the rest of the call, which may wait for long.
@@ -77,6 +87,7 @@ impl Call {
     pub fn refuse(&self, service: &Service, caller: Option<&Caller>, refusal: &Refusal) -> Status {
         service.record_refusal(refused(self.method, caller, self.approval, &self.request_id, refusal));
         let mut status = status(refusal);
+        trace::ended(&self.span, Err(&status));
         self.stamp(status.metadata_mut());
         status
     }
@@ -84,6 +95,7 @@ impl Call {
     /// The answer, with the call's own ids.
     pub fn respond<T>(&self, message: T) -> Response<T> {
         let mut response = Response::new(message);
+        trace::ended(&self.span, Ok(()));
         self.stamp(response.metadata_mut());
         response
     }

@@ -6,12 +6,13 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use super::about::About;
 use super::call::Call;
 use super::generated::decision_point_server::DecisionPoint;
 use super::unbroken::unbroken;
-use super::{answer, filter, request, stream as authorize_stream};
+use super::{answer, filter, request, stream as authorize_stream, trace};
 use crate::service::{Caller, Refusal, Service};
 use crate::wire::approval::shown;
 use crate::wire::pb;
@@ -43,13 +44,15 @@ impl Edge {
     {
         let (mut call, message) = (Call::new(method, &request), request.into_inner());
         let service = self.service.clone();
-        Box::pin(async move {
+        let span = call.span();
+        let handled = async move {
             let caller = Box::pin(call.caller(&service)).await?;
             match unbroken(Box::pin(run(service.clone(), caller.clone(), message))).await {
                 Ok(answer) => Ok(call.respond(answer)),
                 Err(refusal) => Err(call.refuse(&service, Some(&caller), &refusal)),
             }
-        })
+        };
+        Box::pin(handled.instrument(span))
     }
 }
 
@@ -70,7 +73,9 @@ impl DecisionPoint for Edge {
     {
         self.handle("Authorize", request.map(Box::new), async |service, caller, asked| {
             let asking = Box::pin(service.authorize(&caller, request::ask(*asked, service.limits())?));
-            Ok(answer::response(&asking.await?, service.now()))
+            let response = answer::response(&asking.await?, service.now());
+            trace::decided(&response.decision_id);
+            Ok(response)
         })
     }
 

@@ -26,6 +26,7 @@ mod services;
 mod status;
 mod stream;
 pub mod tls;
+mod trace;
 pub mod transport;
 mod unbroken;
 mod uniform;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use self::admit::Admitted;
 use super::veil::Shown;
@@ -163,7 +164,9 @@ impl Service {
         let snapshot = self.judged_by(asked)?;
         let now = self.shared.store.now();
         let began = Instant::now();
-        let evaluation = snapshot.evaluate(&asked.query, &asked.principal, &asked.caller.identity, now)?;
+        let evaluating = tracing::debug_span!(target: "countersign::calls", "evaluate policies");
+        let evaluate = || snapshot.evaluate(&asked.query, &asked.principal, &asked.caller.identity, now);
+        let evaluation = evaluating.in_scope(evaluate)?;
         self.shared.meters.evaluations.record(began.elapsed());
         let explanation = self.explained(asked, &snapshot, &evaluation, now).await?;
         let (earlier, standing) = self.known(asked, &evaluation).await?;
@@ -178,7 +181,8 @@ impl Service {
             decision = decide(&evaluation, &around);
         }
         let planned = self.plan(asked, evaluation, &decision, &around);
-        let committed = self.shared.store.commit(planned.fact, planned.seen).await?;
+        let committing = tracing::debug_span!(target: "countersign::calls", "commit");
+        let committed = self.shared.store.commit(planned.fact, planned.seen).instrument(committing).await?;
         self.hold_to_invariants(&planned.decided, committed)?;
         self.shared.masking.remember(&planned.decided);
         let approval = planned.approval.map(|approval| self.veiled(&approval));

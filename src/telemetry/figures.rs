@@ -4,6 +4,7 @@ use std::fmt::Result;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::page::{Of, Page};
+use super::traces::Meters as TraceMeters;
 use crate::domain::Outcome;
 use crate::grpc::meters::Meters as Connections;
 use crate::identity::{self, Verifier};
@@ -152,6 +153,17 @@ pub fn connections(page: &mut Page<'_>, meters: &Connections) -> Result {
     let failed = [("failed", &meters.handshakes_failed), ("displaced", &meters.handshakes_displaced)];
     let failed = failed.map(|(how, counter)| ([("how", how)], counter.get()));
     page.counters("tls_handshake_failures", "TLS handshakes that failed, or gave way to newer ones.", failed)
+}
+
+pub fn spans(page: &mut Page<'_>, meters: &TraceMeters) -> Result {
+    let rows = [("exported", &meters.exported), ("failed", &meters.failed), ("dropped", &meters.dropped)];
+    let rows = rows.map(|(result, counter)| ([("result", result)], counter.get()));
+    page.counters(
+        "spans",
+        "Spans of traced calls: delivered, not taken by the collector, without room in the queue.",
+        rows,
+    )?;
+    page.gauge("spans_waiting", Of::Things, "Spans that wait to be delivered.", meters.waiting.get())
 }
 
 /// What must be zero for ever.

@@ -1,4 +1,5 @@
-//! What the parts have counted, as Prometheus reads it (OpenMetrics). The parts count with [`crate::measure`] and know of no names;
+//! What the server tells of itself. Traces of calls go to a collector ([`traces`]). What the parts have counted is read by Prometheus
+//! (OpenMetrics). The parts count with [`crate::measure`] and know of no names;
 //! here every number gets its name, unit and labels, once ([`figures`]), at the moment that somebody scrapes.
 //!
 //! Labels are words of ours (outcomes, reasons, steps) or of the configuration (issuers, targets). A principal, a resource or
@@ -6,6 +7,7 @@
 
 mod figures;
 mod page;
+mod traces;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use self::page::Page;
+pub use self::traces::{Meters as TraceMeters, TraceSettings, Traces};
 use crate::grpc::meters::Meters as Connections;
 use crate::identity::Verifier;
 use crate::journal::Log;
@@ -31,6 +34,7 @@ pub struct Sources {
     pub log: Log,
     pub verifier: Arc<Verifier>,
     pub connections: Arc<Connections>,
+    pub traces: Arc<TraceMeters>,
 }
 
 /// The page of metrics. Cheap to clone.
@@ -75,6 +79,7 @@ impl Collector for Sources {
         figures::store(&mut page, &*self.store)?;
         figures::notifications(&mut page, &self.service.notifications())?;
         figures::connections(&mut page, &self.connections)?;
+        figures::spans(&mut page, &self.traces)?;
         figures::invariants(&mut page, self.service.meters(), &*self.store)
     }
 }

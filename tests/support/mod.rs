@@ -268,6 +268,7 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
         issuers: Vec::new(),
         web: options.inbox.unwrap_or_default(),
         encryption: options.encryption,
+        traces: std::sync::Arc::default(),
         watch: options.watch,
         limits: options.limits,
         masking: options.masking,
