@@ -1,14 +1,20 @@
 //! A token is never written anywhere: neither one that is good nor one that is refused, by nobody, at no level of logging.
 
+use std::path::Path;
 use std::time::Duration;
 
+use countersign::domain::Timestamp;
 use countersign::grpc::generated::masking_client::MaskingClient;
+use countersign::web::dev_issuer::find as find_principal;
 use countersign::wire::pb;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::crash::child::{Child, Site};
-use crate::support::Client;
+use crate::notify::Outbox;
+use crate::notify::receiver::Receiver;
 use crate::support::client::{export, reason, string};
+use crate::support::{Client, PolicyDir, sealed};
 
 /// Parts of a token that must not be found: the signature, and the claims.
 fn parts(token: &str) -> Vec<String> {
@@ -92,6 +98,127 @@ async fn what_is_asked_and_what_is_masked_is_in_no_log() {
     for secret in [asked, why, masked, "219-09-9999"] {
         assert!(!said.contains(secret), "the log holds {secret}");
     }
+}
+
+/// One for every field that a caller can fill, so that a leak says where it came from. None of them looks like anything: what
+/// masking would find is not the point here.
+const PLANTED: [&str; 9] = [
+    "canary-context",
+    "canary-environment",
+    "canary-attribute",
+    "canary-justification",
+    "canary-comment",
+    "canary-key",
+    "canary-name",
+    "canary-undeclared",
+    "canary-withdrawn",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_68_what_is_planted_in_every_field_is_in_no_file_log_metric_message_or_error() {
+    let (receiver, outbox) = (Receiver::start().await, Outbox::new());
+    let policies = PolicyDir::shipped().and(
+        r#"@id("bot-supplies")
+        permit (principal in Group::"agents", action == Countersign::Action::"supply_entities",
+            resource == Countersign::EntityType::"Dataset");"#,
+    );
+    let site = crate::notify::site(&receiver, &outbox).await.under(policies.path());
+    let variables =
+        [("COUNTERSIGN__LOG__LEVEL", "trace,h2=off,hyper=off"), ("COUNTERSIGN__TELEMETRY__METRICS", "127.0.0.1:0")];
+    let mut server = Child::start_with(&site, &variables).await;
+    let bot = ready(&server.url, &site.token("report-bot")).await;
+    let [context, environment, attribute, justification, comment, key, name, undeclared, withdrawn] = PLANTED;
+    let mut query = pb::AuthorizeRequest { justification: justification.into(), ..export() };
+    query.context.insert("destination".into(), string(context));
+    query.environment.insert("session".into(), string(environment));
+    query.idempotency_key = key.into();
+    let approval = bot.authorize(query.clone()).await.unwrap().approval.unwrap();
+    // What is refused says why, and not what: a field that nobody declared, an entity of the wrong shape, another query.
+    let mut refusals = Vec::new();
+    let mut wrong = query.clone();
+    wrong.context.insert("undeclared".into(), string(undeclared));
+    refusals.push(bot.authorize(wrong).await.unwrap_err());
+    let owner = [("owner".to_owned(), string(attribute))].into();
+    let mut wrong = pb::AuthorizeRequest { idempotency_key: String::new(), ..query.clone() };
+    wrong.entities.push(pb::Entity { uid: query.resource.clone(), attributes: owner, ..pb::Entity::default() });
+    refusals.push(bot.authorize(wrong).await.unwrap_err());
+    let mut other = query.clone();
+    other.context.insert("destination".into(), string(undeclared));
+    refusals.push(bot.authorize(other).await.unwrap_err());
+    for refused in refusals {
+        let said = format!("{refused:?}");
+        assert!(!PLANTED.iter().any(|secret| said.contains(secret)), "an error says {said}");
+    }
+    let named = [("name".to_owned(), name.into())].into_iter().collect();
+    let alice = site.minter.mint(find_principal("alice").unwrap(), wall(), &named);
+    let alice = Client::connect(&server.url, &alice).await;
+    let vote = pb::DecideRequest {
+        approval_id: approval.id.clone(),
+        verdict: pb::Verdict::Approve.into(),
+        comment: comment.into(),
+        binding: approval.binding.clone(),
+        ..pb::DecideRequest::default()
+    };
+    alice.stub.clone().decide(vote).await.unwrap();
+    let take_back = pb::CancelApprovalRequest { approval_id: approval.id.clone(), comment: withdrawn.into() };
+    bot.stub.clone().cancel_approval(take_back).await.unwrap();
+    let told = [receiver.next().await, receiver.next().await, receiver.next().await];
+    let metrics = scraped(&server.said()).await;
+    drop((bot, alice));
+    server.kill().await;
+    let mut sinks: Vec<_> = told.iter().map(|told| ("a webhook".to_owned(), told.text().as_bytes().to_vec())).collect();
+    sinks.push(("the metrics".to_owned(), metrics));
+    sinks.push(("the log".to_owned(), server.said().into_bytes()));
+    files(&site.journal(), &mut sinks);
+    files(&outbox.dir.path().join("places"), &mut sinks);
+    assert!(
+        sinks.iter().any(|(place, bytes)| place.ends_with(".seg") && find(bytes, "report-bot")),
+        "nothing is there"
+    );
+    for (place, bytes) in &sinks {
+        for secret in PLANTED {
+            assert!(!find(bytes, secret), "{place} holds {secret}");
+        }
+    }
+    // And it is there, for whom it is: the journal opens with its key.
+    let seen: Vec<String> = opened(&site.journal()).collect();
+    for secret in [context, environment, justification, comment, key, name, withdrawn] {
+        assert!(seen.iter().any(|record| record.contains(secret)), "{secret} is not on record");
+    }
+}
+
+/// Every file below a directory, but for the key.
+fn files(dir: &Path, sinks: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, sinks);
+        } else if !path.ends_with(countersign::vault::kept::NAME) {
+            sinks.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+/// The records of a journal, as whoever has the key reads them.
+fn opened(dir: &Path) -> impl Iterator<Item = String> {
+    let (vault, mut records) = (sealed::of_kept(dir), Vec::new());
+    countersign::journal::replay(dir, &mut |raw| records.push(format!("{:?}", raw.parse(&vault).unwrap()))).unwrap();
+    records.into_iter()
+}
+
+/// What a scrape gets.
+async fn scraped(said: &str) -> Vec<u8> {
+    let address = said.split("metrics are at http://").nth(1).unwrap().split('/').next().unwrap();
+    let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+    connection.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut page = Vec::new();
+    connection.read_to_end(&mut page).await.unwrap();
+    assert!(find(&page, "countersign_"), "{}", String::from_utf8_lossy(&page));
+    page
+}
+
+fn wall() -> Timestamp {
+    Timestamp::default().after(std::time::UNIX_EPOCH.elapsed().unwrap())
 }
 
 /// A client, once the server has its issuer's keys.

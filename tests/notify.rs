@@ -1,7 +1,7 @@
 //! Notifications to receivers on real sockets: what arrives, under which id, what is tried again, and where nothing is sent.
 
 #[path = "notify/receiver.rs"]
-mod receiver;
+pub mod receiver;
 #[path = "notify/slack.rs"]
 mod slack;
 
@@ -21,13 +21,13 @@ use crate::support::{Options, PolicyDir, TestServer};
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// What the outbox keeps, and the secrets.
-struct Outbox {
-    dir: tempfile::TempDir,
+pub struct Outbox {
+    pub dir: tempfile::TempDir,
     retry: Retry,
 }
 
 impl Outbox {
-    fn new() -> Self {
+    pub fn new() -> Self {
         // Tests wait for what happens, never for a length of time.
         let first = Duration::from_millis(1);
         let retry = Retry { first, longest: 10 * first, probe: 10 * first, attempts_max: u32::MAX, ..Retry::default() };
@@ -328,7 +328,7 @@ async fn fault_72_the_inbox_says_where_nobody_was_told() {
 }
 
 /// The server as a process, which tells one webhook.
-async fn site(receiver: &Receiver, outbox: &Outbox) -> Site {
+pub async fn site(receiver: &Receiver, outbox: &Outbox) -> Site {
     let site = Site::new().await;
     let (places, secret) = (outbox.dir.path().join("places"), outbox.secret("webhook.secret", SECRET));
     let rest = format!(

@@ -23,6 +23,7 @@ pub fn start(log: &Log, traces: Option<&Traces>) -> Result<(), Failure> {
         LogFormat::Json => false,
         LogFormat::Pretty => true,
     };
+    super::panics::withhold();
     let lines = if is_pretty {
         lines.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
     } else {

@@ -11,6 +11,7 @@ mod entities;
 mod failure;
 mod healthcheck;
 pub mod logging;
+mod panics;
 mod parse;
 mod policy;
 mod remote;

@@ -72,7 +72,7 @@ impl Service {
     async fn change(&self, caller: &Caller, change: Change) -> Result<Changed, Refusal> {
         let (service, caller) = (self.clone(), caller.clone());
         let done = tokio::spawn(async move { service.change_whole(&caller, change).await }).await;
-        done.map_err(|panicked| Refusal::Internal(Box::new(panicked)))?
+        done.map_err(Refusal::panicked)?
     }
 
     async fn change_whole(&self, caller: &Caller, change: Change) -> Result<Changed, Refusal> {
@@ -110,7 +110,7 @@ impl Service {
         deleted: Vec<EntityUid>,
     ) -> Result<PolicySnapshot, Refusal> {
         let changed = tokio::task::spawn_blocking(move || current.with_entities(&put, &deleted)).await;
-        let next = changed.map_err(|panicked| Refusal::Internal(Box::new(panicked)))??;
+        let next = changed.map_err(Refusal::panicked)??;
         let most = self.shared.limits.put_entities_max;
         if next.put_entities().len() > most {
             return Err(Refusal::Exhausted { limit: "put_entities_max", most });

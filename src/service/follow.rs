@@ -145,7 +145,7 @@ impl Service {
         read: impl FnOnce(&Log) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let log = self.shared.log.clone();
-        let read = tokio::task::spawn_blocking(move || read(&log)).await.map_err(Refusal::unavailable)?;
+        let read = tokio::task::spawn_blocking(move || read(&log)).await.map_err(Refusal::panicked)?;
         read.map_err(unreadable)
     }
 }

@@ -192,7 +192,7 @@ impl Service {
             let _place = place;
             mask(&masker, &profile, data)
         });
-        masked.await.map_err(|panicked| Refusal::Internal(Box::new(panicked)))?
+        masked.await.map_err(Refusal::panicked)?
     }
 
     /// Masks pieces as they come. Ends after the first error, or with [`Piece::End`].

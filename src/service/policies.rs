@@ -81,7 +81,7 @@ impl Service {
     pub async fn reload(&self, cause: ReloadCause, request_id: RequestId) -> Result<Reloaded, Refusal> {
         let service = self.clone();
         let done = tokio::spawn(async move { service.reload_whole(cause, request_id).await }).await;
-        let done = done.map_err(|panicked| Refusal::Internal(Box::new(panicked))).flatten();
+        let done = done.map_err(Refusal::panicked).flatten();
         let counters = self.reload_counters();
         let counter = match &done {
             Ok(Reloaded { result: Reload::Unchanged, .. }) => &counters.unchanged,
@@ -112,7 +112,7 @@ impl Service {
             let digest = candidate.digest();
             (digest, (!candidate.is_in_force(&before)).then(|| candidate.load(&|_, _| {})))
         });
-        let (digest, loaded) = read.await.map_err(|panicked| Refusal::Internal(Box::new(panicked)))?;
+        let (digest, loaded) = read.await.map_err(Refusal::panicked)?;
         let result = match loaded {
             None => Ok(Reload::Unchanged),
             Some(Ok(snapshot)) => self.put_in_force(snapshot, &cause, &request_id).await?,

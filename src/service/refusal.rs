@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
 
+use tokio::task::JoinError;
+
 use crate::domain::{ApprovalId, ApprovalState, Shortfall, StepUp};
 use crate::engine::QueryError;
 use crate::identity;
@@ -97,6 +99,11 @@ impl Refusal {
 
     pub(crate) fn unavailable(source: impl Error + Send + Sync + 'static) -> Self {
         Self::Unavailable(Box::new(source))
+    }
+
+    /// Of a task that did not come back. INVARIANT: without what it said, which may quote what it worked on.
+    pub(crate) fn panicked(_: JoinError) -> Self {
+        Self::Internal("a task panicked; the log says where".into())
     }
 
     /// The stable machine code, as in `ErrorInfo.reason`.

@@ -95,7 +95,7 @@ impl Service {
         let _place = self.shared.masking.place().await?;
         let veil = self.shared.veil.clone();
         let veiled = move || approvals.iter().map(|approval| veil.approval(approval)).collect();
-        tokio::task::spawn_blocking(veiled).await.map_err(|panicked| Refusal::Internal(Box::new(panicked)))
+        tokio::task::spawn_blocking(veiled).await.map_err(Refusal::panicked)
     }
 }
 

@@ -122,7 +122,7 @@ impl Service {
         let (query, principal, caller) = (asked.query.clone(), asked.principal.clone(), asked.caller.identity.clone());
         let explain = move || snapshot.explain(&evaluation, &query, &principal, &caller, now);
         let explained = tokio::task::spawn_blocking(explain).await;
-        let explained = explained.map_err(|panicked| Refusal::Internal(Box::new(panicked)))?;
+        let explained = explained.map_err(Refusal::panicked)?;
         Ok(Some(Box::new(explained?)))
     }
 

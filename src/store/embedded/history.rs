@@ -1,5 +1,6 @@
 //! Approvals that memory has let go: read back from the journal and added up.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::domain::{Approval, ApprovalId, Change, Fact, Record};
@@ -12,7 +13,9 @@ const STEP_CHANGES: usize = 1_000;
 /// The approval as its records tell it; `None` if there is none, or none any more.
 pub(super) async fn approval(log: Log, id: ApprovalId) -> Result<Option<Arc<Approval>>, StoreError> {
     let folded = tokio::task::spawn_blocking(move || fold(&log, id)).await;
-    folded.map_err(super::unavailable)?.map(|approval| approval.map(Arc::new))
+    folded
+        .map_err(|_| super::unavailable(io::Error::other("a task panicked; the log says where")))?
+        .map(|approval| approval.map(Arc::new))
 }
 
 /// All of its changes count: an approval that is folded half way would still look open.

@@ -133,7 +133,8 @@ impl Shared {
         let Some(_under_way) = self.journaling.begin(origin.shard, origin.number) else { return Ok(()) };
         let fact = self.log.vault().open_shared(Timestamp::default(), &entry.record).map_err(unavailable)?.fact;
         let log = self.log.clone();
-        let known = tokio::task::spawn_blocking(move || log.records_of(&origin)).await.map_err(unavailable)?;
+        let known = tokio::task::spawn_blocking(move || log.records_of(&origin)).await;
+        let known = known.map_err(|_| unavailable(std::io::Error::other("a task panicked; the log says where")))?;
         let known = known.map_err(unavailable)?;
         let vault = self.log.vault();
         if known.iter().any(|raw| raw.parse(vault).is_ok_and(|record| record.fact == fact)) {
