@@ -137,7 +137,7 @@ async fn text_json_and_rows_are_masked_by_a_profile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_masked_is_refused_as_a_whole() {
+async fn case_69_what_cannot_be_masked_is_refused_as_a_whole() {
     let server = server(&PolicyDir::shipped()).await;
     let token = server.token("report-bot");
     let refused = mask(&server, "report-bot", profile("nobodys"), TEXT).await.unwrap_err();
@@ -154,7 +154,7 @@ async fn what_cannot_be_masked_is_refused_as_a_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_cut_anywhere_is_masked_like_the_whole() {
+async fn case_69_a_stream_that_is_cut_anywhere_is_masked_like_the_whole() {
     let server = server(&PolicyDir::shipped()).await;
     let token = server.token("report-bot");
     let text = format!("{TEXT} Gr\u{fc}\u{df}e \u{1f980}\n").repeat(20);

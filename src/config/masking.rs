@@ -126,6 +126,9 @@ fn keyring(written: &super::Masking) -> Result<Keyring, MaskingSettingsError> {
     if let Some(source) = &written.pseudonym_key {
         keyring = keyring.with_pseudonym_key(&source.read()?).map_err(failed(source))?;
     }
+    if let Some(source) = &written.format_key {
+        keyring = keyring.with_format_key(&source.read()?).map_err(failed(source))?;
+    }
     for key in &written.sealing_keys {
         keyring = keyring.with_sealing_key(&key.id, &key.from.read()?).map_err(failed(&key.from))?;
     }

@@ -252,6 +252,8 @@ section! {
         /// Where the key of pseudonyms lies: 32 random bytes as base64 or hexadecimal, in `file:/path`, `env:NAME`, or what a
         /// command prints: `["program", "argument"]`, such as that of a key management service. Another key makes other pseudonyms.
         pseudonym_key: Option<KeyPlace> = None;
+        /// Where the key of `format` lies, as for pseudonyms. Another key makes other values.
+        format_key: Option<KeyPlace> = None;
         /// The keys of sealed tokens, one `[[masking.sealing_keys]]` table each: `id` and `from`, as for pseudonyms. The first seals, all
         /// open: a new key goes first, an old one stays for as long as its tokens are to be opened.
         sealing_keys: Vec<KeySettings> = Vec::new();

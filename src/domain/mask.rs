@@ -109,6 +109,8 @@ impl fmt::Debug for DataKind {
 pub enum Transform {
     /// The last four characters stay, or the domain of an e-mail address: `**** 4242`.
     Partial,
+    /// As many other digits between the same separators, the same for the same value: for what must keep its form.
+    Format,
     /// The same value becomes the same token, which nobody can open.
     Pseudonym,
     /// A token that `Unmask` opens.
@@ -120,13 +122,14 @@ pub enum Transform {
 }
 
 impl Transform {
-    pub const ALL: [Self; 5] = [Self::Partial, Self::Pseudonym, Self::Seal, Self::Replace, Self::Redact];
+    pub const ALL: [Self; 6] = [Self::Partial, Self::Format, Self::Pseudonym, Self::Seal, Self::Replace, Self::Redact];
 
     /// As it is written after the colon of `@mask`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Partial => "partial",
+            Self::Format => "format",
             Self::Pseudonym => "pseudonym",
             Self::Seal => "seal",
             Self::Replace => "replace",
@@ -257,7 +260,9 @@ fn parse_target(name: &str) -> Result<Target, String> {
 
 fn parse_transform(word: &str) -> Result<Transform, String> {
     let found = Transform::ALL.into_iter().find(|transform| transform.word() == word);
-    found.ok_or_else(|| "expected `redact`, `replace`, `seal`, `pseudonym` or `partial` after the colon".to_owned())
+    found.ok_or_else(|| {
+        "expected `redact`, `replace`, `seal`, `pseudonym`, `format` or `partial` after the colon".to_owned()
+    })
 }
 
 #[cfg(test)]

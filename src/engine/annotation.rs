@@ -373,7 +373,7 @@ mod tests {
             |mask: &str| refusal(&format!("@id(\"p\")\n@mask(\"{mask}\")\npermit (principal, action, resource);"));
         for (mask, expected) in [
             ("US_SNN", "`US_SNN` is no kind of data that is known; one of your own begins with `X_`"),
-            ("US_SSN:hash", "expected `redact`, `replace`, `seal`, `pseudonym` or `partial` after the colon"),
+            ("US_SSN:hash", "expected `redact`, `replace`, `seal`, `pseudonym`, `format` or `partial` after the colon"),
             ("US_SSN, US_SSN", "`US_SSN` is named twice"),
             ("US_SSN,", "expected kinds separated by commas, such as `EMAIL_ADDRESS:pseudonym, US_SSN`"),
         ] {

@@ -8,6 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::MaskError;
+use super::checksum::luhn;
+use super::ff1::{DIGITS_MAX, DIGITS_MIN, Ff1};
 use super::token::{CONSONANTS, PSEUDONYM_LETTERS, Payload, SEALED, Token};
 use crate::domain::{DataKind, KindGroup, Transform};
 
@@ -30,6 +32,7 @@ pub enum KeyError {
 #[derive(Default)]
 pub struct Keyring {
     pseudonym: Option<hmac::Key>,
+    format: Option<Ff1>,
     /// The first seals; all open.
     sealing: Vec<(String, RandomizedNonceKey)>,
 }
@@ -44,6 +47,15 @@ impl Keyring {
             return Err(KeyError::Length);
         }
         self.pseudonym = Some(hmac::Key::new(hmac::HMAC_SHA256, key));
+        Ok(self)
+    }
+
+    /// A key for what keeps its form. Another key makes other values: it is not rotated.
+    ///
+    /// # Errors
+    /// [`KeyError::Length`].
+    pub fn with_format_key(mut self, key: &[u8]) -> Result<Self, KeyError> {
+        self.format = Some(Ff1::new(key).ok_or(KeyError::Length)?);
         Ok(self)
     }
 
@@ -68,6 +80,7 @@ impl Keyring {
     pub fn can(&self, transform: Transform) -> bool {
         match transform {
             Transform::Pseudonym => self.pseudonym.is_some(),
+            Transform::Format => self.format.is_some(),
             Transform::Seal => !self.sealing.is_empty(),
             Transform::Partial | Transform::Replace | Transform::Redact => true,
         }
@@ -88,6 +101,35 @@ impl Keyring {
         let nibbles = tag.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
         let letters = nibbles.take(PSEUDONYM_LETTERS).filter_map(|nibble| CONSONANTS.get(usize::from(nibble)));
         Ok(format!("<{kind}:{}>", letters.map(|letter| char::from(*letter)).collect::<String>()))
+    }
+
+    /// As many digits between the same separators. Of a card the last one is such that the check digit is wrong, so that it is
+    /// nobody's card. `None` where the value has letters, or so few or many digits that it could be tried out or does not fit.
+    ///
+    /// # Errors
+    /// [`MaskError::NoKey`]; [`MaskError::Engine`] when AES fails.
+    pub fn format(&self, tenant: &str, kind: DataKind, value: &str) -> Result<Option<String>, MaskError> {
+        let ff1 = self.format.as_ref().ok_or(MaskError::NoKey(Transform::Format))?;
+        let is_kept = |byte: u8| byte.is_ascii_digit() || b" -./()+".contains(&byte);
+        let digits: Vec<u8> = value.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
+        let is_card = kind == DataKind::CREDIT_CARD;
+        let body = digits.get(..digits.len().saturating_sub(usize::from(is_card))).unwrap_or_default();
+        if !value.bytes().all(is_kept) || !(DIGITS_MIN..=DIGITS_MAX).contains(&body.len()) {
+            return Ok(None);
+        }
+        let mut bound = Vec::new();
+        for part in [tenant, kind.as_str()] {
+            bound.extend((part.len() as u64).to_be_bytes());
+            bound.extend(part.as_bytes());
+        }
+        let mut other = ff1.encrypt(&bound, body)?;
+        if is_card {
+            other.push(wrong_check_digit(&other));
+        }
+        let mut other = other.into_iter().map(|digit| char::from(b'0' + digit));
+        let formed =
+            value.chars().map(|letter| if letter.is_ascii_digit() { other.next().unwrap_or('0') } else { letter });
+        Ok(Some(formed.collect()))
     }
 
     /// A token that only this deployment opens, for this tenant and kind. Twice the same value gives two tokens.
@@ -131,6 +173,13 @@ impl Keyring {
             Payload::Sealed { .. } => self.open(tenant, token).is_ok(),
         }
     }
+}
+
+/// Five away from the right one.
+fn wrong_check_digit(body: &[u8]) -> u8 {
+    let with = |last: u8| body.iter().chain([&last]).map(|digit| u32::from(*digit)).collect::<Vec<_>>();
+    let right = (0..10).find(|last| luhn(&with(*last))).unwrap_or_default();
+    (right + 5) % 10
 }
 
 /// What a sealed token is sealed for; it opens for nothing else.

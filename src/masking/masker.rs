@@ -1,6 +1,7 @@
 //! All of masking behind one type: scanner, keys, and what a profile asks for.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::MaskError;
@@ -190,29 +191,51 @@ impl Masker {
         counts: &mut Counts,
     ) -> Result<Option<String>, MaskError> {
         let mut settled: Option<String> = None;
+        // Values that kept their form, as they stand in `now`: they would be found again for what they look like.
+        let mut formed: Vec<Range<usize>> = Vec::new();
         for round in 0..ROUNDS_MAX {
             let now = settled.as_deref().unwrap_or(segment);
             whole.clear();
             whole.extend([before, now, ahead]);
             let end = before.len() + now.len();
             let mut found = self.find(profile, whole, before.len())?;
-            found.retain(|finding| finding.span.start < end);
+            let is_formed = |span: &Range<usize>| {
+                let within = |formed: &Range<usize>| {
+                    before.len() + formed.start <= span.start && span.end <= before.len() + formed.end
+                };
+                formed.iter().any(within)
+            };
+            found.retain(|finding| finding.span.start < end && !is_formed(&finding.span));
             if found.is_empty() {
                 return Ok(settled);
             }
             let mut masked = String::with_capacity(now.len());
-            let mut at = before.len();
+            let (mut at, mut kept) = (before.len(), Vec::new());
             for finding in found {
+                keep(&formed, before.len(), at..finding.span.start, masked.len(), &mut kept);
                 masked.push_str(whole.get(at..finding.span.start).ok_or(MaskError::Engine)?);
                 let span = finding.span.start..finding.span.end.min(end);
                 let value = whole.get(span.clone()).ok_or(MaskError::Engine)?;
-                masked.push_str(&self.replacement(profile, &finding, value, round, counts)?);
+                let replacement = self.replacement(profile, &finding, value, round, counts)?;
+                if self.keeps_form(profile, &finding, round) && !replacement.starts_with('<') {
+                    kept.push(masked.len()..masked.len() + replacement.len());
+                }
+                masked.push_str(&replacement);
                 at = span.end;
             }
+            keep(&formed, before.len(), at..end, masked.len(), &mut kept);
+            formed = kept;
             masked.push_str(whole.get(at..end).ok_or(MaskError::Engine)?);
             settled = Some(masked);
         }
         Err(MaskError::Unsettled)
+    }
+
+    /// Whether what stands for it looks like a value.
+    fn keeps_form(&self, profile: &Profile, finding: &Finding, round: usize) -> bool {
+        finding.layer == Layer::Plain
+            && round < ROUNDS_MAX / 2
+            && profile.rules.transform_of(&finding.kind) == Some(Transform::Format)
     }
 
     fn replacement(
@@ -236,6 +259,13 @@ impl Masker {
         let transform = if round < ROUNDS_MAX / 2 { asked } else { asked.max(Transform::Replace) };
         apply(transform, &self.keyring, &profile.tenant, finding.kind, value)
     }
+}
+
+/// What of `formed` lies in a part of the text that is copied to another place.
+fn keep(formed: &[Range<usize>], before: usize, part: Range<usize>, to: usize, kept: &mut Vec<Range<usize>>) {
+    let part = part.start - before..part.end - before;
+    let within = formed.iter().filter(|formed| part.start <= formed.start && formed.end <= part.end);
+    kept.extend(within.map(|formed| to + formed.start - part.start..to + formed.end - part.start));
 }
 
 /// Adds up.

@@ -10,7 +10,8 @@ use super::{Custom, CustomRules, Keyring, Masker, Mode, Profile};
 use crate::domain::{DataKind, MaskRules};
 
 pub fn masker() -> Masker {
-    let keyring = Keyring::default().with_pseudonym_key(&[7; 32]).unwrap().with_sealing_key("k1", &[8; 32]).unwrap();
+    let keyring = Keyring::default().with_pseudonym_key(&[7; 32]).unwrap().with_format_key(&[9; 32]).unwrap();
+    let keyring = keyring.with_sealing_key("k1", &[8; 32]).unwrap();
     Masker::new(Custom::new(rules()).unwrap(), keyring).unwrap()
 }
 

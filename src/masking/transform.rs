@@ -24,6 +24,7 @@ pub fn apply(
         Transform::Redact => Ok(format!("<{REDACTED}>")),
         Transform::Replace => Ok(format!("<{kind}>")),
         Transform::Partial => Ok(partial(kind, value)),
+        Transform::Format => Ok(keyring.format(tenant, kind, value)?.unwrap_or_else(|| format!("<{kind}>"))),
         Transform::Pseudonym => keyring.pseudonym(tenant, kind, value),
         Transform::Seal => keyring.seal(tenant, kind, value),
     }

@@ -55,7 +55,7 @@ fn every_kind_is_found_as_well_as_promised() {
 }
 
 #[test]
-fn fewer_than_one_in_a_hundred_hard_negatives_is_taken_for_something() {
+fn case_70_fewer_than_one_in_a_hundred_hard_negatives_is_taken_for_something() {
     let samples = corpus::negatives(&mut Random::new(SEED), 30);
     let (masker, profile) = (masker(), profile("ALL"));
     let wrong = samples.iter().filter(|sample| !masker.find(&profile, &sample.text, 0).unwrap().is_empty());

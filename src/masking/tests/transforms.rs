@@ -2,6 +2,7 @@
 
 use super::{masker, profile};
 use crate::domain::{DataKind, Transform};
+use crate::masking::checksum::{digits, luhn};
 use crate::masking::token::token_at;
 use crate::masking::{Custom, Keyring, MaskError, Masker};
 
@@ -46,6 +47,54 @@ fn a_pseudonym_is_the_same_for_the_same_value_tenant_and_kind_only() {
     );
 }
 
+/// Where letters, separators and digits stand.
+fn form(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect()
+}
+
+#[test]
+fn what_keeps_its_form_keeps_length_and_separators_and_is_another_value() {
+    for (text, kind) in [
+        ("card 4242 4242 4242 4242 exp", "CREDIT_CARD"),
+        ("card 3782-822463-10005 exp", "CREDIT_CARD"),
+        ("SSN: 219-09-9999, thanks", "US_SSN"),
+        ("Call +1 415 555 2671 or +49 (0)30 901820.", "PHONE_NUMBER"),
+        ("BSN 111222333", "NL_BSN"),
+    ] {
+        let (once, counts) = masker().text(&profile(&format!("{kind}:format")), text).unwrap();
+        assert!(once != text && form(&once) == form(text), "{text} became {once}");
+        assert_eq!(once, masked("ALL:format", text), "under any rule");
+        assert!(counts.keys().all(|found| found.as_str() == kind), "{counts:?}");
+    }
+    // The same for the same value, tenant and kind; letters are not kept, nor what has too few digits.
+    let keyring = masker().keyring;
+    let of = |tenant, kind, value| keyring.format(tenant, kind, value).unwrap();
+    let one = of("acme", DataKind::US_SSN, "219-09-9999").unwrap();
+    assert_eq!(of("acme", DataKind::US_SSN, "219099999").unwrap(), one.replace('-', ""));
+    assert_ne!(of("other", DataKind::US_SSN, "219-09-9999").unwrap(), one);
+    assert_ne!(of("acme", DataKind::PHONE_NUMBER, "219-09-9999").unwrap(), one);
+    for (kind, value) in
+        [(DataKind::PHONE_NUMBER, "12345"), (DataKind::CREDIT_CARD, "123456"), (DataKind::UK_NINO, "AB 12 34 56 C")]
+    {
+        assert_eq!(of("acme", kind, value), None, "{value}");
+    }
+    assert_eq!(masked("ALL:format", "mail jane@example.com"), "mail <EMAIL_ADDRESS>");
+    assert_eq!(masked("ALL:format", "NINO AB 12 34 56 C"), "NINO <UK_NINO>");
+}
+
+#[test]
+fn a_card_that_kept_its_form_is_nobodys_and_stays_as_it_is() {
+    let (masker, profile) = (masker(), profile("CREDIT_CARD:format"));
+    let is_card = |text: &str| luhn(&digits(text));
+    for number in 0..100_u64 {
+        let body = format!("4{:014}", number * 7_919);
+        let card = (0..10).map(|last| format!("{body}{last}")).find(|card| is_card(card)).unwrap();
+        let once = masker.text(&profile, &format!("card {card}")).unwrap().0;
+        assert!(!once.contains(&card) && !is_card(&once), "{once}");
+        assert_eq!(masker.text(&profile, &once).unwrap().0, once);
+    }
+}
+
 #[test]
 fn what_was_sealed_opens_for_its_tenant_and_kind_and_nobody_else() {
     let keyring = masker().keyring;
@@ -87,6 +136,7 @@ fn what_is_asked_for_must_be_possible() {
     let bare = Masker::new(Custom::default(), Keyring::default()).unwrap();
     assert_eq!(bare.check(&profile("ALL:seal").rules), Err(MaskError::NoKey(Transform::Seal)));
     assert_eq!(bare.check(&profile("ALL:pseudonym").rules), Err(MaskError::NoKey(Transform::Pseudonym)));
+    assert_eq!(bare.check(&profile("ALL:format").rules), Err(MaskError::NoKey(Transform::Format)));
     assert!(matches!(bare.check(&profile("X_BADGE").rules), Err(MaskError::UnknownKind(_))));
     assert_eq!(bare.check(&profile("ALL:partial").rules), Ok(()));
     assert_eq!(bare.text(&profile("ALL:seal"), "jane@example.com").unwrap_err(), MaskError::NoKey(Transform::Seal));
