@@ -17,6 +17,7 @@ use crate::identity::certificate::RuleError;
 use crate::identity::san::CertificateRule;
 use crate::identity::{Certificates, IssuerSettings, SettingsError, Verifier};
 use crate::reload::ReloadSettings;
+use crate::service::chat::{Chat, ChatError};
 use crate::service::outbox::{Outbox, OutboxError};
 use crate::service::{Limits, Refusal, Service, mask};
 use crate::store::embedded::{self, OpenError};
@@ -98,6 +99,8 @@ pub enum ServerError {
     Redis(#[from] RedisError),
     #[error("notify: {0}")]
     Outbox(#[from] OutboxError),
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     #[error("identity: {0}")]
     Identity(#[from] SettingsError),
     #[error("identity.certificates: {0}")]
@@ -189,6 +192,9 @@ impl Server {
             inbox.map(|inbox| (inbox, listener))
         });
         let inbox = inbox.transpose()?;
+        if let Some(chat) = Chat::open(&setup.notify)? {
+            service.decide_in(Arc::new(chat));
+        }
         let outbox = Outbox::open(setup.notify, store.log())?;
         service.tell_of(outbox.board());
         let reload = ReloadSettings { watch: setup.watch, policies: setup.policies, hangups: Arc::default() };

@@ -1,5 +1,7 @@
 //! Notifications to receivers on real sockets: what arrives, under which id, what is tried again, and where nothing is sent.
 
+#[path = "notify/chat.rs"]
+mod chat;
 #[path = "notify/receiver.rs"]
 pub mod receiver;
 #[path = "notify/slack.rs"]
@@ -50,7 +52,7 @@ impl Outbox {
         let read = |target: &Value| serde_json::from_value::<TargetSettings>(target.clone()).unwrap();
         let targets = Target::read_all(&targets.iter().map(read).collect::<Vec<_>>()).unwrap();
         let inbox_url = Some("https://inbox.example/".to_owned());
-        Settings { dir: self.dir.path().join("places"), targets, inbox_url, retry: self.retry.clone() }
+        Settings { dir: self.dir.path().join("places"), targets, inbox_url, retry: self.retry.clone(), chat: None }
     }
 
     async fn serve(&self, targets: &[Value]) -> TestServer {

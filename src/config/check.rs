@@ -7,6 +7,7 @@ use super::sections::Config;
 use super::values::{StoreKind, Sync};
 use crate::identity::{Certificates, Verifier};
 use crate::notify::Target;
+use crate::notify::settings::Level;
 use crate::store::embedded::Limits;
 
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
@@ -87,7 +88,8 @@ impl Config {
             .chain(self.issuer_problem())
             .chain(self.certificate_problem())
             .chain(self.store_problem())
-            .chain(self.notify_problem());
+            .chain(self.notify_problem())
+            .chain(self.chat_problem());
         broken.chain(alone).collect()
     }
 
@@ -204,6 +206,29 @@ impl Config {
     fn notify_problem(&self) -> Option<Problem> {
         let error = Target::read_all(&self.notify.targets).err()?;
         Some(Problem::Together { key: "notify.targets", message: error.to_string() })
+    }
+
+    /// What buttons need is there, or none has any.
+    fn chat_problem(&self) -> Option<Problem> {
+        let has_buttons = self.notify.targets.iter().any(|target| target.buttons);
+        let (key, message) = match () {
+            () if self.chat.up_to > Level::Medium => {
+                ("chat.up_to", "`low` or `medium`: what is higher takes a login and the whole page, in the inbox")
+            }
+            () if !has_buttons => return None,
+            () if self.chat.slack.is_none() => {
+                ("chat.slack", "needed where a target has `buttons`: whose clicks are believed")
+            }
+            () if self.chat.key_file.is_none() => ("chat.key_file", "needed where a target has `buttons`"),
+            () if self.notify.inbox_url.is_none() => {
+                ("notify.inbox_url", "needed where a target has `buttons`: people link accounts there")
+            }
+            () if self.web.listen.is_none() => {
+                ("web.listen", "needed where a target has `buttons`: clicks arrive there")
+            }
+            () => return None,
+        };
+        Some(Problem::Together { key, message: message.to_owned() })
     }
 
     fn certificate_problem(&self) -> Option<Problem> {

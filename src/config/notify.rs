@@ -1,11 +1,12 @@
-//! `[notify]`: the targets as tables, and the address that links begin with.
+//! `[notify]` and `[chat]`: the targets as tables, the address that links begin with, and the app that is believed.
 
 use std::fmt;
 
 use serde_json::Value;
 
 use super::values::Setting;
-use crate::notify::TargetSettings;
+use crate::notify::settings::Level;
+use crate::notify::{SlackApp, TargetSettings};
 
 /// Where people open a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,32 @@ impl Setting for Vec<TargetSettings> {
             target.map_err(|error| format!("{expected}; number {} has: {error}", index + 1))
         };
         tables.iter().enumerate().map(read).collect()
+    }
+
+    fn show(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+}
+
+impl Setting for Level {
+    fn read(raw: &Value) -> Result<Self, String> {
+        let expected = "`low`, `medium`, `high` or `critical`";
+        serde_json::from_value(raw.clone()).map_err(|_| expected.to_owned())
+    }
+
+    fn show(&self) -> Value {
+        // A name always can be written.
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+}
+
+impl Setting for SlackApp {
+    fn read(raw: &Value) -> Result<Self, String> {
+        let expected = "a table with `workspace` (such as `T0123456789`) and `signing_secret_file`";
+        let app: Self = serde_json::from_value(raw.clone()).map_err(|error| format!("{expected}; it has: {error}"))?;
+        let is_id =
+            app.workspace.starts_with(['T', 'E']) && app.workspace.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if is_id { Ok(app) } else { Err(expected.to_owned()) }
     }
 
     fn show(&self) -> Value {

@@ -16,7 +16,8 @@ use crate::domain::{Links, REJECTION_STANDS, StepUp};
 use crate::grpc::tls::Files;
 use crate::identity::san::CertificateRule;
 use crate::identity::{IdTokenRules, IssuerSettings};
-use crate::notify::TargetSettings;
+use crate::notify::settings::Level;
+use crate::notify::{SlackApp, TargetSettings};
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
@@ -268,8 +269,24 @@ section! {
         /// The start of the links in messages, such as `https://countersign.example`. Not set: messages have no link.
         inbox_url: Option<WebAddress> = None;
         /// The targets, one `[[notify.targets]]` table each: at least `name`, `kind` (`webhook`, `slack` or `teams`) and
-        /// `secret_file`. A gate names its own in `@notify`; of the others each is told `from` a severity on.
+        /// `secret_file`. A gate names its own in `@notify`; of the others each is told `from` a severity on. `buttons = true` on Slack:
+        /// parameters are shown there, and people decide there what `[chat]` lets them.
         targets: Vec<TargetSettings> = Vec::new();
+    }
+}
+
+section! {
+    /// Deciding by buttons in chat (docs/notify.md). A click proves an account that was linked after a login here, and no login.
+    Chat "chat" {
+        /// Where links between accounts and people are kept, sealed; made if it is missing. Replicas share it.
+        dir: PathBuf = PathBuf::from("countersign-chat");
+        /// A file with the Base64 of 32 random bytes, the same at every replica: it seals the ids of buttons, and links. Needed
+        /// where a target has `buttons = true`.
+        key_file: Option<PathBuf> = None;
+        /// The highest severity that has buttons: `low` or `medium`. What is higher is decided in the inbox.
+        up_to: Level = Level::Medium;
+        /// The Slack app: `workspace`, the id (`T...`) of the one workspace whose accounts may decide, and `signing_secret_file`.
+        slack: Option<SlackApp> = None;
     }
 }
 
@@ -311,6 +328,7 @@ pub struct Config {
     pub review: Review,
     pub masking: Masking,
     pub notify: Notify,
+    pub chat: Chat,
     pub telemetry: Telemetry,
     pub log: Log,
 }
@@ -318,13 +336,14 @@ pub struct Config {
 impl Config {
     /// The sections, in the order of the documentation.
     #[must_use]
-    pub fn sections(&self) -> [&dyn Section; 14] {
+    pub fn sections(&self) -> [&dyn Section; 15] {
         [
             &self.grpc,
             &self.web,
             &self.identity,
             &self.review,
             &self.notify,
+            &self.chat,
             &self.policy,
             &self.approvals,
             &self.masking,
@@ -338,12 +357,13 @@ impl Config {
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let sections: [&mut dyn Section; 14] = [
+        let sections: [&mut dyn Section; 15] = [
             &mut self.grpc,
             &mut self.web,
             &mut self.identity,
             &mut self.review,
             &mut self.notify,
+            &mut self.chat,
             &mut self.policy,
             &mut self.approvals,
             &mut self.masking,

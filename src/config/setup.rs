@@ -95,6 +95,12 @@ impl Config {
             dir: self.notify.dir.clone(),
             targets: Target::read_all(&self.notify.targets).unwrap_or_default(),
             inbox_url: self.notify.inbox_url.as_ref().map(ToString::to_string),
+            chat: self.chat.key_file.clone().map(|key_file| notify::ChatSettings {
+                dir: self.chat.dir.clone(),
+                key_file,
+                up_to: self.chat.up_to.into(),
+                slack: self.chat.slack.clone(),
+            }),
             ..notify::Settings::default()
         }
     }

@@ -95,6 +95,9 @@ pub enum ProofMethod {
     Asserted,
     /// The service itself (timers, start-up).
     Service,
+    /// A click in a chat product, from an account that the person had linked after logging in here. Weaker than a token: it
+    /// says nothing of a login, so that whatever demands one is not met.
+    Chat,
 }
 
 impl Proof {

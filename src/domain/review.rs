@@ -151,7 +151,7 @@ pub(super) fn is_human(identity: &Identity) -> bool {
     match identity.kind {
         PrincipalKind::User => {
             let is_alone = identity.on_behalf_of.is_none() && identity.earlier_actors.is_empty();
-            is_alone && identity.proof.method == ProofMethod::Token
+            is_alone && matches!(identity.proof.method, ProofMethod::Token | ProofMethod::Chat)
         }
         PrincipalKind::Agent | PrincipalKind::Workload => false,
     }

@@ -27,6 +27,25 @@ pub struct Message {
     pub approval: Arc<Approval>,
     /// Where people decide.
     pub link: Option<String>,
+    pub answer: Answer,
+}
+
+/// How the message can be answered where it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Not at all, and nobody expects it: the target has no buttons.
+    Nowhere,
+    /// In the inbox only, for this reason. The message has no parameters then.
+    Inbox(&'static str),
+    /// By buttons with these ids, below the whole of what would be done.
+    Buttons(Buttons),
+}
+
+/// What the buttons of one message send back: opaque, and good for the approval as the message shows it only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buttons {
+    pub approve: String,
+    pub reject: String,
 }
 
 impl Event {

@@ -2,20 +2,23 @@
 //! what became of it; when to send, again or never, is the outbox's business (`service::outbox`).
 //!
 //! Nothing here may widen what an outsider can reach or read: [`dial`] connects only to addresses that [`address`] lets pass,
-//! and a message says who wants to do what to what, never with which parameters.
+//! and a message says who wants to do what to what; with which parameters only where people are to decide by buttons, and
+//! nothing of them is masked or left out ([`parameters`]).
 //!
 //! Reading order: [`settings`], [`message`], [`channel`] and its kinds ([`webhook`], [`slack`], [`teams`]); below them
-//! [`text`], [`signature`], [`dial`], [`address`], [`backoff`].
+//! [`text`], [`signature`], [`dial`], [`address`], [`backoff`]. What comes back from Slack is proved in [`slack_signature`].
 
 pub mod address;
 pub mod backoff;
 pub mod channel;
 mod dial;
 pub mod message;
-mod secret;
+pub mod parameters;
+pub mod secret;
 pub mod settings;
 pub mod signature;
-mod slack;
+pub mod slack;
+pub mod slack_signature;
 mod teams;
 mod text;
 mod webhook;
@@ -25,5 +28,5 @@ mod testing;
 
 pub use backoff::Retry;
 pub use channel::{Channel, Failure, Posted};
-pub use message::{Event, Message};
-pub use settings::{Settings, SettingsError, Target, TargetSettings};
+pub use message::{Answer, Buttons, Event, Message};
+pub use settings::{ChatSettings, Settings, SettingsError, SlackApp, Target, TargetSettings};

@@ -21,6 +21,30 @@ pub struct Settings {
     /// The start of links, such as `https://countersign.example`.
     pub inbox_url: Option<String>,
     pub retry: Retry,
+    /// What targets with buttons need.
+    pub chat: Option<ChatSettings>,
+}
+
+/// How people decide by buttons in chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatSettings {
+    /// Where links between accounts and people are kept; replicas may share it.
+    pub dir: PathBuf,
+    /// The key of buttons and links; the same at every replica.
+    pub key_file: PathBuf,
+    /// The highest severity that has buttons.
+    pub up_to: Severity,
+    pub slack: Option<SlackApp>,
+}
+
+/// The Slack app whose requests are believed, and in which workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlackApp {
+    /// The id of the workspace, `T...`: accounts of others never decide.
+    pub workspace: String,
+    /// The app's signing secret. While it is replaced, the old and the new one, a line each.
+    pub signing_secret_file: PathBuf,
 }
 
 /// One target as it is written; unknown keys are refused.
@@ -47,6 +71,9 @@ pub struct TargetSettings {
     /// Webhook: the `source` of its events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Slack: its messages have buttons, and show parameters (`[chat]`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub buttons: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +85,7 @@ pub enum Kind {
 }
 
 /// A severity as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     Low,
@@ -79,6 +106,8 @@ pub struct Target {
     pub from: Option<Severity>,
     pub allow: Vec<Network>,
     pub source: String,
+    /// Whether it shows what people can decide there, and lets them.
+    pub buttons: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,7 +157,11 @@ impl Target {
         if written.source.is_some() && written.kind != Kind::Webhook {
             return Err("`source` is for webhooks".to_owned());
         }
+        if written.buttons && written.kind != Kind::Slack {
+            return Err("`buttons` are for Slack".to_owned());
+        }
         Ok(Self {
+            buttons: written.buttons,
             name: written.name.clone(),
             kind: written.kind,
             url,
@@ -210,6 +243,7 @@ mod tests {
             ("allow", serde_json::json!(["localhost"]), "expected a network"),
             ("channel", "C1".into(), "`channel` is needed for Slack, and only there"),
             ("secret", "whsec_x".into(), "unknown field"),
+            ("buttons", true.into(), "`buttons` are for Slack"),
         ] {
             let refused = with(key, value);
             assert!(refused.contains(said), "{key}: {refused}");

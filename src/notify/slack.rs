@@ -1,5 +1,5 @@
-//! Slack: one message per approval, in the order in which people look, changed on every event. It has a link and no buttons:
-//! what decides must be seen whole, and that is the inbox.
+//! Slack: one message per approval, in the order in which people look, changed on every event. It has a link; and buttons where
+//! the service lets people decide here and the whole of what they decide is in the message.
 //!
 //! Source: Slack, `chat.postMessage`, `chat.update` and the Block Kit reference (limits of characters).
 
@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::channel::{Failure, Posted};
-use super::message::Message;
+use super::message::{Answer, Buttons, Message};
 use super::settings::Target;
-use super::{dial, secret, text};
-use crate::domain::Timestamp;
+use super::{dial, parameters, secret, text};
+use crate::domain::{Approval, ApprovalState, Timestamp};
 
 const HEADER_CHARS_MAX: usize = 150;
 const SECTION_CHARS_MAX: usize = 3_000;
@@ -20,6 +20,18 @@ const FALLBACK_CHARS_MAX: usize = 3_000;
 /// What gate texts may take of a section, each.
 const GATE_CHARS_MAX: usize = 600;
 const GATES_SHOWN_MAX: usize = 4;
+/// Of the requester's own words.
+const CLAIM_CHARS_MAX: usize = 2_000;
+/// The name of a form's field.
+pub const FORM_FIELD: &str = "text";
+/// Slack takes so many.
+const FORM_CHARS_MAX: usize = 3_000;
+
+/// What the buttons are called when they come back.
+pub const APPROVE: &str = "countersign_approve";
+pub const REJECT: &str = "countersign_reject";
+/// The button of whoever is not linked yet.
+pub const ENTER_CODE: &str = "countersign_enter_code";
 
 /// What Slack says of a call. Errors come with status 200.
 #[derive(Deserialize)]
@@ -135,6 +147,7 @@ fn content(message: &Message, now: Timestamp) -> Value {
         plain(text::slack(&format!("{until} · {}", message.quorum().join(", ")), SECTION_CHARS_MAX)),
     ];
     blocks.extend(glass);
+    blocks.extend(answer(message, state != ApprovalState::Pending));
     let link = message.link.as_ref().map(|link| text::slack(link, SECTION_CHARS_MAX / 2));
     blocks.extend(link.map(|link| {
         json!({"type": "section", "text": {"type": "mrkdwn", "text": format!("<{link}|Open in the inbox>"), "verbatim": true}})
@@ -146,6 +159,102 @@ fn content(message: &Message, now: Timestamp) -> Value {
         // One event has one id, so that a repetition can be told from news.
         "metadata": {"event_type": "countersign_approval", "event_payload": {"id": message.id}},
     })
+}
+
+/// Whether a message shows all that is decided by it. What is masked or cut is decided in the inbox.
+#[must_use]
+pub fn shows_whole(approval: &Approval) -> bool {
+    let opening = &approval.opening;
+    let gates = opening.requirement.gates();
+    let query = &opening.query;
+    let names = [query.principal.to_string(), query.action.to_string(), query.resource.to_string()].concat();
+    gates.len() <= GATES_SHOWN_MAX
+        && gates.iter().all(|gate| text::fits_slack(&gate.text, GATE_CHARS_MAX))
+        && text::fits_slack(&names, SECTION_CHARS_MAX / 2)
+        && opening.justification.as_ref().is_none_or(|words| text::fits_slack(words, CLAIM_CHARS_MAX))
+        && parameters::whole(approval).is_some()
+}
+
+/// What one needs to decide, and the buttons; or why there are none.
+fn answer(message: &Message, is_over: bool) -> Vec<Value> {
+    let plain = |text: String| json!({"type": "section", "text": {"type": "plain_text", "text": text, "emoji": false}});
+    match &message.answer {
+        _ if is_over => Vec::new(),
+        Answer::Nowhere => Vec::new(),
+        Answer::Inbox(why) => vec![plain(format!("Decided in the inbox only: {why}"))],
+        Answer::Buttons(ids) => {
+            let opening = &message.approval.opening;
+            let parameters = parameters::whole(&message.approval).filter(|text| !text.is_empty());
+            let lines: Option<Vec<String>> = parameters.map(|text| text.lines().map(str::to_owned).collect());
+            let table = match lines {
+                Some(lines) => text::lines(&lines, SECTION_CHARS_MAX).unwrap_or_default(),
+                None => "no parameters".to_owned(),
+            };
+            let claim = opening.justification.as_ref().map(|words| {
+                plain(format!("Claimed by the requester, not verified: {}", text::slack(words, CLAIM_CHARS_MAX)))
+            });
+            let binding = plain(format!("binding {}", opening.binding));
+            [Some(plain(table)), claim, Some(binding), Some(buttons(ids))].into_iter().flatten().collect()
+        }
+    }
+}
+
+fn buttons(ids: &Buttons) -> Value {
+    let button = |action: &str, label: &str, style: &str, value: &str| {
+        json!({"type": "button", "action_id": action, "style": style, "value": value,
+            "text": {"type": "plain_text", "text": label, "emoji": false}})
+    };
+    json!({"type": "actions", "elements": [
+        button(APPROVE, "Approve", "primary", &ids.approve),
+        button(REJECT, "Reject …", "danger", &ids.reject),
+    ]})
+}
+
+/// Tells one account something that nobody else in the channel sees; with a link and a button for a code, if one is needed.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn whisper(target: &Target, user: &str, said: &str, connect: Option<&str>) -> Result<(), Failure> {
+    let said = text::slack(said, SECTION_CHARS_MAX);
+    let mut blocks = vec![json!({"type": "section", "text": {"type": "plain_text", "text": said, "emoji": false}})];
+    if let Some(link) = connect {
+        let link = text::slack(link, SECTION_CHARS_MAX / 2);
+        blocks.push(json!({"type": "section",
+            "text": {"type": "mrkdwn", "text": format!("<{link}|1. Sign in and get a code>"), "verbatim": true}}));
+        blocks.push(json!({"type": "actions", "elements": [{"type": "button", "action_id": ENTER_CODE,
+            "value": target.name, "text": {"type": "plain_text", "text": "2. Enter the code …", "emoji": false}}]}));
+    }
+    let body = json!({"channel": target.channel, "user": user, "text": said, "blocks": blocks, "mrkdwn": false,
+        "parse": "none", "link_names": false});
+    call(target, "chat.postEphemeral", &body).await.map(|_| ())
+}
+
+/// A form for one line or more of text.
+pub struct Form<'a> {
+    pub callback: &'a str,
+    /// Comes back with what was written.
+    pub metadata: &'a str,
+    pub title: &'a str,
+    pub label: &'a str,
+    pub submit: &'a str,
+    pub chars_max: usize,
+    pub multiline: bool,
+}
+
+/// Opens a form for whoever clicked; within three seconds of the click.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn open_form(target: &Target, trigger: &str, form: &Form<'_>) -> Result<(), Failure> {
+    let plain = |text: &str| json!({"type": "plain_text", "text": text, "emoji": false});
+    let view = json!({
+        "type": "modal", "callback_id": form.callback, "private_metadata": form.metadata,
+        "title": plain(form.title), "submit": plain(form.submit), "close": plain("Cancel"),
+        "blocks": [{"type": "input", "block_id": FORM_FIELD, "label": plain(form.label),
+            "element": {"type": "plain_text_input", "action_id": FORM_FIELD, "multiline": form.multiline,
+                "min_length": 1, "max_length": form.chars_max.min(FORM_CHARS_MAX)}}],
+    });
+    call(target, "views.open", &json!({"trigger_id": trigger, "view": view})).await.map(|_| ())
 }
 
 #[cfg(test)]
@@ -172,7 +281,33 @@ mod tests {
 
     #[test]
     fn the_parameters_stay_at_home() {
-        let content = content(&message("customers", "why"), NOW).to_string();
-        assert!(!content.contains("s3cret") && content.contains("why"), "{content}");
+        for answer in [Answer::Nowhere, Answer::Inbox("it is masked")] {
+            let message = Message { answer, ..message("customers", "why") };
+            let content = content(&message, NOW).to_string();
+            assert!(!content.contains("s3cret") && content.contains("why") && !content.contains("button"), "{content}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_buttons_sees_what_they_decide_and_nobody_has_them_afterwards() {
+        let buttons = Buttons { approve: "id-a".into(), reject: "id-r".into() };
+        let message = Message { answer: Answer::Buttons(buttons), ..message("customers", "why") };
+        let before = content(&message, NOW);
+        let blocks = before["blocks"].as_array().unwrap();
+        let ids: Vec<_> = blocks.iter().flat_map(|block| block["elements"].as_array().into_iter().flatten()).collect();
+        assert_eq!((&ids[0]["value"], &ids[1]["value"]), (&json!("id-a"), &json!("id-r")));
+        let text = before.to_string();
+        assert!(text.contains("to: \\\"s3cret\\\"") && text.contains("not verified: s3cret words"), "{text}");
+        assert!(text.contains(&message.approval.opening.binding.to_string()));
+        let after = content(&message, message.approval.opening.deadline).to_string();
+        assert!(!after.contains("id-a") && !after.contains("s3cret"), "{after}");
+    }
+
+    #[test]
+    fn a_message_that_would_be_cut_is_not_whole() {
+        let whole = |resource: &str, text: &str| shows_whole(&message(resource, text).approval);
+        assert!(whole("customers", "why"));
+        assert!(!whole("customers", &"x".repeat(GATE_CHARS_MAX + 1)));
+        assert!(!whole(&"x".repeat(SECTION_CHARS_MAX / 2), "why"));
     }
 }

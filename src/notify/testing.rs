@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{Event, Message};
+use super::message::{Answer, Event, Message};
 use crate::domain::{
     Approval, ApprovalId, Binding, EntityUid, Gate, GrantTerms, Identity, Justification, Opening, PolicyDigest,
     PolicyId, PrincipalKind, Proof, ProofMethod, Query, Quorum, Requirement, SelfReview, Severity, Timestamp, Value,
@@ -71,5 +71,6 @@ pub fn message(resource: &str, text: &str) -> Message {
         event: Event::Opened,
         approval: Arc::new(Approval::opened(Arc::new(opening))),
         link: Some("https://inbox.example/approvals/apr_1".into()),
+        answer: Answer::Nowhere,
     }
 }

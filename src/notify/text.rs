@@ -13,13 +13,29 @@ pub fn plain(text: &str, chars: usize) -> String {
 
 /// The same for Slack, where three characters are control. Source: Slack, "Formatting text for app surfaces".
 pub fn slack(text: &str, chars: usize) -> String {
-    let escaped = |character| match character {
+    cut(Legible(text).to_string().chars().map(escaped), chars)
+}
+
+/// Lines for Slack, whole; `None` if they are more than `chars` characters.
+pub fn lines(lines: &[String], chars: usize) -> Option<String> {
+    let escaped: Vec<String> =
+        lines.iter().map(|line| Legible(line).to_string().chars().map(escaped).collect()).collect();
+    let text = escaped.join("\n");
+    (text.chars().count() <= chars).then_some(text)
+}
+
+/// Whether nothing of the text is cut at `chars` in Slack.
+pub fn fits_slack(text: &str, chars: usize) -> bool {
+    lines(&[text.to_owned()], chars).is_some()
+}
+
+fn escaped(character: char) -> String {
+    match character {
         '&' => "&amp;".to_owned(),
         '<' => "&lt;".to_owned(),
         '>' => "&gt;".to_owned(),
         _ => String::from(character),
-    };
-    cut(Legible(text).to_string().chars().map(escaped), chars)
+    }
 }
 
 /// A moment as people read it, in UTC and to the second.

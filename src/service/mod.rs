@@ -1,13 +1,14 @@
 //! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`glass`] (break-glass), [`withdraw`] (cancel and revoke),
 //! [`report`], [`read`], [`inspect`] (what a reviewer sees), [`history`], [`figures`], [`login`], [`follow`] (the stream and
 //! the audit), [`news`], [`expire`] (what time makes due), [`policies`] (reload), [`entities`] (the server's own facts),
-//! [`mask`] and [`unmask`], [`veil`] (what is shown of queries), [`outbox`] (telling people elsewhere).
+//! [`mask`] and [`unmask`], [`veil`] (what is shown of queries), [`outbox`] (telling people elsewhere), [`chat`] (their clicks there).
 //!
 //! Everything comes in parsed and goes out as domain values; there is no gRPC in here. Each use case is the same few
 //! steps: who calls, may he, what stands, what the domain says, one commit, the answer.
 
 pub mod authorize;
 pub mod caller;
+pub mod chat;
 pub mod entities;
 pub mod expire;
 pub mod figures;
@@ -92,6 +93,7 @@ struct Shared {
     veil: veil::Veil,
     newsroom: news::Newsroom,
     notifications: OnceLock<Arc<outbox::Board>>,
+    chat: OnceLock<Arc<chat::Chat>>,
     meters: meters::Meters,
 }
 
@@ -128,6 +130,7 @@ impl Service {
                 masking,
                 newsroom: news::Newsroom::default(),
                 notifications: OnceLock::new(),
+                chat: OnceLock::new(),
                 meters: meters::Meters::default(),
             }),
         }

@@ -49,7 +49,12 @@ impl Service {
     }
 
     /// What the vote makes of the approval; nothing where it was cast before.
-    fn count(&self, caller: &Caller, approval: &Approval, ballot: Ballot) -> Result<Option<Transition>, Refusal> {
+    pub(super) fn count(
+        &self,
+        caller: &Caller,
+        approval: &Approval,
+        ballot: Ballot,
+    ) -> Result<Option<Transition>, Refusal> {
         let now = self.shared.store.now();
         let snapshot = self.shared.engine.current();
         let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);

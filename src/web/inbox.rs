@@ -16,7 +16,9 @@ use super::seal::{NoRandomness, Seal};
 use super::session::Sessions;
 use super::settings::Settings;
 use super::throttle::Throttle;
-use super::{assets, decision, detail, events, figures, glass, headers, list, listen, login, problem, together};
+use super::{
+    assets, decision, detail, events, figures, glass, headers, link, list, listen, login, problem, slack, together,
+};
 use crate::identity::{IssuerSettings, LoginSettings, LoginVerifier, SettingsError, Verifier};
 use crate::service::Service;
 
@@ -66,6 +68,8 @@ pub(super) struct Shared {
     pub provider: Provider,
     pub logins: LoginVerifier,
     pub throttle: Throttle,
+    /// Clicks in chat.
+    pub work: slack::Work,
 }
 
 impl Place {
@@ -117,6 +121,7 @@ impl Place {
             provider: provider.map_err(InboxError::Provider)?,
             logins: verifier.for_login(&login)?,
             throttle: Throttle::default(),
+            work: slack::Work::default(),
             settings,
         })))
     }
@@ -139,6 +144,10 @@ impl Inbox {
             .route("/together", get(together::show).post(together::decide))
             .route("/figures", get(figures::show))
             .route("/events", get(events::events))
+            .route(link::PAGE, get(link::show))
+            .route("/link/slack/code", post(link::begin))
+            .route("/link/slack/end", post(link::end))
+            .route("/slack/interactions", post(slack::interact).layer(DefaultBodyLimit::max(slack::BODY_BYTES_MAX)))
             .route("/login", get(login::depart))
             .route(CALLBACK, get(login::arrive))
             .route("/logout", post(login::leave))

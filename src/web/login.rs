@@ -32,7 +32,8 @@ impl Destination {
     /// A path of ours, or the first page.
     pub fn parse(text: &str) -> Self {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
-        let is_page = matches!(path, "/" | "/figures" | "/together") || Self::approval_in(path).is_some();
+        let is_page =
+            matches!(path, "/" | "/figures" | "/together" | "/link/slack") || Self::approval_in(path).is_some();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"=&%._+-".contains(&byte);
         let is_ours = is_page && text.len() <= 2_000 && query.bytes().all(is_plain);
         Self(if is_ours { text.to_owned() } else { "/".to_owned() })
@@ -183,6 +184,7 @@ async fn finish(shared: &Shared, headers: &HeaderMap, query: Arriving) -> Result
     if let Some(before) = shared.cookies.read(Cookie::Session, headers) {
         shared.sessions.end(before);
     }
+    shared.service.note_login(&caller).await;
     let id = shared.sessions.begin(caller, shared.service.wall()).map_err(|_| Problem::internal())?;
     let mut response = Redirect::to(&Destination::parse(&attempt.to).0).into_response();
     set_cookie(&mut response, shared.cookies.set(Cookie::Session, &id));

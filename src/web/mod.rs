@@ -4,7 +4,7 @@
 //! the answer into what a page shows; a template of `templates/` writes it down. Handlers convert and decide nothing.
 //!
 //! Reading order: [`settings`], [`inbox`] (what there is, and the table of pages), [`session`] and [`login`] (who is there),
-//! [`request`] (what a form may do), [`list`], [`detail`], [`decision`], [`problem`] (the one map of refusals to pages).
+//! [`request`] (what a form may do), [`slack`] and [`link`] (deciding in chat), [`list`], [`detail`], [`decision`], [`problem`] (the one map of refusals to pages).
 //!
 //! Absent on purpose: state that a GET could change, a script that a page needs in order to show or decide, anything loaded
 //! from elsewhere, a cookie that says more than which session it is.
@@ -22,6 +22,7 @@ mod events;
 mod figures;
 mod glass;
 mod headers;
+mod link;
 mod list;
 mod listen;
 mod login;
@@ -30,6 +31,7 @@ mod provider;
 mod request;
 mod seal;
 mod session;
+mod slack;
 mod throttle;
 mod together;
 mod view;

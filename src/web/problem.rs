@@ -115,6 +115,12 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "These cannot be decided together", text, "not_together")
     }
 
+    pub fn no_code() -> Self {
+        let text =
+            "There is no code for you: too many wait to be entered, or your login does not say when it was made.";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Nothing was linked", text, "no_code")
+    }
+
     pub fn stale_login() -> Self {
         let text = "This answer from the login page is too old, or is for another browser window. Begin again.";
         Self::new(StatusCode::BAD_REQUEST, "That login was not begun here", text, "stale_login").with_login()

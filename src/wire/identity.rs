@@ -104,13 +104,14 @@ fn method(method: ProofMethod) -> pb::ProofMethod {
         ProofMethod::Certificate(_) => pb::ProofMethod::Certificate,
         ProofMethod::Asserted => pb::ProofMethod::Asserted,
         ProofMethod::Service => pb::ProofMethod::Service,
+        ProofMethod::Chat => pb::ProofMethod::Chat,
     }
 }
 
 fn fingerprint(method: ProofMethod) -> Vec<u8> {
     match method {
         ProofMethod::Certificate(Fingerprint(bytes)) => bytes.into(),
-        ProofMethod::Token | ProofMethod::Asserted | ProofMethod::Service => Vec::new(),
+        ProofMethod::Token | ProofMethod::Asserted | ProofMethod::Service | ProofMethod::Chat => Vec::new(),
     }
 }
 
@@ -122,11 +123,13 @@ fn parse_method(number: i32, fingerprint: &[u8]) -> Option<ProofMethod> {
         (pb::ProofMethod::Token, []) => Some(ProofMethod::Token),
         (pb::ProofMethod::Asserted, []) => Some(ProofMethod::Asserted),
         (pb::ProofMethod::Service, []) => Some(ProofMethod::Service),
+        (pb::ProofMethod::Chat, []) => Some(ProofMethod::Chat),
         (
             pb::ProofMethod::Unspecified
             | pb::ProofMethod::Token
             | pb::ProofMethod::Asserted
-            | pb::ProofMethod::Service,
+            | pb::ProofMethod::Service
+            | pb::ProofMethod::Chat,
             _,
         ) => None,
     }
@@ -143,6 +146,7 @@ mod tests {
             ProofMethod::Certificate(Fingerprint([7; 32])),
             ProofMethod::Asserted,
             ProofMethod::Service,
+            ProofMethod::Chat,
         ];
         for proved in all {
             assert_eq!(parse_method(method(proved).into(), &fingerprint(proved)), Some(proved));

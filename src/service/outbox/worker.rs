@@ -128,8 +128,9 @@ impl Worker {
         let base = self.settings.inbox_url.as_ref();
         let link = base.map(|base| format!("{}/approvals/{}", base.trim_end_matches('/'), news.approval));
         // INVARIANT: what people wrote leaves masked, as everywhere.
-        let approval = self.service.veiled(approval).into_approval();
-        Message { id: news.id.clone(), at: news.at, event: news.event, approval, link }
+        let shown = self.service.veiled(approval);
+        let answer = self.service.answerable(&self.target, approval, shown.masked);
+        Message { id: news.id.clone(), at: news.at, event: news.event, approval: shown.into_approval(), link, answer }
     }
 
     /// Until it arrived or is a dead letter.

@@ -61,6 +61,12 @@ fn proof(identity: &Identity, now: Timestamp) -> String {
     match proof.method {
         ProofMethod::Asserted => "Named by whoever asked; nothing proves it".to_owned(),
         ProofMethod::Service => "The service itself".to_owned(),
+        ProofMethod::Chat => {
+            let credential = proof.credential.as_deref();
+            let account = credential.and_then(|one| one.client.as_deref()).unwrap_or("an unknown account");
+            let linked = credential.and_then(|one| one.token_id.as_deref()).unwrap_or("linked at an unknown time");
+            format!("A click in chat by {account}, {linked}")
+        }
         ProofMethod::Certificate(fingerprint) => format!("Client certificate {fingerprint}"),
         ProofMethod::Token => {
             let credential = proof.credential.as_deref();

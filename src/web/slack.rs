@@ -1,0 +1,134 @@
+//! Slack's way in: clicks and forms. Proved first, byte for byte; answered at once, as Slack wants it within three seconds; worked
+//! on afterwards. Whoever clicked is told the outcome where nobody else sees it, and the message changes for all by the outbox.
+
+mod payload;
+mod work;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use self::payload::Interaction;
+pub use self::work::Work;
+use super::inbox::Shared;
+use super::request::request_id;
+use crate::domain::{Refused, Verdict};
+use crate::service::chat::{Account, Entered, Unheard};
+use crate::service::{Refusal, RequestId};
+
+/// One request: Slack sends the whole message along.
+pub const BODY_BYTES_MAX: usize = 512 << 10;
+
+pub async fn interact(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(chat) = shared.service.chat() else { return StatusCode::NOT_FOUND.into_response() };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (timestamp, signature) = (text("x-slack-request-timestamp"), text("x-slack-signature"));
+    if let Err(unheard) = chat.hear(timestamp, signature, &body, shared.service.wall()).await {
+        return turned_away(&shared, unheard);
+    }
+    let Some(interaction) = Interaction::read(&body) else { return StatusCode::BAD_REQUEST.into_response() };
+    if let Interaction::Comment { comment, .. } = &interaction
+        && comment.trim().is_empty()
+    {
+        return axum::Json(payload::field_error("Say why.")).into_response();
+    }
+    let clerk = shared.clone();
+    let taken = shared.work.take(async move { clerk.attend(interaction).await });
+    if taken { StatusCode::OK.into_response() } else { StatusCode::SERVICE_UNAVAILABLE.into_response() }
+}
+
+/// The same to all who are not Slack; what was wrong is on record.
+fn turned_away(shared: &Shared, unheard: Unheard) -> Response {
+    let status = match unheard {
+        Unheard::NoApp => StatusCode::NOT_FOUND,
+        Unheard::Unproved(_) | Unheard::Replayed => StatusCode::UNAUTHORIZED,
+        Unheard::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    shared.service.record_refusal(Refused {
+        method: "slack".into(),
+        reason: unheard.code().into(),
+        field: None,
+        caller: None,
+        approval: None,
+        request_id: request_id().0,
+    });
+    status.into_response()
+}
+
+impl Shared {
+    async fn attend(&self, interaction: Interaction) {
+        match interaction {
+            Interaction::Click { account, button, trigger } => self.clicked(&account, &button, &trigger).await,
+            Interaction::Comment { account, button, comment } => self.vote(&account, &button, Some(comment)).await,
+            Interaction::WantsCode { target, trigger } => self.service.ask_for_code(&target, &trigger).await,
+            Interaction::Code { account, target, code } => self.link(&account, &target, &code).await,
+            Interaction::Other => {}
+        }
+    }
+
+    async fn clicked(&self, account: &Account, button: &str, trigger: &str) {
+        let pressed = self.service.chat().and_then(|chat| chat.press(button));
+        match pressed {
+            // Nowhere to say so: it is not known which message it came from.
+            None => tracing::info!(account = account.name(), "a button was pressed that is not one of ours any more"),
+            Some(pressed) => match pressed.verdict {
+                Verdict::Approve => self.vote(account, button, None).await,
+                Verdict::Reject => self.service.ask_for_comment(&pressed.target, trigger, button).await,
+            },
+        }
+    }
+
+    async fn vote(&self, account: &Account, button: &str, comment: Option<String>) {
+        let Some(pressed) = self.service.chat().and_then(|chat| chat.press(button)) else { return };
+        let request_id = request_id();
+        let comment = comment.map(|comment| comment.trim().into());
+        let voted = self.service.decide_in_chat(account, button, comment, request_id.clone()).await;
+        let (said, offers_link) = match &voted {
+            Ok(shown) => (format!("Your vote counts. It is {} now.", shown.approval().state.name()), false),
+            Err(refusal) => {
+                self.record(account, request_id, refusal);
+                (told(refusal), refusal.reason() == "account_not_linked")
+            }
+        };
+        self.service.whisper(&pressed.target, &account.user, &said, offers_link).await;
+    }
+
+    async fn link(&self, account: &Account, target: &str, code: &str) {
+        let said = match self.service.link(account, code).await {
+            Ok(Entered::Linked) => {
+                "This account is linked: what you decide here, you decide as the person who got the code. You can end this at the inbox."
+            }
+            Ok(Entered::Refused) => {
+                "Nothing was linked: that is not a code, or it is older than ten minutes, or was used."
+            }
+            Err(refusal) => {
+                tracing::warn!(error = %refusal, "an account could not be linked");
+                "Nothing was linked: that does not work at the moment."
+            }
+        };
+        self.service.whisper(target, &account.user, said, false).await;
+    }
+
+    fn record(&self, account: &Account, request_id: RequestId, refusal: &Refusal) {
+        tracing::info!(account = account.name(), reason = refusal.reason(), "a click in chat was refused");
+        self.service.record_refusal(Refused {
+            method: "slack/decide".into(),
+            reason: refusal.reason().into(),
+            field: refusal.field().map(Into::into),
+            caller: None,
+            approval: None,
+            request_id: request_id.0,
+        });
+    }
+}
+
+/// A refusal to whoever clicked. What is internal goes to the log.
+fn told(refusal: &Refusal) -> String {
+    if let Refusal::Internal(source) | Refusal::Unavailable(source) = refusal {
+        tracing::warn!(error = %source, "a click could not be worked on");
+    }
+    format!("Nothing was decided: {refusal}.")
+}
