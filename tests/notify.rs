@@ -2,6 +2,8 @@
 
 #[path = "notify/chat.rs"]
 mod chat;
+#[path = "notify/email.rs"]
+mod email;
 #[path = "notify/receiver.rs"]
 pub mod receiver;
 #[path = "notify/slack.rs"]

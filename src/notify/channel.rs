@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::message::Message;
 use super::settings::{Kind, Target};
-use super::{slack, teams, webhook};
+use super::{email, slack, teams, webhook};
 use crate::domain::Timestamp;
 
 /// A way to tell people.
@@ -41,7 +41,7 @@ impl Channel<'_> {
     pub fn tells(&self, message: &Message) -> bool {
         match self.0.kind {
             Kind::Webhook | Kind::Slack => true,
-            Kind::Teams => teams::tells(message.event),
+            Kind::Teams | Kind::Email => teams::tells(message.event),
         }
     }
 
@@ -59,6 +59,7 @@ impl Channel<'_> {
             Kind::Webhook => webhook::deliver(self.0, message, now).await.map(|()| None),
             Kind::Slack => slack::deliver(self.0, message, before, now).await.map(Some),
             Kind::Teams => teams::deliver(self.0, message).await.map(|()| None),
+            Kind::Email => email::deliver(self.0, message).await.map(|()| None),
         }
     }
 }

@@ -60,16 +60,16 @@ async fn exchange(
 }
 
 /// The addresses of the URL's host, if every one of them may be reached.
-async fn admitted(url: &reqwest::Url, allowed: &[Network]) -> Result<Vec<SocketAddr>, Failure> {
+pub async fn admitted(url: &reqwest::Url, allowed: &[Network]) -> Result<Vec<SocketAddr>, Failure> {
     let target = url.clone();
-    let resolved = tokio::task::spawn_blocking(move || target.socket_addrs(|| None)).await;
+    let resolved = tokio::task::spawn_blocking(move || target.socket_addrs(|| super::email::port(&target))).await;
     let addresses = resolved.map_err(|error| Failure::later(error.to_string()))?;
     let addresses = addresses.map_err(|error| Failure::later(format!("cannot resolve the host: {error}")))?;
     let refused = addresses.iter().find(|address| !may_reach(address.ip(), allowed));
     if let Some(refused) = refused {
         return Err(Failure::later(format!("`{}` is not on the public internet; see `allow`", refused.ip())));
     }
-    let in_clear = url.scheme() != "https"
+    let in_clear = url.scheme() == "http"
         && !addresses.iter().all(|address| allowed.iter().any(|network| network.contains(address.ip().to_canonical())));
     if in_clear {
         return Err(Failure::later("only `allow`ed addresses are spoken to in clear: use https".to_owned()));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Network;
 use super::backoff::Retry;
-use super::secret;
+use super::{email, secret};
 use crate::domain::{Gate, Severity, is_target_name};
 
 const TARGETS_MAX: usize = 32;
@@ -57,7 +57,8 @@ pub struct TargetSettings {
     /// Where to. Of Slack: another API than Slack's own. Of Teams: absent, for the URL is a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Webhook: one `whsec_` secret a line. Slack: the bot's token. Teams: the URL of the workflow.
+    /// Webhook: one `whsec_` secret a line. Slack: the bot's token. Teams: the URL of the workflow. E-mail: user and password, a
+    /// line each.
     pub secret_file: PathBuf,
     /// Slack: the id of the channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +75,15 @@ pub struct TargetSettings {
     /// Slack: its messages have buttons, and show parameters (`[chat]`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub buttons: bool,
+    /// E-mail: who it is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// E-mail: who gets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<String>,
+    /// E-mail: PEM, the CA of the mail server, if it is not one of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +92,7 @@ pub enum Kind {
     Webhook,
     Slack,
     Teams,
+    Email,
 }
 
 /// A severity as it is written.
@@ -108,6 +119,8 @@ pub struct Target {
     pub source: String,
     /// Whether it shows what people can decide there, and lets them.
     pub buttons: bool,
+    /// Of e-mail, and of nothing else.
+    pub(super) letter: Option<email::Letter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +161,8 @@ impl Target {
             (Kind::Webhook, Some(text)) => Some(url(text)?),
             (Kind::Webhook, None) => return Err("needs `url`".to_owned()),
             (Kind::Slack, text) => Some(url(text.as_deref().unwrap_or(SLACK_API))?),
+            (Kind::Email, Some(text)) => Some(email::server(text)?),
+            (Kind::Email, None) => return Err("needs `url`, such as `smtps://mail.example`".to_owned()),
             (Kind::Teams, None) => None,
             (Kind::Teams, Some(_)) => return Err("has its URL in `secret_file`: whoever knows it can post".to_owned()),
         };
@@ -160,7 +175,14 @@ impl Target {
         if written.buttons && written.kind != Kind::Slack {
             return Err("`buttons` are for Slack".to_owned());
         }
+        let is_letter = written.sender.is_some() || !written.to.is_empty() || written.ca_file.is_some();
+        if is_letter && written.kind != Kind::Email {
+            return Err("`sender`, `to` and `ca_file` are for e-mail".to_owned());
+        }
+        let letter = (written.kind == Kind::Email)
+            .then(|| email::Letter::read(written.sender.as_deref(), &written.to, written.ca_file.clone()));
         Ok(Self {
+            letter: letter.transpose()?,
             buttons: written.buttons,
             name: written.name.clone(),
             kind: written.kind,
