@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use crate::config::sealing::Use;
-use crate::domain::{EntityData, Timestamp};
+use crate::domain::Timestamp;
 use crate::engine::{self, Engine, PolicySnapshot};
 use crate::grpc::connection::{self, InClear, Protection};
 use crate::grpc::meters::Meters as Connections;
@@ -182,7 +182,11 @@ impl Server {
             None => Kept::Embedded(Embedded::open(journal, setup.store, setup.clock)?),
             Some(redis) => Kept::Redis(Redis::open(journal, redis, setup.clock)?),
         };
-        let engine = Arc::new(Engine::new(snapshot.with_data(&store.entity_data())?));
+        let engine = Arc::new(Engine::new(match &store {
+            Kept::Embedded(store) => snapshot.with_data(&store.entity_data())?,
+            // Those that replicas share are taken up before anything is answered.
+            Kept::Redis(_) => snapshot,
+        }));
         let (stopping, stopped) = watch::channel(false);
         let masking = mask::Masking::new(config::masking::settings(&setup.masking)?)?;
         let (shared, log) = (store.shared(), store.log().clone());
@@ -249,9 +253,7 @@ impl Server {
             traces,
             stopping,
         } = self;
-        if let Kept::Redis(redis) = &store {
-            redis.reach_out().await?;
-        }
+        store.reach_out(&service).await?;
         service.record_start(env!("CARGO_PKG_VERSION")).await.map_err(ServerError::Start)?;
         let stopped = || {
             let mut stopping = stopping.subscribe();
@@ -277,7 +279,7 @@ impl Server {
         let health = tokio::spawn(grpc::health::report(reporter, service.clone(), ways_in, stopping.subscribe()));
         let timer = tokio::spawn({
             let service = service.clone();
-            async move { service.keep_time().await }
+            async move { service.keep_up().await }
         });
         let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
         let outbox = tokio::spawn(outbox.run(service.clone(), stopping.subscribe()));
@@ -331,12 +333,13 @@ impl Kept {
         }
     }
 
-    /// The entities that were put over the API; with a shared store there are none.
-    fn entity_data(&self) -> Arc<EntityData> {
-        match self {
-            Self::Embedded(store) => store.entity_data(),
-            Self::Redis(_) => Arc::default(),
+    /// Where others have a part in it, what they did counts from the first call on.
+    async fn reach_out(&self, service: &Service) -> Result<(), RedisError> {
+        if let Self::Redis(store) = self {
+            store.reach_out().await?;
+            service.take_up_entities().await;
         }
+        Ok(())
     }
 
     async fn keep(self, retention: Retention, stopping: watch::Receiver<bool>) {

@@ -75,11 +75,17 @@ fn tell_of_skew(store: &Redis, told: bool) -> bool {
     is_off
 }
 
-/// Approvals are in Redis: no open one needs this journal.
+/// Approvals are in Redis: no open one needs this journal. Entities are as well, and a server that starts without Redis knows
+/// those of its journal.
 async fn forget_shared(store: Redis, retention: Retention) {
+    let (first, last) = (store.log().first_sequence(), store.log().durable_through());
+    if let Err(error) = store.restate_entities(first + last.saturating_sub(first) / 2).await {
+        tracing::warn!(%error, "entities could not be stated again; the records that put them are kept");
+    }
     let forgotten = tokio::task::spawn_blocking(move || {
         let log = store.log();
-        let keep_from = log.durable_through();
+        let newest = log.durable_through();
+        let keep_from = store.oldest_entity().map_or(newest, |oldest| oldest.min(newest));
         let retention = journal::Retention { keep_from, max_age: retention.max_age, max_bytes: retention.max_bytes };
         log.retain(&retention, store.now())
     });

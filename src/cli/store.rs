@@ -87,7 +87,7 @@ fn tell(done: &reconcile::Reconciled, screen: &mut Screen) -> Result<(), Failure
         };
         return screen.json(&json!({
             "shards": shards, "denied": denied.collect::<Vec<_>>(),
-            "missing": events(&done.missing), "forked": events(&done.forked),
+            "entities": done.entities, "missing": events(&done.missing), "forked": events(&done.forked),
         }));
     }
     for (_, why) in &done.shards {
@@ -95,6 +95,9 @@ fn tell(done: &reconcile::Reconciled, screen: &mut Screen) -> Result<(), Failure
     }
     for (id, state) in &done.denied {
         screen.line(&format!("{id} was {state}, and is denied"))?;
+    }
+    if let Some(entities) = done.entities {
+        screen.line(&format!("{entities} entities that were put over the API stand again"))?;
     }
     for (shard, number) in &done.missing {
         screen.line(&format!("event {number} of shard {shard} is in none of the journals"))?;

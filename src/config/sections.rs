@@ -10,7 +10,7 @@ use super::masking::{DetectorSettings, ProfileSettings, ViewRules};
 use super::notify::WebAddress;
 use super::section::{Section, section};
 use super::store::Redis;
-use super::values::{Count, LogFilter, LogFormat, OnError, Ratio, SealingMode, Span, StoreKind, Sync, Text};
+use super::values::{Amount, Count, LogFilter, LogFormat, OnError, Ratio, SealingMode, Span, StoreKind, Sync, Text};
 use super::web::PublicUrl;
 use crate::domain::{Links, REJECTION_STANDS, StepUp};
 use crate::grpc::tls::Files;
@@ -194,8 +194,8 @@ section! {
         batch_bytes_max: Count = Count::of(1 << 20);
         /// Entities that one query may bring.
         entities_max: Count = Count::of(100);
-        /// Entities that the server keeps of those put over the API.
-        put_entities_max: Count = Count::of(10_000);
+        /// Entities that the server keeps of those put over the API; 0: nobody puts any.
+        put_entities_max: Amount = Amount::of(10_000);
         /// Idempotency keys remembered.
         idempotency_keys_max: Count = Count::of(100_000);
         /// The same of one caller; past it, its own oldest are forgotten early.

@@ -123,6 +123,35 @@ impl Setting for Ratio {
     }
 }
 
+/// A number of things of which there may be none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Amount(u64);
+
+impl Amount {
+    /// For defaults and tests.
+    #[must_use]
+    pub const fn of(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// For sizes in memory.
+    #[must_use]
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl Setting for Amount {
+    fn read(raw: &Value) -> Result<Self, String> {
+        let number = raw.as_u64().filter(|number| *number <= 1 << 53);
+        number.map(Self).ok_or_else(|| "a whole number".to_owned())
+    }
+
+    fn show(&self) -> Value {
+        self.0.into()
+    }
+}
+
 impl<T: Setting> Setting for Option<T> {
     fn read(raw: &Value) -> Result<Self, String> {
         T::read(raw).map(Some)

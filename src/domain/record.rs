@@ -92,11 +92,14 @@ pub enum ReloadOutcome {
 /// The new state of some of the server's entities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntitiesChanged {
-    /// Who changed them; `None` where the service only states again what stands, so that older records may go.
+    /// Who changed them; `None` where the service only states again what stands, so that older records may go, or takes up
+    /// what was changed at another replica.
     pub by: Option<Arc<Identity>>,
     pub put: Vec<Arc<Entity>>,
     pub deleted: Vec<EntityUid>,
     pub request_id: Arc<str>,
+    /// With a store that replicas share: which of all changes this is, or up to which of them it tells. Stores set it.
+    pub version: u64,
 }
 
 /// Somebody was about to see an approval's personal data as it is. What he saw is what its opening says.

@@ -61,7 +61,6 @@ fn pushback(refusal: &Refusal) -> Option<Duration> {
         | Refusal::KeyReused
         | Refusal::CursorTrimmed
         | Refusal::BindingMismatch
-        | Refusal::NotShared { .. }
         | Refusal::Sealed(_)
         | Refusal::Internal(_) => return None,
     };
@@ -92,7 +91,6 @@ pub fn code(refusal: &Refusal) -> Code {
         | Refusal::TooLate
         | Refusal::KeyReused
         | Refusal::CursorTrimmed
-        | Refusal::NotShared { .. }
         | Refusal::Sealed(_)
         | Refusal::PoliciesStale { .. }
         | Refusal::RequirementRaised => Code::FailedPrecondition,
@@ -129,7 +127,6 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         | Refusal::BindingMismatch
         | Refusal::Contention
         | Refusal::Overloaded
-        | Refusal::NotShared { .. }
         | Refusal::Unavailable(_)
         | Refusal::ShuttingDown
         | Refusal::Sealed(_)

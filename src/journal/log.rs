@@ -251,7 +251,17 @@ impl Log {
     /// The records that made an approval what it is (its opening and every transition), oldest first, at most `limit`,
     /// from behind `after` on. Blocking.
     pub fn changes_of(&self, id: ApprovalId, after: Option<u64>, limit: usize) -> Result<Vec<Record>, LogError> {
-        let mut lookup = Lookup::of(change_key(id), Order::OldestFirst, limit);
+        self.records_under(change_key(id), after, limit)
+    }
+
+    /// The records that tell of entities put over the API, oldest first, at most `limit`, from behind `after` on. Those of
+    /// before replicas shared entities are not found. Blocking.
+    pub fn changes_of_entities(&self, after: Option<u64>, limit: usize) -> Result<Vec<Record>, LogError> {
+        self.records_under(entities_key(), after, limit)
+    }
+
+    fn records_under(&self, key: u64, after: Option<u64>, limit: usize) -> Result<Vec<Record>, LogError> {
+        let mut lookup = Lookup::of(key, Order::OldestFirst, limit);
         lookup.cursor = after;
         let mut changes = Vec::new();
         for sequence in self.journal.find(&lookup)? {
@@ -352,6 +362,9 @@ fn keys(fact: &Fact) -> Keys {
         // Six keys at the most, of eight that a record may have; those of a shared store need two.
         let _ = keys.push(key);
     }
+    if let Fact::EntitiesChanged(_) = fact {
+        let _ = keys.push(entities_key());
+    }
     if let Some(review) = vote(fact) {
         let _ = keys.push(uid_key("reviewer", &review.reviewer.uid));
     }
@@ -406,6 +419,10 @@ fn decision_key(id: DecisionId) -> u64 {
 
 fn change_key(id: ApprovalId) -> u64 {
     Key::of("change", id.as_bytes())
+}
+
+fn entities_key() -> u64 {
+    Key::of("entities", b"")
 }
 
 fn origin_key(origin: &Origin) -> u64 {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Refusal, Service};
+use super::in_force::with_put;
+use super::{Caller, Refusal, Service, retried};
 use crate::domain::{EntitiesChanged, Entity, EntityData, EntityUid, Fact, GuardAction, Guarded};
 use crate::engine::PolicySnapshot;
 use crate::store::{CommitError, Seen};
@@ -24,6 +25,7 @@ pub struct Listing {
     pub data: Arc<EntityData>,
 }
 
+#[derive(Clone)]
 enum Change {
     Put(Vec<Arc<Entity>>),
     Delete(Vec<EntityUid>),
@@ -45,7 +47,7 @@ impl Service {
     pub async fn delete_entities(&self, caller: &Caller, uids: Vec<EntityUid>) -> Result<Changed, Refusal> {
         self.guard(caller, GuardAction::Administer, Guarded::Service)?;
         self.check_count(uids.len(), "uids")?;
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         if let Some(position) = uids.iter().position(|uid| snapshot.is_of_a_file(uid)) {
             let message = "a file of the policies defines this entity; delete it there";
             return Err(Refusal::invalid(format!("uids[{position}]"), message));
@@ -55,7 +57,7 @@ impl Service {
 
     /// What was put.
     pub fn entities(&self, caller: &Caller) -> Result<Listing, Refusal> {
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         self.guard_under(&snapshot, caller, GuardAction::Administer, Guarded::Service)?;
         Ok(Listing { revision: snapshot.revision(), data: snapshot.put_entities().clone() })
     }
@@ -77,29 +79,32 @@ impl Service {
 
     async fn change_whole(&self, caller: &Caller, change: Change) -> Result<Changed, Refusal> {
         let _swap = self.shared.changing.swapping.lock().await;
-        let data = self.shared.store.entities().await?;
-        // The same as what is in force, unless a change before this one broke off between record and swap.
-        let current = self.shared.engine.current().with_data(&data);
-        let current = current.map_err(|misfit| Refusal::Internal(Box::new(misfit)))?;
+        retried(|| self.try_change(caller, change.clone())).await
+    }
+
+    async fn try_change(&self, caller: &Caller, change: Change) -> Result<Changed, Refusal> {
+        // What others changed meanwhile is not undone.
+        let known = self.shared.store.newest_entities().await?;
+        let current = with_put(&self.shared.engine.current(), &known).map_err(Refusal::unavailable)?;
         self.guard_under(&current, caller, GuardAction::Administer, Guarded::Service)?;
-        let (put, deleted) = changes(change, &data);
+        let (put, deleted) = changes(change, &known.data);
         if put.is_empty() && deleted.is_empty() {
             let revision = current.revision();
-            if *self.shared.engine.current().put_entities() != data {
-                self.shared.engine.swap(current);
-            }
+            // Newer than what is in force where a change before this one broke off between record and swap, or was another's.
+            self.shared.engine.swap(current);
             return Ok(Changed { revision, count: 0 });
         }
         let next = self.with_entities(current, put.clone(), deleted.clone()).await?;
         let count = put.len() + deleted.len();
         let (by, request_id) = (Some(caller.identity.clone()), caller.request_id.0.clone());
-        let fact = Fact::EntitiesChanged(EntitiesChanged { by, put, deleted, request_id });
-        let committed = self.shared.store.commit(fact, Seen::Nothing).await.map_err(too_large)?;
+        let fact = Fact::EntitiesChanged(EntitiesChanged { by, put, deleted, request_id, version: 0 });
+        let committed = self.shared.store.commit(fact, Seen::Entities(known.version)).await.map_err(too_large)?;
         // What the store made of it, so that the next change finds the very same entities.
         let kept = self.shared.store.entities().await?;
-        let next = next.with_data(&kept).map_err(|misfit| Refusal::Internal(Box::new(misfit)))?;
-        self.shared.engine.swap(next.at(committed.sequence()));
-        Ok(Changed { revision: committed.sequence(), count })
+        let next = with_put(&next.at(committed.sequence()), &kept).map_err(Refusal::unavailable)?;
+        let revision = next.revision();
+        self.shared.engine.swap(next);
+        Ok(Changed { revision, count })
     }
 
     /// Off the workers: everything below a changed entity is looked at again.
@@ -145,7 +150,6 @@ fn too_large(error: CommitError) -> Refusal {
         | CommitError::TooMany { .. }
         | CommitError::TooFast { .. }
         | CommitError::Busy
-        | CommitError::NotShared { .. }
         | CommitError::Store(_) => error.into(),
     }
 }

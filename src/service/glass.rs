@@ -60,7 +60,7 @@ impl Service {
 
     fn broken(&self, caller: &Caller, approval: &Approval, blow: Blow) -> Result<Transition, Refusal> {
         let (now, limits) = (self.shared.store.now(), &self.shared.limits);
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         let may = |gate: &Gate| snapshot.may_break_glass(approval, &caller.identity, gate, now);
         let broken = glass::blow(approval, blow, &limits.review, now, limits.redeem_within, may);
         let transition = broken.map_err(|refusal| unseen(refusal, &snapshot, caller, approval, now))?;
@@ -89,7 +89,7 @@ impl Service {
 
     fn examined(&self, caller: &Caller, approval: &Approval, ballot: Ballot) -> Result<Option<Transition>, Refusal> {
         let now = self.shared.store.now();
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
         let poll = Poll { rules: &self.shared.limits.review, now, may: &may };
         glass::examine(approval, ballot, &poll).map_err(|refusal| unseen(refusal, &snapshot, caller, approval, now))

@@ -27,7 +27,7 @@ impl Service {
 
     /// Refuses a caller whom no policy lets do this.
     pub(super) fn guard(&self, caller: &Caller, action: GuardAction, on: Guarded<'_>) -> Result<(), Refusal> {
-        self.guard_under(&self.shared.engine.current(), caller, action, on)
+        self.guard_under(&*self.in_force()?, caller, action, on)
     }
 
     /// The same under the snapshot that the rest of the answer is made with.
@@ -51,7 +51,7 @@ impl Service {
     ) -> Result<Arc<Approval>, Refusal> {
         let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
         let facts = approval.facts(None, self.shared.store.now());
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         let may = |action| snapshot.permits(&caller.identity, action, Guarded::Approval(&facts));
         if may(action) {
             return Ok(approval);

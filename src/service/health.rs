@@ -30,6 +30,9 @@ impl Service {
         // Without it what needs no approval is answered as ever.
         let store = self.shared.store.trouble().is_none();
         all.push(Dependency { name: "store".into(), serving: store, needed: false });
+        // Without knowing which entities were put nothing is answered.
+        let entities = self.shared.standing.is_open();
+        all.push(Dependency { name: "entities".into(), serving: entities, needed: true });
         // A snapshot is in force whenever a server runs: a broken set never replaces a good one, and only shows.
         let policies = self.refused_policies().is_none();
         all.push(Dependency { name: "policies".into(), serving: policies, needed: false });

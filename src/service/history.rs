@@ -41,7 +41,7 @@ impl Service {
     pub async fn history(&self, caller: &Caller, of: &Approval) -> Result<History, Refusal> {
         let (openings, is_cut) = self.openings(of).await?;
         let now = self.shared.store.now();
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         let mut history = History { is_cut, ..History::default() };
         let mut alike: Vec<(usize, Arc<Approval>)> = Vec::new();
         for id in openings.into_iter().filter(|id| *id != of.id()) {

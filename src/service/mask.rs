@@ -250,7 +250,7 @@ impl Service {
 
     /// Masks for whoever may ask for decisions; a decision's rules for the one who got it.
     async fn mask_profile(&self, caller: &Caller, by: By) -> Result<Arc<Profile>, Refusal> {
-        self.guard_asking(&self.shared.engine.current(), caller)?;
+        self.guard_asking(&*self.in_force()?, caller)?;
         let masking = &self.shared.masking;
         match by {
             By::Decision(id) => {

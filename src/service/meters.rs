@@ -32,7 +32,7 @@ pub const STEPS: [&str; 17] = [
 
 /// Reasons of refusals beside those of credentials ([`identity::Reason`]), as `Refusal::reason` and the guard give them. What is
 /// not among them counts as `other`.
-pub const REFUSALS: [&str; 24] = [
+pub const REFUSALS: [&str; 23] = [
     "authentication_too_old",
     "stronger_authentication_required",
     "not_permitted",
@@ -52,7 +52,6 @@ pub const REFUSALS: [&str; 24] = [
     "contention",
     "limit_exceeded",
     "overloaded",
-    "not_shared",
     "unavailable",
     "shutting_down",
     "internal",

@@ -17,6 +17,7 @@ pub mod glass;
 mod guard;
 pub mod health;
 pub mod history;
+mod in_force;
 pub mod inspect;
 pub mod limits;
 pub mod login;
@@ -88,6 +89,7 @@ struct Shared {
     admitted: guard::Admitted,
     strangers: strangers::Strangers,
     changing: policies::Changing,
+    standing: in_force::Standing,
     masking: Arc<mask::Masking>,
     /// Over all that is shown of queries.
     veil: veil::Veil,
@@ -114,6 +116,7 @@ impl Service {
         let followers = Arc::new(Semaphore::new(limits.subscribers_max));
         Self {
             shared: Arc::new(Shared {
+                standing: in_force::Standing::of(&*store),
                 store,
                 log,
                 engine,

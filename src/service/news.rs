@@ -130,7 +130,7 @@ impl News {
     async fn is_visible(&self, id: ApprovalId) -> Result<bool, Refusal> {
         let Some(approval) = self.service.shared.store.approval(id).await? else { return Ok(false) };
         let facts = approval.facts(None, self.service.now());
-        let snapshot = self.service.shared.engine.current();
+        let snapshot = self.service.in_force()?;
         Ok(snapshot.permits(&self.caller.identity, GuardAction::ReadApproval, Guarded::Approval(&facts)))
     }
 }

@@ -137,8 +137,8 @@ impl Service {
         request_id: &RequestId,
     ) -> Result<Result<Reload, LoadError>, Refusal> {
         let _swap = self.shared.changing.swapping.lock().await;
-        let data = self.shared.store.entities().await?;
-        let snapshot = match snapshot.with_data(&data) {
+        let known = self.shared.store.entities().await?;
+        let snapshot = match snapshot.with_data(&known.data) {
             Ok(snapshot) => snapshot,
             Err(error) => return Ok(Err(error)),
         };
@@ -149,7 +149,8 @@ impl Service {
         let fact =
             PoliciesReloaded { cause: cause.clone(), previous, digest, outcome, request_id: request_id.0.clone() };
         let committed = self.shared.store.commit(Fact::PoliciesReloaded(fact), Seen::Nothing).await?;
-        self.shared.engine.swap(snapshot.at(committed.sequence()));
+        self.shared.engine.swap(snapshot.at(committed.sequence().max(known.sequence)));
+        self.shared.standing.open();
         tracing::info!(policy.digest = %digest, policy.previous = %previous, "other policies are in force");
         Ok(Ok(Reload::Loaded { previous }))
     }

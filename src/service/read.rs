@@ -58,7 +58,7 @@ impl Service {
 
     pub async fn approvals(&self, caller: &Caller, request: ListRequest) -> Result<ShownPage, Refusal> {
         let size = request.page.size;
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         let (mut found, mut more) = (Vec::new(), None);
         let mut page = request.page.clone();
         for _ in 0..PAGES_MAX {

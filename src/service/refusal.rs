@@ -73,9 +73,6 @@ pub enum Refusal {
     Overloaded,
     #[error("the server is not able to answer safely at the moment")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// With a shared store: one replica must not know what the others do not.
-    #[error("replicas do not share {what}; put them into the policy directory of every replica")]
-    NotShared { what: &'static str },
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The same to a call that waited for people: another server, or this one in a moment, goes on where it was.
@@ -128,7 +125,6 @@ impl Refusal {
             Self::Contention => "contention",
             Self::Exhausted { .. } | Self::TooFast { .. } => "limit_exceeded",
             Self::Overloaded => "overloaded",
-            Self::NotShared { .. } => "not_shared",
             Self::Unavailable(_) => "unavailable",
             Self::ShuttingDown | Self::WaitBrokenOff(_) => "shutting_down",
             Self::Sealed(_) => "record_sealed",
@@ -159,7 +155,6 @@ impl Refusal {
             | Self::Exhausted { .. }
             | Self::TooFast { .. }
             | Self::Overloaded
-            | Self::NotShared { .. }
             | Self::Unavailable(_)
             | Self::ShuttingDown
             | Self::WaitBrokenOff(_)
@@ -213,7 +208,6 @@ impl From<CommitError> for Refusal {
             CommitError::TooMany { limit, most } => Self::Exhausted { limit, most },
             CommitError::TooFast { limit, most, retry_after } => Self::TooFast { limit, most, retry_after },
             CommitError::Busy => Self::Overloaded,
-            CommitError::NotShared { what } => Self::NotShared { what },
             CommitError::TooLarge { bytes, limit } => {
                 Self::invalid("context", format!("makes a record of {bytes} bytes, over the limit of {limit}"))
             }

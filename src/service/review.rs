@@ -56,7 +56,7 @@ impl Service {
         ballot: Ballot,
     ) -> Result<Option<Transition>, Refusal> {
         let now = self.shared.store.now();
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
         let poll = Poll { rules: &self.shared.limits.review, now, may: &may };
         let vote = match review::count(approval, ballot, &poll) {

@@ -37,7 +37,7 @@ impl Service {
             return Err(Refusal::invalid("tokens", format!("expected 1 to {TOKENS_MAX} tokens")));
         }
         // Whoever may not even ask learns nothing about tokens.
-        self.guard_asking(&self.shared.engine.current(), caller)?;
+        self.guard_asking(&*self.in_force()?, caller)?;
         let opened =
             opening.tokens.iter().map(|token| self.open(token)).collect::<Result<Vec<_>, _>>().map_err(refusal)?;
         let kinds: BTreeSet<DataKind> = opened.iter().map(|(kind, _)| *kind).collect();

@@ -8,6 +8,7 @@
 mod answers;
 pub mod clock;
 pub mod embedded;
+mod entities;
 pub mod feed;
 mod meters;
 pub mod redis;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::futures::OwnedNotified;
+use tokio::sync::watch;
 
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Decided, EntityData, EntityUid, Fact, IdempotencyKey, Timestamp,
@@ -50,8 +52,16 @@ pub trait Store: Send + Sync + 'static {
     /// What was answered under an idempotency key, while it is remembered. From then on the key is this query's.
     fn answered(&self, key: IdempotencyKey, binding: Binding) -> BoxFuture<'_, Result<Answered, StoreError>>;
 
-    /// The entities that were put over the API, as of the newest change that is on its way to the disk.
-    fn entities(&self) -> BoxFuture<'_, Result<Arc<EntityData>, StoreError>>;
+    /// The entities that were put over the API, as this process knows them: of the newest change that is on its way to its
+    /// disk. An error where it does not know them, or knows that others know better.
+    fn entities(&self) -> BoxFuture<'_, Result<PutEntities, StoreError>>;
+
+    /// The same as of now, whoever changed them last.
+    fn newest_entities(&self) -> BoxFuture<'_, Result<PutEntities, StoreError>>;
+
+    /// Tells that others changed entities, and that this process knows of it or knows that it should; `None` where there are
+    /// no others.
+    fn entity_news(&self) -> Option<watch::Receiver<u64>>;
 
     /// Makes a fact true and durable, if `seen` still holds.
     fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>>;
@@ -101,6 +111,16 @@ pub enum Answered {
     OtherQuery,
 }
 
+/// The entities that were put over the API, as of one change of them.
+#[derive(Debug, Clone, Default)]
+pub struct PutEntities {
+    pub data: Arc<EntityData>,
+    /// Names this state to whoever changes it: [`Seen::Entities`].
+    pub version: u64,
+    /// The newest record of this process's journal that tells of them; 0 without any.
+    pub sequence: u64,
+}
+
 /// What the author of a write looked at. A commit whose `Seen` is no longer true is a [`CommitError::Conflict`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
@@ -110,6 +130,8 @@ pub enum Seen {
     Version(u64),
     /// What stood for the binding when a new approval was decided on.
     Slot(Option<(ApprovalId, u64)>),
+    /// This version of the entities that the fact changes.
+    Entities(u64),
 }
 
 /// INVARIANT: exists only for a fact that is durable. Made by stores alone.
@@ -169,9 +191,6 @@ pub enum CommitError {
     TooFast { limit: &'static str, most: usize, retry_after: Duration },
     #[error("too many records are waiting for the disk")]
     Busy,
-    /// The fact cannot be shared with the other replicas, and must not be true on one alone.
-    #[error("replicas do not share {what}")]
-    NotShared { what: &'static str },
     /// The fact is larger than the journal takes.
     #[error("a record of {bytes} bytes is over the limit of {limit}")]
     TooLarge { bytes: usize, limit: usize },

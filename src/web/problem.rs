@@ -55,9 +55,7 @@ impl Problem {
             Refusal::TokenExpired => Self::session_over("/"),
             Refusal::StepUp { .. } => new(StatusCode::UNAUTHORIZED, "Log in again to decide this", &sentence(&said)),
             Refusal::PermissionDenied { .. } => new(StatusCode::FORBIDDEN, "You may not do this", &sentence(&said)),
-            Refusal::Invalid { .. } | Refusal::NotShared { .. } => {
-                new(StatusCode::BAD_REQUEST, "That cannot be taken", &sentence(&said))
-            }
+            Refusal::Invalid { .. } => new(StatusCode::BAD_REQUEST, "That cannot be taken", &sentence(&said)),
             Refusal::Settled(_) | Refusal::NotSettled(_) | Refusal::TooLate => {
                 new(StatusCode::CONFLICT, "Too late: this is settled", &sentence(&said))
             }

@@ -53,6 +53,7 @@ impl From<&EntitiesChanged> for pb::EntitiesChanged {
             put: changed.put.iter().map(|entity| (&**entity).into()).collect(),
             deleted: changed.deleted.iter().map(Into::into).collect(),
             request_id: changed.request_id.to_string(),
+            version: changed.version,
         }
     }
 }
@@ -63,5 +64,6 @@ pub(super) fn parse_changed(changed: pb::EntitiesChanged) -> Result<EntitiesChan
         put: value::recorded_entities("put", changed.put)?.into_iter().map(Arc::new).collect(),
         deleted: changed.deleted.into_iter().map(value::parse_uid).collect::<Result<_, _>>()?,
         request_id: changed.request_id.into(),
+        version: changed.version,
     })
 }

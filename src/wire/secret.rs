@@ -146,7 +146,7 @@ fn of_reloaded(reloaded: &mut pb::PoliciesReloaded) -> Option<pb::PoliciesReload
 }
 
 fn of_changed(changed: &mut pb::EntitiesChanged) -> Option<pb::EntitiesChanged> {
-    let pb::EntitiesChanged { by, put, deleted: _, request_id: _ } = changed;
+    let pb::EntitiesChanged { by, put, deleted: _, request_id: _, version: _ } = changed;
     let (by, put) = (of(by, of_identity), take(put));
     (by.is_some() || !put.is_empty()).then(|| pb::EntitiesChanged { by, put, ..pb::EntitiesChanged::default() })
 }

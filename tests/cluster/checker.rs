@@ -84,8 +84,7 @@ impl History {
 
 fn read(journal: usize, dir: &Path) -> Vec<Line> {
     journal::verify(dir, None, &mut |_| {}).expect("a sound journal");
-    let small = journal::Settings { segment_bytes: 2 << 20, reserve_bytes: 1, ..journal::Settings::new(dir) };
-    let log = Log::open(journal::Settings { vault: sealed::of_kept(dir), ..small });
+    let log = Log::open(journal::Settings { vault: sealed::of_kept(dir), ..super::small(dir) });
     let (log, mut next, mut lines) = (log.expect("a journal that opens"), 1, Vec::new());
     let mut last_at = Timestamp::default();
     loop {

@@ -15,7 +15,7 @@ use crate::crash::child::{self, Child, Site};
 use crate::support::redis::sentinel::MASTER;
 use crate::support::redis::{Cluster, Sentinel, until};
 use crate::support::sealed;
-use crate::support::{Client, PolicyDir};
+use crate::support::{Admin, Client, PolicyDir};
 
 /// What a rotation has to be countersigned within, under the policies here: short enough to expire in a test.
 pub const ROTATION: Duration = Duration::from_secs(2);
@@ -114,6 +114,16 @@ impl Fleet {
     /// What a server says that must not start.
     pub async fn refused(&self, place: usize) -> String {
         child::refused(&self.sites[place]).await
+    }
+
+    /// The policies that all of them read.
+    pub fn policies(&self) -> &PolicyDir {
+        &self.policies
+    }
+
+    /// Who administers one of them, by policies that say so.
+    pub async fn admin(&self, place: usize) -> Admin {
+        Admin::connect(&self.url(place), &self.token("erin")).await
     }
 
     pub fn size(&self) -> usize {

@@ -4,6 +4,7 @@
 mod checker;
 mod deaths;
 mod durability;
+mod entities;
 mod fleet;
 mod followers;
 mod histories;
@@ -90,6 +91,15 @@ where
     })
     .await;
     answer.expect("an answer")
+}
+
+/// How the journal of a server of a test is opened.
+fn small(dir: &std::path::Path) -> countersign::journal::Settings {
+    countersign::journal::Settings {
+        segment_bytes: 2 << 20,
+        reserve_bytes: 1,
+        ..countersign::journal::Settings::new(dir)
+    }
 }
 
 /// Runs something and says how long it took.

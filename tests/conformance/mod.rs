@@ -3,6 +3,7 @@
 //!
 //! What a store does otherwise stands in [`EXCEPTIONS`], with its reason.
 
+mod entities;
 mod life;
 mod races;
 mod reads;
@@ -65,15 +66,13 @@ const BEHAVIOURS: &[(&str, Behaviour)] = behaviours![
     reads::a_change_wakes_whoever_took_the_hint_before,
     reads::every_fact_is_in_exactly_one_journal,
     reads::plain_decisions_are_recorded_and_change_nothing,
-    reads::entities_that_were_put_are_read_back,
+    entities::what_is_put_or_deleted_anywhere_is_known_everywhere_within_seconds,
+    entities::of_two_changes_that_saw_the_same_one_counts,
+    entities::changes_at_the_same_time_are_all_kept_and_each_is_on_record_once,
 ];
 
 /// What a store does otherwise, and why.
-const EXCEPTIONS: &[(&[Shape], &str, &str)] = &[(
-    &[Shape::Redis, Shape::Sentinel, Shape::Cluster],
-    "entities_that_were_put_are_read_back",
-    "entities put over the API are of one process; with many they come from files, and putting them is refused",
-)];
+const EXCEPTIONS: &[(&[Shape], &str, &str)] = &[];
 
 /// Runs every behaviour, many at the same time, each on a stage of its own.
 async fn conform(shape: Shape, stage: impl AsyncFn() -> Stage) {

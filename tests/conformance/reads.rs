@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use countersign::domain::{
-    ApprovalId, ApprovalState, EntitiesChanged, Entity, EntityUid, Fact, GrantTerms, Outcome, Reason,
-};
+use countersign::domain::{ApprovalId, ApprovalState, EntityUid, Fact, GrantTerms, Outcome, Reason};
 use countersign::store::{Page, Seen};
 use tokio::time::timeout;
 
@@ -125,14 +123,4 @@ pub async fn plain_decisions_are_recorded_and_change_nothing(stage: &Stage) {
     let binding = countersign::domain::Binding::of(&query);
     assert!(stage.other().standing(binding).await.unwrap().is_none());
     assert!(listed(stage, Page { size: 10, ..Page::default() }).await.is_empty());
-}
-
-pub async fn entities_that_were_put_are_read_back(stage: &Stage) {
-    let uid = EntityUid::new("Dataset", "new");
-    let entity = Entity::bare(uid.clone(), Vec::new());
-    let by = Some(facts::person("root"));
-    let changed = EntitiesChanged { by, put: vec![entity.into()], deleted: Vec::new(), request_id: "request".into() };
-    stage.commit(&Fact::EntitiesChanged(changed), Seen::Nothing).await.unwrap();
-    let data = stage.one().entities().await.unwrap();
-    assert!(data.contains_key(&uid));
 }

@@ -30,7 +30,7 @@ pub(super) struct Admitted {
 
 impl Service {
     pub(super) async fn admit(&self, caller: &Caller, ask: Ask) -> Result<Admitted, Refusal> {
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         self.guard_asking(&snapshot, caller)?;
         self.check_limits(&ask)?;
         let asserted = match &ask.principal {
@@ -81,7 +81,7 @@ impl Service {
     /// # Errors
     /// The caller may not ask this any more, or demands newer policies.
     pub(super) fn judged_by(&self, asked: &Admitted) -> Result<Arc<PolicySnapshot>, Refusal> {
-        let snapshot = self.shared.engine.current();
+        let snapshot = self.in_force()?;
         if snapshot.revision() < asked.at_least_revision {
             return Err(Refusal::PoliciesStale { revision: snapshot.revision() });
         }

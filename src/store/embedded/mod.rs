@@ -4,7 +4,6 @@
 //! one lock, so that both have the same order, and answers once the record is on disk. What a caller is told is always
 //! durable, because every answer waits for its own record, which comes after all that it depends on.
 
-mod entities;
 mod history;
 mod openings;
 mod snapshot;
@@ -16,11 +15,13 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::redis::REPLICA_FILE;
 use super::waits::{self, Waits};
-use super::{Answered, Changes, Clock, CommitError, Committed, Here, Listed, Meters, Page, Seen, Store, StoreError};
+use super::{
+    Answered, Changes, Clock, CommitError, Committed, Here, Listed, Meters, Page, PutEntities, Seen, Store, StoreError,
+};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Change, EntitiesChanged, EntityData, Fact, IdempotencyKey, Timestamp,
 };
@@ -198,7 +199,7 @@ impl Shared {
         if put.is_empty() {
             return Ok(None);
         }
-        let changed = EntitiesChanged { by: None, put, deleted: Vec::new(), request_id: "upkeep".into() };
+        let changed = EntitiesChanged { by: None, put, deleted: Vec::new(), request_id: "upkeep".into(), version: 0 };
         let fact = Fact::EntitiesChanged(changed.clone());
         let ticket = self.log.append(&fact, self.log.vault().draft(&fact), self.clock.now())?;
         state.entities.apply(&changed, ticket.sequence);
@@ -286,16 +287,24 @@ impl Store for Embedded {
         None
     }
 
-    fn entities(&self) -> BoxFuture<'_, Result<Arc<EntityData>, StoreError>> {
-        let (data, through) = {
+    fn entities(&self) -> BoxFuture<'_, Result<PutEntities, StoreError>> {
+        let (data, newest) = {
             let state = self.shared.state();
             (state.entities.data(), state.entities.newest())
         };
         async move {
-            self.shared.durable(through).await?;
-            Ok(data)
+            self.shared.durable(newest).await?;
+            Ok(PutEntities { data, version: newest, sequence: newest })
         }
         .boxed()
+    }
+
+    fn newest_entities(&self) -> BoxFuture<'_, Result<PutEntities, StoreError>> {
+        self.entities()
+    }
+
+    fn entity_news(&self) -> Option<watch::Receiver<u64>> {
+        None
     }
 
     fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>> {

@@ -12,13 +12,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::entities::Entities;
 use super::openings::Openings;
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Change, Decided, EntityUid, Fact, IdempotencyKey, IllegalTransition,
     Opening, Outcome, Timestamp, Transition,
 };
 use crate::store::answers::{Answers, key_of};
+use crate::store::entities::Entities;
 use crate::store::{CommitError, Listed, Page, Seen};
 
 /// How much of the past is kept at hand, and how much may be under way.
@@ -175,6 +175,11 @@ impl State {
 
     /// Whether a fact may become true now. Nothing changes.
     pub fn check(&self, fact: &Fact, seen: Seen, now: Timestamp) -> Result<(), CommitError> {
+        if let Fact::EntitiesChanged(_) = fact
+            && seen != Seen::Entities(self.entities.newest())
+        {
+            return Err(CommitError::Conflict);
+        }
         if let Fact::Decided(decided) = fact {
             self.check_key(decided, now)?;
             if let Change::Opened(opening) = &decided.change {

@@ -17,6 +17,22 @@ pub fn array(value: Value, of: &'static str) -> Result<Vec<Value>, Trouble> {
     }
 }
 
+/// A name and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// Of `HSCAN`: where to go on, and names with their values.
+pub fn scanned(value: Value) -> Result<(String, Vec<Pair>), Trouble> {
+    let unexpected = || Trouble::Unexpected("HSCAN");
+    let mut parts = array(value, "HSCAN")?.into_iter();
+    let cursor = parts.next().and_then(text).ok_or_else(unexpected)?;
+    let mut members = array(parts.next().unwrap_or_default(), "HSCAN")?.into_iter();
+    let mut pairs = Vec::new();
+    while let (Some(name), Some(value)) = (members.next(), members.next()) {
+        pairs.push((bytes(name).ok_or_else(unexpected)?, bytes(value).ok_or_else(unexpected)?));
+    }
+    Ok((cursor, pairs))
+}
+
 /// Bytes, or `None` where there is nothing.
 pub fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {

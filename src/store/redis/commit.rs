@@ -27,7 +27,7 @@ use crate::store::{Answered, CommitError, Committed, Seen, StoreError};
 use crate::vault::Draft;
 
 /// What a record needs beside its fact to name its origin, rounded up.
-const ORIGIN_BYTES: usize = 64;
+pub(super) const ORIGIN_BYTES: usize = 64;
 
 /// What the script does with the approval.
 enum Kind {
@@ -57,8 +57,8 @@ struct Call<'a> {
 
 impl Shared {
     pub(super) async fn commit(&self, fact: Fact, seen: Seen) -> Result<Committed, CommitError> {
-        if let Fact::EntitiesChanged(_) = fact {
-            return Err(CommitError::NotShared { what: "entities that are put over the API" });
+        if let Fact::EntitiesChanged(changed) = fact {
+            return self.change_entities(changed, seen).await;
         }
         let draft = self.log.vault().draft(&fact);
         let (bytes, limit) = (draft.bytes_max() + ORIGIN_BYTES, self.record_bytes_max);
@@ -91,7 +91,7 @@ impl Shared {
     }
 
     /// What Redis gets of a fact.
-    fn shared_form(&self, draft: &Draft) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn shared_form(&self, draft: &Draft) -> Result<Vec<u8>, StoreError> {
         self.log.vault().share(draft.clone()).map_err(unavailable)
     }
 
@@ -219,21 +219,7 @@ impl Shared {
         // What Redis has done and no journal takes would be used up without an answer.
         self.log.check_room(fact, draft.bytes_max() + ORIGIN_BYTES)?;
         let command = self.command(&call, epoch, known)?;
-        let (reply, node) = match self.links.write(call.shard, &command).await {
-            Err(trouble) if trouble.is_out_of_memory() || matches!(trouble, Trouble::Busy) => {
-                return Err(CommitError::Busy);
-            }
-            reply => reply.map_err(StoreError::from)?,
-        };
-        let Written { value, replicated, asked } = reply;
-        let Verdict { word, now, head, clock } = answer::verdict(value).map_err(StoreError::from)?;
-        self.links.clock.heard(clock, asked).map_err(StoreError::from)?;
-        self.links.clock.told(now, clock).map_err(StoreError::from)?;
-        self.judge(&word, &call, (epoch, known), head).await?;
-        // INVARIANT: what its replicas may not have is told to nobody and is in no journal.
-        replicated.map_err(StoreError::from)?;
-        node.lasts(call.shard, epoch, head);
-        self.links.guard.lasts(call.shard, epoch, head);
+        let Verdict { now, head, .. } = self.carry_out(call.shard, (epoch, known), &command).await?;
         let recorded = if matches!(call.kind, Kind::Hold) {
             self.record(fact, draft).await
         } else {
@@ -245,6 +231,32 @@ impl Shared {
             CommitError::Store(error) => CommitError::Store(error),
             error => unavailable(error).into(),
         })
+    }
+
+    /// Has a script carried out in a shard, known to be of that epoch and to have that many events; what it said, once what it did
+    /// lasts.
+    pub(super) async fn carry_out(
+        &self,
+        shard: Shard,
+        sent: (Epoch, u64),
+        command: &Cmd,
+    ) -> Result<Verdict, CommitError> {
+        let (reply, node) = match self.links.write(shard, command).await {
+            Err(trouble) if trouble.is_out_of_memory() || matches!(trouble, Trouble::Busy) => {
+                return Err(CommitError::Busy);
+            }
+            reply => reply.map_err(StoreError::from)?,
+        };
+        let Written { value, replicated, asked } = reply;
+        let verdict = answer::verdict(value).map_err(StoreError::from)?;
+        self.links.clock.heard(verdict.clock, asked).map_err(StoreError::from)?;
+        self.links.clock.told(verdict.now, verdict.clock).map_err(StoreError::from)?;
+        self.judge(&verdict.word, shard, sent, verdict.head).await?;
+        // INVARIANT: what its replicas may not have is told to nobody and is in no journal.
+        replicated.map_err(StoreError::from)?;
+        node.lasts(shard, sent.0, verdict.head);
+        self.links.guard.lasts(shard, sent.0, verdict.head);
+        Ok(verdict)
     }
 
     /// An event was made: it goes into the journal, and those who wait are told.
@@ -266,7 +278,7 @@ impl Shared {
         Ok(Committed::new(sequence))
     }
 
-    async fn judge(&self, word: &str, call: &Call<'_>, sent: (Epoch, u64), head: u64) -> Result<(), CommitError> {
+    async fn judge(&self, word: &str, shard: Shard, sent: (Epoch, u64), head: u64) -> Result<(), CommitError> {
         match word {
             "ok" => Ok(()),
             "conflict" => Err(CommitError::Conflict),
@@ -280,11 +292,11 @@ impl Shared {
             "behind" => {
                 // By the time that somebody reads, it may have counted on.
                 let seen = guard::Seen { epoch: Some(sent.0), head, ..guard::Seen::default() };
-                self.links.meet(call.shard, Some(sent), &seen).map_err(StoreError::from)?;
+                self.links.meet(shard, Some(sent), &seen).map_err(StoreError::from)?;
                 Err(CommitError::Conflict)
             }
             // A read finds out what is the matter, and says so in the health.
-            _ => match self.links.read(call.shard, &[]).await {
+            _ => match self.links.read(shard, &[]).await {
                 Err(trouble) => Err(StoreError::from(trouble).into()),
                 Ok(_) => Err(CommitError::Conflict),
             },
@@ -416,6 +428,6 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+pub(super) fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Unavailable(Box::new(error))
 }

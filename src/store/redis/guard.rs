@@ -139,6 +139,14 @@ impl Guard {
         }
     }
 
+    /// Something else than the number of its events tells that a shard lost something.
+    pub fn doubt(&self, shard: Shard, why: &str) {
+        if let Some(known) = self.lock().get_mut(shard.index()).filter(|known| known.lost.is_none()) {
+            let seen = Seen { epoch: known.epoch, ..Seen::default() };
+            known.loses(shard, &seen, why.into());
+        }
+    }
+
     /// What is lost, if anything is.
     pub fn lost(&self) -> Option<Arc<str>> {
         lost_of(&*self.lock())

@@ -26,6 +26,11 @@ impl Shard {
         Self::of(id.as_bytes())
     }
 
+    /// Where entities are that were put over the API: all in one place, so that one script changes several at once.
+    pub const fn of_entities() -> Self {
+        Self(0)
+    }
+
     fn of(bytes: &[u8]) -> Self {
         Self(bytes.last().copied().unwrap_or(0) % SHARDS)
     }
@@ -49,8 +54,12 @@ impl Name {
         Self::of([&*key.caller.type_name, &*key.caller.id, &*key.key])
     }
 
-    pub fn of_principal(principal: &EntityUid) -> Self {
-        Self::of([&*principal.type_name, &*principal.id])
+    pub fn of_entity(uid: &EntityUid) -> Self {
+        Self::of([&*uid.type_name, &*uid.id])
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Of texts, each with its length before it: no two lists of texts run together.
@@ -86,7 +95,8 @@ impl Keys {
     }
 
     /// Hash: `epoch`, `head` (events so far), `pending`, `time` (the latest that was told), `after` (the epochs before this one), `lost` (why
-    /// nothing in the shard is believed).
+    /// nothing in the shard is believed), `entities` (of the [one shard](Shard::of_entities) that has them: the newest change of them,
+    /// the event that made it, and how many there are).
     pub fn head(&self, shard: Shard) -> Vec<u8> {
         self.key(shard, b"h")
     }
@@ -119,6 +129,11 @@ impl Keys {
     /// Stream: what happened, one entry for each number of the head.
     pub fn events(&self, shard: Shard) -> Vec<u8> {
         self.key(shard, b"e")
+    }
+
+    /// Hash: name of an entity that was put over the API -> the record that says what is known of it.
+    pub fn entities(&self) -> Vec<u8> {
+        self.key(Shard::of_entities(), b"n")
     }
 
     /// What every shard has, its head first and its events last: what it is begun anew with.

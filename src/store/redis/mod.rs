@@ -13,6 +13,7 @@ mod clock;
 mod commit;
 mod dial;
 mod discover;
+mod entities;
 mod feed;
 pub mod fsck;
 mod guard;
@@ -25,6 +26,7 @@ mod node;
 mod places;
 mod policy;
 pub mod reconcile;
+mod remembered;
 mod replica;
 mod scripts;
 mod seen;
@@ -50,10 +52,13 @@ use self::here::Memory;
 use self::journaling::Journaling;
 use self::keys::Shard;
 use self::links::Links;
+use self::remembered::Remembered;
 use self::stored::Stored;
 use super::waits::Waits;
-use super::{Answered, Changes, Clock, CommitError, Committed, Here, Listed, Meters, Page, Seen, Store, StoreError};
-use crate::domain::{Approval, ApprovalId, Binding, EntityData, Fact, IdempotencyKey, Timestamp};
+use super::{
+    Answered, Changes, Clock, CommitError, Committed, Here, Listed, Meters, Page, PutEntities, Seen, Store, StoreError,
+};
+use crate::domain::{Approval, ApprovalId, Binding, Fact, IdempotencyKey, Timestamp};
 use crate::journal::{self, Log, LogError};
 
 pub(super) use replica::FILE as REPLICA_FILE;
@@ -77,6 +82,8 @@ struct Shared {
     journaling: Journaling,
     waits: Arc<Waits>,
     memory: Memory,
+    /// The entities that were put over the API.
+    kept: entities::Kept,
     cache: Cache<ApprovalId, Arc<Stored>>,
     record_bytes_max: usize,
     /// Notified when time will move something on earlier than the timer thinks, at [`Shared::next_due`].
@@ -135,6 +142,7 @@ impl Redis {
             journaling: Journaling::new(replica),
             waits: Arc::default(),
             memory: Memory::new(limits),
+            kept: entities::Kept::new(Remembered::read(&log)?),
             cache: Cache::new(CACHED_APPROVALS),
             record_bytes_max,
             timer: Notify::new(),
@@ -149,6 +157,7 @@ impl Redis {
             tokio::spawn(shared.links.clone().keep()),
             tokio::spawn(wake::follow(shared.clone())),
             tokio::spawn(wake::make_sure(shared.clone())),
+            tokio::spawn(entities::follow(shared.clone())),
             tokio::spawn(journaling::acknowledge(shared.clone())),
             tokio::spawn(journaling::adopt(shared.clone())),
             tokio::spawn(upkeep::keep(shared.clone())),
@@ -163,7 +172,24 @@ impl Redis {
     /// # Errors
     /// When Redis is there and not fit for use: it evicts, or has too few replicas.
     pub async fn reach_out(&self) -> Result<(), OpenError> {
-        self.shared.reach_out().await.map_err(OpenError::Unfit)
+        self.shared.reach_out().await.map_err(OpenError::Unfit)?;
+        // Where that fails the one who follows them goes on, and says why.
+        let _ = self.shared.catch_up().await;
+        Ok(())
+    }
+
+    /// The oldest record of the journal that says which entities were put over the API.
+    #[must_use]
+    pub fn oldest_entity(&self) -> Option<u64> {
+        self.shared.kept.oldest()
+    }
+
+    /// Says again of the entities last spoken of before `sequence` what stands; once that is durable, older records may go.
+    ///
+    /// # Errors
+    /// When the journal does not take it.
+    pub async fn restate_entities(&self, sequence: u64) -> Result<(), StoreError> {
+        self.shared.restate_entities(sequence).await
     }
 
     /// The journal of this replica, for its readers.
@@ -256,9 +282,20 @@ impl Store for Redis {
         self.shared.answered(key, binding).boxed()
     }
 
-    fn entities(&self) -> BoxFuture<'_, Result<Arc<EntityData>, StoreError>> {
-        // None: one replica must not know what the others do not.
-        std::future::ready(Ok(Arc::default())).boxed()
+    fn entities(&self) -> BoxFuture<'_, Result<PutEntities, StoreError>> {
+        std::future::ready(self.shared.kept.known().map_err(StoreError::from)).boxed()
+    }
+
+    fn newest_entities(&self) -> BoxFuture<'_, Result<PutEntities, StoreError>> {
+        async move {
+            self.shared.catch_up().await?;
+            self.entities().await
+        }
+        .boxed()
+    }
+
+    fn entity_news(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.shared.kept.news())
     }
 
     fn commit(&self, fact: Fact, seen: Seen) -> BoxFuture<'_, Result<Committed, CommitError>> {

@@ -24,7 +24,7 @@ pub enum Place {
 
 impl Shared {
     pub(super) async fn reserve(&self, opening: &Opening) -> Result<Place, CommitError> {
-        let principal = Name::of_principal(&opening.query.principal);
+        let principal = Name::of_entity(&opening.query.principal);
         let limits = &self.links.settings.limits;
         let (most, most_in_minute) = (limits.pending_per_principal_max, limits.openings_per_minute_max);
         let names = &self.links.keys;
@@ -50,7 +50,7 @@ impl Shared {
     }
 
     pub(super) async fn release(&self, opening: &Opening) {
-        let principal = Name::of_principal(&opening.query.principal);
+        let principal = Name::of_entity(&opening.query.principal);
         let mut call = self.links.scripts.release.call(&[self.links.keys.places(&principal)]);
         call.arg(&opening.binding.0[..]).arg(opening.deadline.as_micros());
         // Where it fails the place is free at the approval's deadline: less is allowed until then, never more.

@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::clock::SharedClock;
+use super::entities::{self, Newest};
 use super::guard::{Epoch, Seen};
-use super::keys::Shard;
+use super::keys::{Name, Shard};
 use super::links::Links;
+use super::remembered::Remembered;
 use super::settings::Settings;
 use super::trouble::Trouble;
 use super::{OpenError, answer, open_journal};
@@ -24,7 +26,7 @@ use crate::journal::{self, JournalError, Log, LogError};
 use crate::store::Clock;
 use crate::vault::Vault;
 
-/// Lists that are deleted together.
+/// Lists that are deleted together, and entities that are put back.
 const DELETED_TOGETHER: usize = 500;
 
 /// What was done.
@@ -36,6 +38,8 @@ pub struct Reconciled {
     pub denied: Vec<(ApprovalId, &'static str)>,
     /// Events that no journal has, by shard and number, where that was accepted.
     pub missing: Vec<(u8, u64)>,
+    /// The entities that stand in a shard that began anew: how many.
+    pub entities: Option<usize>,
     /// Events of which journals tell two different things: replicas went on with an old copy before it was noticed.
     pub forked: Vec<(u8, u64)>,
 }
@@ -62,7 +66,15 @@ pub enum ReconcileError {
 }
 
 /// Events by shard, epoch and number. Several of one number are a fork.
-type Histories = BTreeMap<(u8, Epoch), BTreeMap<u64, Vec<Record>>>;
+pub(super) type Histories = BTreeMap<(u8, Epoch), BTreeMap<u64, Vec<Record>>>;
+
+/// What journals tell.
+#[derive(Default)]
+pub(super) struct Told {
+    pub histories: Histories,
+    /// Of that journal which knows the newest change of entities: each has all up to the newest that it knows.
+    pub entities: Remembered,
+}
 
 /// Reconciles Redis with the own journal (whose server must not be running) and those of all other replicas.
 pub async fn reconcile(
@@ -76,7 +88,7 @@ pub async fn reconcile(
     let links = Links::by_shard(settings, SharedClock::new(Clock::system(floor)));
     let dirs = || others.iter().chain([&dir]);
     // What any replica knows counts.
-    for ((shard, epoch), events) in &read_all(dirs(), log.vault())? {
+    for ((shard, epoch), events) in &read_all(dirs(), log.vault())?.histories {
         if let Some((number, _)) = events.last_key_value() {
             links.guard.remember(&Origin { epoch: *epoch, shard: *shard, number: *number });
         }
@@ -94,30 +106,33 @@ pub async fn reconcile(
         links.write(loss.shard, &links.marking(&loss)).await?.0.replicated?;
     }
     // Again, now that nothing is added any more.
-    let histories = read_all(dirs(), log.vault())?;
+    let told = read_all(dirs(), log.vault())?;
     let mut done = Reconciled::default();
     for (shard, why) in lost {
-        renew(&links, &log, &histories, shard, accept_missing, &mut done).await?;
+        renew(&links, &log, &told, shard, accept_missing, &mut done).await?;
         done.shards.push((shard.number(), why));
     }
     Ok(done)
 }
 
-fn read_all<'a>(dirs: impl Iterator<Item = &'a PathBuf>, vault: &Vault) -> Result<Histories, ReconcileError> {
-    let mut histories = Histories::new();
+/// Reads journals. Blocking.
+pub(super) fn read_all<'a>(dirs: impl Iterator<Item = &'a PathBuf>, vault: &Vault) -> Result<Told, ReconcileError> {
+    let mut told = Told::default();
     for dir in dirs {
-        read(dir, vault, &mut histories)?;
+        read(dir, vault, &mut told)?;
     }
-    Ok(histories)
+    Ok(told)
 }
 
-fn read(dir: &Path, vault: &Vault, histories: &mut Histories) -> Result<(), ReconcileError> {
-    let mut failed = None;
+fn read(dir: &Path, vault: &Vault, told: &mut Told) -> Result<(), ReconcileError> {
+    let (mut failed, mut entities) = (None, Remembered::default());
     let read = journal::replay(dir, &mut |raw| match raw.parse(vault) {
-        Ok(Record { origin: None, .. }) => {}
         Ok(record) => {
+            if let Fact::EntitiesChanged(changed) = &record.fact {
+                entities.add(changed, record.sequence);
+            }
             if let Some(origin) = record.origin {
-                let of_epoch = histories.entry((origin.shard, origin.epoch)).or_default();
+                let of_epoch = told.histories.entry((origin.shard, origin.epoch)).or_default();
                 let known = of_epoch.entry(origin.number).or_default();
                 if !known.iter().any(|other| other.fact == record.fact) {
                     known.push(record);
@@ -127,6 +142,9 @@ fn read(dir: &Path, vault: &Vault, histories: &mut Histories) -> Result<(), Reco
         Err(error) => failed = Some(error),
     });
     read.map_err(|error| ReconcileError::Journal { dir: dir.to_path_buf(), error })?;
+    if entities.version() > told.entities.version() {
+        told.entities = entities;
+    }
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
@@ -134,12 +152,12 @@ fn read(dir: &Path, vault: &Vault, histories: &mut Histories) -> Result<(), Reco
 async fn renew(
     links: &Links,
     log: &Log,
-    histories: &Histories,
+    told: &Told,
     shard: Shard,
     accept_missing: bool,
     done: &mut Reconciled,
 ) -> Result<(), ReconcileError> {
-    let of_shard = || histories.iter().filter(|((of, _), _)| *of == shard.number());
+    let of_shard = || told.histories.iter().filter(|((of, _), _)| *of == shard.number());
     let events = || of_shard().flat_map(|(_, events)| events);
     let number = shard.number();
     let open = open_ones(events());
@@ -166,15 +184,49 @@ async fn renew(
         done.denied.push((approval.id(), approval.state.name()));
     }
     wipe(links, shard).await?;
+    let entities =
+        if shard == Shard::of_entities() { restore_entities(links, log, &told.entities).await? } else { None };
     let mut call = links.scripts.renew.call(&links.keys.of_shard(shard));
     call.arg(&epoch[..]).arg(epochs.into_iter().flatten().collect::<Vec<u8>>()).arg(head);
     call.arg(found.epoch.map_or_else(Vec::new, |epoch| epoch.to_vec())).arg(found.head);
+    call.arg(entities.map_or_else(String::new, |stand| format!("{} 0 {}", stand.version, stand.count)));
     let (written, _) = links.write(shard, &call).await?;
     written.replicated?;
     match answer::number(written.value) {
-        Some(1) => Ok(()),
+        Some(1) => {
+            done.entities = entities.map(|stand| stand.count).or(done.entities);
+            Ok(())
+        }
         _ => Err(ReconcileError::Changed { shard: number }),
     }
+}
+
+/// Puts back what was put over the API: as the journals tell, or as Redis does where it knows of newer changes.
+async fn restore_entities(links: &Links, log: &Log, told: &Remembered) -> Result<Option<Newest>, ReconcileError> {
+    let mut question = redis::Pipeline::new();
+    let shard = Shard::of_entities();
+    question.cmd("HGET").arg(links.keys.head(shard)).arg("entities");
+    let found = Newest::parse(links.ask(shard, &question).await?.pop().unwrap_or_default())?;
+    let version = found.version.max(told.version()) + 1;
+    if found.version > told.version() {
+        return Ok((found != Newest::NONE).then_some(Newest { version, ..found }));
+    }
+    let data = told.data();
+    let mut fill = redis::Pipeline::new();
+    fill.cmd("DEL").arg(links.keys.entities());
+    for entity in data.values() {
+        let draft = log.vault().draft(&entities::record_of(entity.clone()));
+        let record = log.vault().share(draft).map_err(|error| ReconcileError::Record(error.into()))?;
+        fill.cmd("HSET").arg(links.keys.entities()).arg(Name::of_entity(&entity.uid).bytes()).arg(record);
+        if fill.len() == DELETED_TOGETHER {
+            links.ask(shard, &fill).await?;
+            fill = redis::Pipeline::new();
+        }
+    }
+    if !fill.is_empty() {
+        links.ask(shard, &fill).await?;
+    }
+    Ok(Some(Newest { version, event: 0, count: data.len() }))
 }
 
 /// The numbers from `oldest` on that are missing between the first and the last.

@@ -15,6 +15,10 @@ pub struct Scripts {
     pub mark: Loaded,
     pub claim: Loaded,
     pub heal: Loaded,
+    /// Puts entities; refused when Redis is out of memory.
+    pub put: Loaded,
+    /// The same where entities only go.
+    pub forget: Loaded,
 }
 
 /// A script and its name.
@@ -44,6 +48,7 @@ impl Loaded {
 impl Scripts {
     pub fn new() -> Self {
         let commit = include_str!("scripts/commit.lua");
+        let entities = include_str!("scripts/entities.lua");
         let always = " flags=allow-oom";
         Self {
             open: Loaded::new("", commit),
@@ -56,14 +61,16 @@ impl Scripts {
             mark: Loaded::new(always, include_str!("scripts/mark.lua")),
             claim: Loaded::new(always, include_str!("scripts/claim.lua")),
             heal: Loaded::new(always, include_str!("scripts/heal.lua")),
+            put: Loaded::new("", entities),
+            forget: Loaded::new(always, entities),
         }
     }
 
     /// What makes them known to a server.
     pub fn load(&self) -> Pipeline {
         let mut commands = Pipeline::new();
-        let Self { open, change, begin, reserve, release, retire, renew, mark, claim, heal } = self;
-        for script in [open, change, begin, reserve, release, retire, renew, mark, claim, heal] {
+        let Self { open, change, begin, reserve, release, retire, renew, mark, claim, heal, put, forget } = self;
+        for script in [open, change, begin, reserve, release, retire, renew, mark, claim, heal, put, forget] {
             commands.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
         commands

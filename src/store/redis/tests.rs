@@ -2,6 +2,7 @@
 //! one.
 
 mod closed;
+mod entities;
 mod losses;
 mod slots;
 mod times;
@@ -453,8 +454,9 @@ async fn a_user_with_the_documented_rights_is_enough_and_the_password_is_read_an
     let approved = approve(&store, id).await;
     assert_eq!(store.list(&Page { size: 10, ..Page::default() }).await.unwrap().approvals.len(), 1);
     redeem(&store, 1, &approved).await.unwrap();
+    entities::put_and_delete(&store).await;
     let feed = store.feed().unwrap();
-    assert_eq!(feed.reach().await.unwrap().iter().map(|reach| reach.head).sum::<u64>(), 3);
+    assert_eq!(feed.reach().await.unwrap().iter().map(|reach| reach.head).sum::<u64>(), 5);
     assert_eq!(feed.after(Shard::of_approval(id).number(), 0, 10).await.unwrap().len(), 3);
     assert_eq!(fsck::check(settings, &Vault::default()).await.unwrap().findings, Vec::<String>::new());
     let everything = ["xautoclaim", "xpending", "xack", "hscan", "xread"];

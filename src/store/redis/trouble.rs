@@ -48,6 +48,12 @@ pub enum Trouble {
     /// The state is not the one that was there.
     #[error("{0}")]
     Lost(Arc<str>),
+    #[error(
+        "which entities were put over the API is not known: redis was never read, and the journal has none of its entities"
+    )]
+    EntitiesUnknown,
+    #[error("entities were put or deleted at another replica, and could not be taken up: {0}")]
+    EntitiesBehind(Arc<str>),
     #[error("redis answered something unexpected to {0}")]
     Unexpected(&'static str),
     #[error("too many commands are waiting for redis")]

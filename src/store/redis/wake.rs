@@ -99,6 +99,7 @@ impl Reader<'_> {
         // From here on nothing is missed; what was missed before is looked at.
         self.shared.waits.wake_all();
         self.shared.timer.notify_one();
+        self.shared.kept.hint.notify_one();
         self.tell();
         while self.leads_to(address) {
             let streams = self.read(&mut connection, address).await?;
@@ -155,16 +156,14 @@ impl Reader<'_> {
             let mut scan = redis::cmd("HSCAN");
             scan.arg(keys.slots(shard)).arg(&cursor).arg("COUNT").arg(SCAN);
             let answer = self.shared.links.read(shard, &[scan]).await?.pop().unwrap_or_default();
-            let mut parts = answer::array(answer, "HSCAN")?.into_iter();
-            cursor = parts.next().and_then(answer::text).ok_or(Trouble::Unexpected("HSCAN"))?;
-            let mut members = answer::array(parts.next().unwrap_or_default(), "HSCAN")?.into_iter();
-            while let (Some(binding), Some(id)) = (members.next(), members.next()) {
-                let binding = answer::bytes(binding).and_then(|bytes| bytes.try_into().ok());
-                if let (Some(binding), Some(id)) = (binding, answer::approval_id(id)) {
+            let (next, members) = answer::scanned(answer)?;
+            for (binding, id) in members {
+                if let (Ok(binding), Ok(id)) = (binding.try_into(), id.try_into()) {
                     // It may be settled: then a query too many looks.
-                    self.shared.memory.opened(&Binding(binding), id);
+                    self.shared.memory.opened(&Binding(binding), ApprovalId::from_bytes(id));
                 }
             }
+            cursor = next;
             if cursor == "0" {
                 return Ok(());
             }
@@ -220,6 +219,9 @@ impl Reader<'_> {
                 self.shared.memory.set_complete(*shard, false);
             }
             *place = (*place).max(entry.number);
+        }
+        if entry.field(b"n").is_some() {
+            self.shared.kept.hint.notify_one();
         }
         let array = |name: &[u8]| entry.field(name).and_then(|bytes| bytes.try_into().ok());
         let binding = entry.field(b"b").and_then(|bytes| bytes.try_into().ok()).map(Binding);

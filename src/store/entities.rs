@@ -1,4 +1,4 @@
-//! Entities put over the API, as the journal adds them up.
+//! Entities put over the API, as a journal adds them up.
 //!
 //! What stands is the last that was said of each entity. A snapshot and a trimmed journal must say the same, so that for
 //! every entity the record of its last change is known, of deleted ones too: an older record may still put them.
@@ -16,7 +16,7 @@ const RESTATED_PER_RECORD: usize = 100;
 /// What these take, encoded: far below what a record may hold ([`crate::journal::Settings::record_bytes_max`]).
 const RESTATED_BYTES_PER_RECORD: usize = 256 << 10;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Entities {
     data: Arc<EntityData>,
     /// The record of the last change of each entity, deletions included.
@@ -117,6 +117,7 @@ mod tests {
             put: put.iter().map(|id| Arc::new(Entity::bare(uid(id), vec![]))).collect(),
             deleted: deleted.iter().map(uid).collect(),
             request_id: "r".into(),
+            version: 0,
         }
     }
 
