@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use super::answer;
 use super::clock::SharedClock;
 use super::keys::Shard;
 use super::links::Links;
 use super::settings::Settings;
 use super::stored::Stored;
 use super::trouble::Trouble;
+use super::{answer, fsck_head};
 use crate::domain::{Approval, ApprovalId, ApprovalState, Timestamp};
 use crate::store::Clock;
 use crate::vault::Vault;
@@ -39,6 +39,11 @@ pub async fn check(settings: Settings, vault: &Vault) -> Result<Report, Trouble>
     links.look().await?;
     let mut report = Report::default();
     for shard in Shard::all() {
+        if let Some(finding) = fsck_head::shard(&links, vault, shard).await? {
+            // Whoever reads refuses it, and so does what follows.
+            report.findings.push(format!("shard {}: {finding}", shard.number()));
+            continue;
+        }
         let ids = ids(&links, shard).await?;
         report.approvals += ids.len();
         for some in ids.chunks(CHUNK) {
@@ -52,11 +57,18 @@ pub async fn check(settings: Settings, vault: &Vault) -> Result<Report, Trouble>
             report.findings.push(format!("shard {}: {finding}", shard.number()));
         }
     }
+    if report.findings.is_empty()
+        && let Some(finding) = persistent(async || fsck_head::entities(&links, vault).await).await?
+    {
+        report.findings.push(format!("entities: {finding}"));
+    }
     Ok(report)
 }
 
 /// A finding that is there however often it is looked at.
-async fn persistent(look: impl AsyncFn() -> Result<Option<String>, Trouble>) -> Result<Option<String>, Trouble> {
+pub(super) async fn persistent(
+    look: impl AsyncFn() -> Result<Option<String>, Trouble>,
+) -> Result<Option<String>, Trouble> {
     let mut finding = None;
     for _ in 0..LOOKS {
         finding = look().await?;

@@ -16,6 +16,7 @@ mod discover;
 mod entities;
 mod feed;
 pub mod fsck;
+mod fsck_head;
 mod guard;
 mod here;
 mod journaling;
