@@ -398,6 +398,30 @@ async fn what_is_shortened_cannot_be_approved_before_it_was_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_its_page_did_not_offer_is_not_taken_for_one_that_showed_all() {
+    let server = start().await;
+    let long = format!("{}the end", "x".repeat(3_000));
+    let (approval, other) = (server.ask(exported(&long)).await, server.asked().await);
+    let path = format!("/approvals/{}", approval.id);
+    let mut alice = server.person("alice").await;
+    // The page that shows the beginning has no form to approve; this is one written by hand, or by a script.
+    let by_hand = alice.decide(&approval.id, "approve", &TYPED).await;
+    assert!(by_hand.status == 422 && by_hand.says("look at all of it first"), "{}", by_hand.status);
+    let whole = alice.get(&format!("{path}?all=1")).await;
+    let shown = whole.hidden("shown");
+    let of_other = alice.get(&format!("/approvals/{}", other.id)).await.hidden("shown");
+    let mut bob = server.person("bob").await;
+    let of_bob = bob.get(&format!("{path}?all=1")).await.hidden("shown");
+    for foreign in ["masked", &of_other, &of_bob] {
+        let refused = alice.decide(&approval.id, "approve", &[TYPED[0], ("shown", foreign)]).await;
+        assert_eq!(refused.status, 422, "{foreign}");
+    }
+    assert!(server.client("erin").await.get(&approval.id).await.unwrap().reviews.is_empty());
+    assert_eq!(alice.decide(&approval.id, "approve", &[TYPED[0], ("shown", &shown)]).await.status, 303);
+    assert_eq!(bob.decide(&approval.id, "reject", &[("comment", "no")]).await.status, 303, "a no takes no reading");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_begins_a_new_session_in_this_browser_only() {
     let server = start().await;
     // Somebody planted a session id and a login of his own.
@@ -630,6 +654,7 @@ async fn the_glass_is_broken_and_examined_on_the_page_by_those_who_may() {
     let broken = dave.post(&format!("{address}/glass"), &form("<b>fire</b>", "weather")).await;
     assert_eq!((broken.status, broken.location()), (303, format!("{address}?done=broken")));
     let page = dave.get(&broken.location()).await;
+    assert!(page.says("glass broken</span>") && page.says("let pass by dave alone") && !page.says("approved just"));
     assert!(page.says("You broke the glass") && page.says("&lt;b&gt;fire") && !page.says("id=\"examination\""));
     assert!(alice.get("/?show=history&state=unexamined").await.says(&address));
     for (who, verdict) in [(&mut alice, "approve"), (&mut bob, "reject")] {

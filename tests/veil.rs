@@ -179,6 +179,12 @@ async fn the_inbox_masks_until_it_is_asked_and_demands_a_look_where_much_is_at_s
     assert!(page.says("id=\"reveal-button\"") && !page.says("id=\"approve\"") && page.says("id=\"reject\""));
     let shown = alice.post(&format!("{path}/reveal"), &[("form_token", &page.hidden("form_token"))]).await;
     assert!(shown.says(CONTEXT) && shown.says(JUSTIFICATION) && shown.says("id=\"approve\""), "{}", shown.body);
+    // A form written by hand, without the look, is not taken either; from the page that showed it, it is.
+    let by_hand = [("object", "customers"), ("shown", &*page.hidden("shown"))];
+    let unseen = alice.decide(&approval.id, "approve", &by_hand).await;
+    assert!(unseen.status == 422 && unseen.says("only what was seen as it is"), "{}", unseen.status);
+    let seen = [("object", "customers"), ("shown", &*shown.hidden("shown"))];
+    assert_eq!(alice.decide(&approval.id, "approve", &seen).await.status, 303);
     // Without the form's token it is nobody's wish; by its address alone it is not shown.
     let forged = alice.post(&format!("{path}/reveal"), &[("form_token", "guessed")]).await;
     assert!(!forged.says(CONTEXT) && forged.status == 403, "{}", forged.status);

@@ -128,6 +128,13 @@ impl Approval {
         self.glass.as_ref().is_some_and(|glass| glass.is_open())
     }
 
+    /// Whether people let it pass, one of them alone not counted: its quorum closed.
+    #[must_use]
+    pub fn is_countersigned(&self, now: Timestamp) -> bool {
+        let is_let_pass = matches!(self.state_at(now), ApprovalState::Approved(_) | ApprovalState::Consumed(_));
+        is_let_pass && self.glass.is_none()
+    }
+
     /// Whether nothing will happen to it any more, but perhaps a late word of what came of it.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::follow::AuditOrder;
 use super::{Caller, Refusal, Service};
-use crate::domain::{Approval, ApprovalState, Attributes, Change, Fact, GuardAction, Guarded, Outcome, Record};
+use crate::domain::{
+    Approval, ApprovalState, Attributes, Change, Fact, GuardAction, Guarded, Outcome, Record, Timestamp,
+};
 use crate::journal::{Filter, Search};
 
 /// How far back.
@@ -50,18 +52,14 @@ impl Service {
             if !snapshot.permits(&caller.identity, GuardAction::ReadApproval, Guarded::Approval(&facts)) {
                 continue;
             }
-            history.count(&approval.state_at(now), approval.opening.binding == of.opening.binding);
+            history.count(&approval, now, approval.opening.binding == of.opening.binding);
             if approval.opening.query.action == of.opening.query.action {
                 alike.push((likeness(&approval, of), approval));
             }
         }
         // Newest first, and stable: of two that are as similar the newer one is told.
-        let is_approved =
-            |state: &ApprovalState| matches!(state, ApprovalState::Approved(_) | ApprovalState::Consumed(_));
-        history.last_approved = alike
-            .iter()
-            .find(|(_, approval)| is_approved(&approval.state_at(now)))
-            .map(|(_, approval)| approval.clone());
+        history.last_approved =
+            alike.iter().find(|(_, approval)| approval.is_countersigned(now)).map(|(_, approval)| approval.clone());
         alike.sort_by_key(|(likeness, _)| std::cmp::Reverse(*likeness));
         history.similar = alike.into_iter().take(SIMILAR_MAX).map(|(_, approval)| approval).collect();
         Ok(history)
@@ -105,9 +103,11 @@ fn opened(record: &Record) -> Option<crate::domain::ApprovalId> {
 }
 
 impl History {
-    fn count(&mut self, state: &ApprovalState, is_same: bool) {
-        match state {
+    fn count(&mut self, approval: &Approval, now: Timestamp, is_same: bool) {
+        match approval.state_at(now) {
             ApprovalState::Pending => {}
+            // One person let it pass alone: nobody countersigned it.
+            ApprovalState::Approved(_) | ApprovalState::Consumed(_) if approval.glass.is_some() => self.other += 1,
             ApprovalState::Approved(_) | ApprovalState::Consumed(_) => self.approved += 1,
             ApprovalState::Rejected { .. } => {
                 self.rejected += 1;

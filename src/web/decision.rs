@@ -11,6 +11,7 @@ use super::detail;
 use super::inbox::Shared;
 use super::problem::Problem;
 use super::request::{Submitted, Visitor};
+use super::seen;
 use super::view::approval::{News, Terms, stale_login, typed};
 use super::view::page::respond;
 use super::view::value::Extent;
@@ -62,16 +63,23 @@ fn vote(approval: ApprovalId, submitted: &Submitted) -> Option<Vote> {
 
 /// What the page demands before it votes: this is about people who are in a hurry, not about rights.
 fn missing(shared: &Shared, inspection: &Inspection, vote: &Vote, submitted: &Submitted) -> Option<String> {
-    let is_high = inspection.severity() >= Severity::High;
-    if !is_high || !inspection.is_open_to_vote() {
+    if !inspection.is_open_to_vote() {
         // Where nothing can be voted on, the service says why.
         return None;
     }
+    let is_high = inspection.severity() >= Severity::High;
     match vote.verdict {
         Verdict::Reject => {
-            vote.comment.is_none().then(|| "Say why: at this severity a rejection needs a comment.".to_owned())
+            let is_silent = is_high && vote.comment.is_none();
+            is_silent.then(|| "Say why: at this severity a rejection needs a comment.".to_owned())
         }
         Verdict::Approve => {
+            if let Some(unseen) = unseen(shared, submitted, inspection) {
+                return Some(unseen);
+            }
+            if !is_high {
+                return None;
+            }
             let id = &inspection.approval.opening.query.resource.id;
             let given = submitted.one("object").unwrap_or_default().trim();
             if given != &**id && given != typed(id) {
@@ -85,6 +93,12 @@ fn missing(shared: &Shared, inspection: &Inspection, vote: &Vote, submitted: &Su
             stale_login(inspection, &terms)
         }
     }
+}
+
+/// What its page did not show of what the form would let pass.
+pub(super) fn unseen(shared: &Shared, submitted: &Submitted, inspection: &Inspection) -> Option<String> {
+    let page = detail::page(shared, &submitted.visitor, inspection, Extent::Beginning);
+    seen::missing(&page, seen::of(shared, submitted, inspection.approval.id()))
 }
 
 /// The form once more, with what was written.

@@ -11,6 +11,7 @@ use super::inbox::Shared;
 use super::login::Destination;
 use super::problem::Problem;
 use super::request::{Submitted, Visitor};
+use super::seen;
 use super::view::approval::{ApprovalPage, News, Terms};
 use super::view::page::{Chrome, Tab, respond};
 use super::view::text::Text;
@@ -96,6 +97,7 @@ pub fn page(shared: &Shared, visitor: &Visitor, inspection: &Inspection, extent:
     let mut page = ApprovalPage::of(inspection, extent, &terms, Chrome::new(&title, Tab::None, Some(visitor)));
     let targets = shared.service.notifications().into_iter().filter(|target| target.lacks(id));
     page.undelivered = targets.map(|target| Text::line(&target.name)).collect();
+    page.shown = seen::mark(shared, visitor, id, &page);
     page
 }
 
@@ -113,6 +115,9 @@ fn done_news(done: &str, inspection: &Inspection) -> Option<News> {
     };
     let (tone, text) = match &inspection.state {
         ApprovalState::Pending => ("plain", "Others have to decide as well."),
+        ApprovalState::Approved(_) | ApprovalState::Consumed(_) if inspection.approval.glass.is_some() => {
+            ("bad", "Somebody broke the glass: it passes once, and nobody else had to approve.")
+        }
         ApprovalState::Approved(_) => ("good", "Everybody who had to has approved. Whoever asked can go on."),
         ApprovalState::Consumed(_) => ("good", "Everybody who had to has approved, and it was done."),
         ApprovalState::Rejected { .. } => ("bad", "One rejection is final. Whoever asked is told, with your comment."),

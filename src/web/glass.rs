@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::decision::{again, refused};
+use super::decision::{again, refused, unseen};
 use super::inbox::Shared;
 use super::problem::Problem;
 use super::request::Submitted;
@@ -26,6 +26,11 @@ pub async fn break_glass(State(shared): State<Arc<Shared>>, Path(id): Path<Strin
     let given = submitted.one("object").unwrap_or_default().trim();
     if inspection.glass.may_break && given != &**object && given != typed(object) {
         let missing = "Type the id of what this is about, letter by letter.".to_owned();
+        return again(&shared, &submitted, &inspection, missing);
+    }
+    if inspection.glass.may_break
+        && let Some(missing) = unseen(&shared, &submitted, &inspection)
+    {
         return again(&shared, &submitted, &inspection, missing);
     }
     match shared.service.break_glass(&visitor.caller, id, binding, &reason).await {

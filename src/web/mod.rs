@@ -30,6 +30,7 @@ mod problem;
 mod provider;
 mod request;
 mod seal;
+mod seen;
 mod session;
 mod slack;
 mod throttle;

@@ -51,8 +51,9 @@ fn glass(glass: &Glass) -> pb::BreakGlass {
 }
 
 fn show_state(shown: &mut pb::Approval, approval: &Approval, state: &ApprovalState) {
-    // The vote that settled it is the last one; a grant's use comes after.
-    let approved_at = approval.reviews.last().map(|review| timestamp(review.at));
+    // The vote that settled it is the last one, or the glass that was broken; a grant's use comes after.
+    let broken_at = approval.glass.as_ref().map(|glass| timestamp(glass.broken.at));
+    let approved_at = broken_at.or_else(|| approval.reviews.last().map(|review| timestamp(review.at)));
     match state {
         ApprovalState::Pending => {}
         ApprovalState::Approved(grant) => {

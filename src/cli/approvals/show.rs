@@ -172,6 +172,8 @@ fn standing(approval: &pb::Approval, now: jiff::Timestamp, style: Style) -> Stri
         Ok(_) | Err(_) => format!(", reported {}", words::report(approval.report)),
     };
     let opened = words::moment(approval.opened_at.as_ref());
+    // What the glass let pass was approved by nobody, whatever the state is called.
+    let report = if approval.break_glass.is_some() { format!("{report}, the glass was broken") } else { report };
     let (id, binding) = (words::escaped(&approval.id), words::escaped(&approval.binding));
     format!("{state}, {time}{report}\n  id       {id}\n  binding  {binding}\n  opened   {opened}")
 }

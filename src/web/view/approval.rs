@@ -7,7 +7,7 @@ use super::chain::{self, Link};
 use super::gate::{GateShown, grant};
 use super::moment::Moment;
 use super::page::Chrome;
-use super::row::{Left, Row, outcome};
+use super::row::{Left, Row, outcome, standing};
 use super::sentence::Sentence;
 use super::text::Text;
 use super::value::{Extent, Table};
@@ -29,6 +29,7 @@ pub struct ApprovalPage {
     pub version: u64,
     pub sentence: Sentence,
     pub state: &'static str,
+    pub standing: &'static str,
     pub outcome: Text,
     pub gates: Vec<GateShown>,
     pub parameters: Table,
@@ -43,6 +44,8 @@ pub struct ApprovalPage {
     pub is_revealed: bool,
     pub may_reveal: bool,
     pub form_token: String,
+    /// What its forms say of what it showed, where it showed all.
+    pub shown: Option<String>,
     pub chain: Vec<Link>,
     pub justification: Option<Text>,
     pub history: Option<HistoryShown>,
@@ -170,6 +173,7 @@ impl ApprovalPage {
             id: opening.id.to_string(),
             version: approval.version,
             state: inspection.state.name(),
+            standing: standing(approval, &inspection.state),
             outcome: outcome(approval, &inspection.state, now),
             gates: inspection.gates.iter().map(|gate| GateShown::of(gate, opening, now)).collect(),
             chain: chain::links(opening, now),
@@ -196,6 +200,7 @@ impl ApprovalPage {
             is_revealed: veil.is_lifted(),
             may_reveal: inspection.may_reveal,
             form_token,
+            shown: None,
             canonical_raw,
         }
     }
@@ -312,7 +317,7 @@ pub fn stale_login(inspection: &Inspection, terms: &Terms<'_>) -> Option<String>
 
 fn why_not(inspection: &Inspection) -> String {
     if inspection.state != ApprovalState::Pending {
-        return format!("This is settled: {}.", inspection.state.name());
+        return format!("This is settled: {}.", standing(&inspection.approval, &inspection.state));
     }
     let is = |wanted: Mine| inspection.gates.iter().any(|gate| gate.mine == wanted);
     let reason = if is(Mine::Own) {

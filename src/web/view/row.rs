@@ -21,6 +21,8 @@ pub struct Row {
     pub gate: Text,
     pub more_gates: usize,
     pub state: &'static str,
+    /// The same for people: nobody approved what one person let pass alone.
+    pub standing: &'static str,
     pub outcome: Text,
     pub left: Option<Left>,
     /// `1 of 2`.
@@ -68,10 +70,20 @@ impl Row {
             gate: gates.first().map(|gate| Text::cut(&gate.text, GATE_CHARS_MAX)).unwrap_or_default(),
             more_gates: gates.len().saturating_sub(1),
             state: state.name(),
+            standing: standing(approval, &state),
             outcome: outcome(approval, &state, now),
             left: Left::of(approval, now),
             quorum: format!("{given} of {needed}"),
         }
+    }
+}
+
+/// The state in a word or two. What a broken glass let pass was approved by nobody.
+#[must_use]
+pub fn standing(approval: &Approval, state: &ApprovalState) -> &'static str {
+    match state {
+        ApprovalState::Approved(_) | ApprovalState::Consumed(_) if approval.glass.is_some() => "glass broken",
+        state => state.name(),
     }
 }
 
@@ -80,8 +92,12 @@ impl Row {
 pub fn outcome(approval: &Approval, state: &ApprovalState, now: Timestamp) -> Text {
     let relative = |at: Timestamp| Moment::at(at, now).relative;
     let last = approval.reviews.last().map(|review| review.reviewer.uid.id.to_string()).unwrap_or_default();
+    let breaker = approval.glass.as_ref().map(|glass| glass.broken.by.uid.id.to_string()).unwrap_or_default();
     let outcome = match state {
         ApprovalState::Pending => format!("asked {}", relative(approval.opening.opened_at)),
+        ApprovalState::Approved(grant) if approval.glass.is_some() => {
+            format!("let pass by {breaker} alone {}, not used yet", relative(grant.granted_at))
+        }
         ApprovalState::Approved(grant) => format!("approved {}, not used yet", relative(grant.granted_at)),
         ApprovalState::Rejected { at } => format!("rejected by {last} {}", relative(*at)),
         ApprovalState::Expired { at } => format!("expired {}", relative(*at)),
@@ -94,6 +110,10 @@ pub fn outcome(approval: &Approval, state: &ApprovalState, now: Timestamp) -> Te
             Some(Report::Failed) => format!("used {}, failed", relative(usage.at)),
             Some(Report::Unknown) => format!("used {}, outcome unknown", relative(usage.at)),
         },
+    };
+    let outcome = match state {
+        ApprovalState::Consumed(_) if approval.glass.is_some() => format!("let pass by {breaker} alone, {outcome}"),
+        _ => outcome,
     };
     Text::line(&outcome)
 }
