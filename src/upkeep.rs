@@ -16,6 +16,9 @@ const SKEW_MAX_MICROS: u64 = 1_000_000;
 /// Rounds between two looks at what may be forgotten.
 const RETENTION_ROUNDS: u32 = 360;
 
+/// How long a broken glass may wait to be examined before it is told of, with every look at what may be forgotten.
+const UNEXAMINED_MAX: Duration = Duration::from_secs(24 * 3_600);
+
 /// Runs until the server stops.
 pub async fn keep(store: Embedded, retention: Retention, mut stopping: watch::Receiver<bool>) {
     let mut compaction = store.compaction();
@@ -37,8 +40,11 @@ pub async fn keep(store: Embedded, retention: Retention, mut stopping: watch::Re
         if store.entities_deleted() > DELETED_ENTITIES_MAX {
             restate_entities(&store, store.log().durable_through().saturating_add(1)).await;
         }
-        if round.is_multiple_of(RETENTION_ROUNDS) && (retention.max_age.is_some() || retention.max_bytes.is_some()) {
-            forget(store.clone(), retention).await;
+        if round.is_multiple_of(RETENTION_ROUNDS) {
+            tell_of_unexamined(&store);
+            if retention.max_age.is_some() || retention.max_bytes.is_some() {
+                forget(store.clone(), retention).await;
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
@@ -109,6 +115,19 @@ fn tell_of_jumps(store: &Embedded, told: bool) -> bool {
             }
             false
         }
+    }
+}
+
+/// Nobody else says so, and records are kept for it from its opening on.
+fn tell_of_unexamined(store: &Embedded) {
+    let now = store.now();
+    for (approval, broken_at) in store.unexamined().into_iter().filter(|(_, at)| at.after(UNEXAMINED_MAX).is_due(now)) {
+        tracing::warn!(
+            approval.id = %approval,
+            broken.hours_ago = broken_at.until(now).as_secs() / 3_600,
+            "a broken glass was not examined by two people; the journal is kept from its opening on: see `countersign \
+             approvals list --to-be-examined`"
+        );
     }
 }
 

@@ -184,7 +184,7 @@ section! {
         pending_max: Count = Count::of(2_000_000);
         /// Approvals that wait for people, of one principal.
         pending_per_principal_max: Count = Count::of(100);
-        /// Approvals that one principal opens within a minute. A query that joins a pending one opens none.
+        /// Approvals that one caller opens for one principal within a minute. A query that joins a pending one opens none.
         openings_per_minute_max: Count = Count::of(100);
         /// One query as it is encoded; bytes. A record must hold it with the identities of who asks (`journal.record_bytes_max`).
         query_bytes_max: Count = Count::of(256 << 10);

@@ -150,6 +150,8 @@ impl Config {
             idempotency_keys_per_caller_max: self.limits.idempotency_keys_per_caller_max.as_usize(),
             idempotency_retention: self.limits.idempotency_retention.get(),
             settled_retention: self.approvals.settled_retention.get(),
+            rejection_stands: self.approvals.rejection_stands.get(),
+            ..embedded::Limits::default()
         }
     }
 

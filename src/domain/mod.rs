@@ -36,7 +36,7 @@ pub use decide::{Circumstances, Decision, Effect, Outcome, REJECTION_STANDS, Rea
 pub use entity::{Entity, EntityData, EntityUid, Legible, Shown};
 pub use evaluation::{Evaluation, EvaluationError, Obligation, PolicyDigest, PolicyId, RuleVerdict};
 pub use explanation::{Cited, ClauseKind, Explanation, Lack, NearMiss, UnmetClause};
-pub use glass::{Blow, Breach, Glass};
+pub use glass::{Blow, Breach, EXAMINERS, Glass};
 pub use grant::Grant;
 pub use guard::{ApprovalFacts, GuardAction, Guarded};
 pub use id::{ApprovalId, DecisionId};

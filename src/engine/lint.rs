@@ -11,7 +11,7 @@ use cedar_policy as cedar;
 use self::reach::Reach;
 use super::facts::Facts;
 use super::snapshot::{Listed, PolicyKind};
-use crate::domain::{EntityUid, Gate};
+use crate::domain::{EXAMINERS, EntityUid, Gate};
 
 /// One thing to tell the author of a policy.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub fn findings(
         found.extend(unreachable(&reach, policy, id));
         found.extend(unreviewed(&reach, gate, id));
         found.extend(short_of_people(&reach, gate, id, facts));
+        found.extend(short_of_examiners(&reach, gate, id));
     }
     found
 }
@@ -100,6 +101,26 @@ fn short_of_people(reach: &Reach<'_>, gate: &Gate, id: &Arc<str>, facts: &Facts)
     let people = known.saturating_add(unknown);
     let message = format!("the quorum is {quorum}, but entities.json knows of {people} who may review");
     if people < quorum { finding(message, "others can come by tokens only", false) } else { None }
+}
+
+/// A glass that can be broken, but hardly be examined: whoever breaks it is not one of the two who look at it.
+fn short_of_examiners(reach: &Reach<'_>, gate: &Gate, id: &Arc<str>) -> Option<Finding> {
+    let reviewers = named(gate);
+    if gate.break_glass.is_empty() || !reviewers.iter().all(|uid| reach.is_one(uid)) {
+        return None;
+    }
+    let others = |breaker: &EntityUid| reviewers.iter().filter(|one| **one != breaker).count();
+    let most = gate.break_glass.iter().map(others).max().unwrap_or(0);
+    (most < EXAMINERS).then(|| Finding {
+        policy: id.clone(),
+        annotation: Some("break_glass"),
+        message: format!(
+            "a broken glass is examined by {EXAMINERS} reviewers, but only {most} may; it would stay open"
+        ),
+        help: Some("name a group in @reviewers, or more people beside whoever breaks it".to_owned()),
+        is_error: false,
+        is_unreviewable: false,
+    })
 }
 
 /// All who may ever review a gate, by name.
@@ -208,5 +229,27 @@ mod tests {
         let few = "2: policy `g`: the quorum is 2, but entities.json knows of 1 who may review; others can come by tokens only";
         assert_eq!(with(&[member("alice", "User")]), [few]);
         assert_eq!(with(&[member("alice", "User"), member("bob", "User")]), [""; 0]);
+    }
+
+    #[test]
+    fn a_glass_that_two_others_can_never_examine_is_named() {
+        let of = |annotations: &str| warnings(&[&gate(annotations, OPEN), EXPORT, REVIEW], "[]");
+        let glass = "@break_glass(\"User::\\\"alice\\\"\")";
+        let people = |names: &[&str]| {
+            let named: Vec<_> = names.iter().map(|name| format!("User::\\\"{name}\\\"")).collect();
+            format!("@reviewers(\"{}\") {glass}", named.join(", "))
+        };
+        let warned = |most: usize| {
+            format!(
+                "2: policy `g`: a broken glass is examined by 2 reviewers, but only {most} may; it would stay open; name a \
+                 group in @reviewers, or more people beside whoever breaks it"
+            )
+        };
+        assert_eq!(of(&people(&["alice"])), [warned(0)]);
+        assert_eq!(of(&people(&["bob"])), [warned(1)]);
+        assert_eq!(of(&people(&["alice", "bob"])), [warned(1)], "who broke it does not count");
+        assert_eq!(of(&people(&["alice", "bob", "carol"])), [""; 0]);
+        assert_eq!(of(&format!("{BY_GROUP} {glass}")), [""; 0], "a group may have anybody in it");
+        assert_eq!(of("@reviewers(\"User::\\\"bob\\\"\")"), [""; 0], "no glass, nothing to examine");
     }
 }

@@ -28,6 +28,9 @@ use crate::domain::{
 use crate::journal::{self, Log, LogError, Ticket};
 use crate::vault::Draft;
 
+/// Broken glasses that are told of at once.
+const UNEXAMINED_TOLD_MAX: usize = 10;
+
 pub use snapshot::Compaction;
 pub use state::Limits;
 use state::State;
@@ -110,6 +113,12 @@ impl Embedded {
     #[must_use]
     pub fn oldest_opening(&self) -> Option<Timestamp> {
         self.shared.state().oldest_opening()
+    }
+
+    /// Glasses that were broken and that too few have looked at, with the time of it; the oldest first, at most ten.
+    #[must_use]
+    pub fn unexamined(&self) -> Vec<(ApprovalId, Timestamp)> {
+        self.shared.state().unexamined(UNEXAMINED_TOLD_MAX)
     }
 
     /// The entities that were put over the API.

@@ -12,10 +12,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::openings::Openings;
+use super::openings::{Opener, Openings};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Binding, Change, Decided, EntityUid, Fact, IdempotencyKey, IllegalTransition,
-    Opening, Outcome, Timestamp, Transition,
+    Opening, Outcome, REJECTION_STANDS, Timestamp, Transition,
 };
 use crate::store::answers::{Answers, key_of};
 use crate::store::entities::Entities;
@@ -34,6 +34,10 @@ pub struct Limits {
     pub idempotency_retention: Duration,
     /// Settled approvals stay in memory for so long; later reads go to the journal.
     pub settled_retention: Duration,
+    /// A rejection answers the same query for so long, and is not let go of before.
+    pub rejection_stands: Duration,
+    /// What such rejections may hold of memory by the size of their queries; past it nothing new is opened.
+    pub standing_rejections_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -46,6 +50,8 @@ impl Default for Limits {
             idempotency_keys_per_caller_max: 20_000,
             idempotency_retention: Duration::from_secs(300),
             settled_retention: Duration::from_secs(3_600),
+            rejection_stands: REJECTION_STANDS,
+            standing_rejections_bytes_max: 64 << 20,
         }
     }
 }
@@ -57,6 +63,27 @@ pub struct Kept {
     pub sequence: u64,
 }
 
+/// Settled approvals by the time they were settled, with their size.
+#[derive(Debug, Default)]
+struct Settled {
+    queue: VecDeque<(Timestamp, ApprovalId, usize)>,
+    bytes: usize,
+}
+
+impl Settled {
+    fn push(&mut self, at: Timestamp, id: ApprovalId, bytes: usize) {
+        self.bytes += bytes;
+        self.queue.push_back((at, id, bytes));
+    }
+
+    /// The first, if it is old enough.
+    fn pop(&mut self, is_old: impl Fn(Timestamp) -> bool) -> Option<(Timestamp, ApprovalId, usize)> {
+        let first = self.queue.pop_front_if(|(at, ..)| is_old(*at))?;
+        self.bytes = self.bytes.saturating_sub(first.2);
+        Some(first)
+    }
+}
+
 #[derive(Debug)]
 pub struct State {
     limits: Limits,
@@ -66,9 +93,9 @@ pub struct State {
     pending_total: usize,
     openings: Openings,
     due: BTreeSet<(Timestamp, ApprovalId)>,
-    /// Settled approvals by the time they were settled, with their size.
-    settled: VecDeque<(Timestamp, ApprovalId, usize)>,
-    settled_bytes: usize,
+    settled: Settled,
+    /// Rejections that still answer for their query. However much is settled meanwhile, they stay.
+    rejected: Settled,
     answers: Answers,
     pub entities: Entities,
 }
@@ -93,8 +120,8 @@ impl State {
             pending_total: 0,
             openings: Openings::default(),
             due: BTreeSet::new(),
-            settled: VecDeque::new(),
-            settled_bytes: 0,
+            settled: Settled::default(),
+            rejected: Settled::default(),
             answers: Answers::default(),
             entities: Entities::default(),
         }
@@ -145,6 +172,14 @@ impl State {
         let open =
             self.approvals.values().filter(|kept| !kept.approval.state.is_final() || kept.approval.is_to_be_examined());
         open.map(|kept| kept.approval.opening.opened_at).min()
+    }
+
+    /// Glasses that were broken and that too few have looked at, with the time of it; the oldest first.
+    #[must_use]
+    pub fn unexamined(&self, limit: usize) -> Vec<(ApprovalId, Timestamp)> {
+        let open = self.approvals.values().filter(|kept| kept.approval.is_to_be_examined());
+        let broken = open.filter_map(|kept| Some((kept.approval.id(), kept.approval.glass.as_ref()?.broken.at)));
+        broken.take(limit).collect()
     }
 
     #[must_use]
@@ -238,8 +273,13 @@ impl State {
         if self.pending_total >= self.limits.pending_max {
             return Err(CommitError::TooMany { limit: "pending_max", most: self.limits.pending_max });
         }
+        // INVARIANT: a rejection that stands is not forgotten for what is new.
+        let most = self.limits.standing_rejections_bytes_max;
+        if self.rejected.bytes >= most {
+            return Err(CommitError::TooMany { limit: "standing_rejections_bytes_max", most });
+        }
         let most = self.limits.openings_per_minute_max;
-        match self.openings.room_in(&opening.query.principal, now, most) {
+        match self.openings.room_in(&Opener::of(opening), now, most) {
             None => Ok(()),
             Some(retry_after) => Err(CommitError::TooFast { limit: "openings_per_minute_max", most, retry_after }),
         }
@@ -273,7 +313,7 @@ impl State {
         self.standing.insert(approval.opening.binding, approval.id());
         *self.pending.entry(approval.opening.query.principal.clone()).or_default() += 1;
         self.pending_total += 1;
-        self.openings.note(&approval.opening.query.principal, approval.opening.opened_at);
+        self.openings.note(&Opener::of(&approval.opening), approval.opening.opened_at);
         self.schedule(&approval);
         self.approvals.insert(approval.id(), Kept { approval, sequence });
     }
@@ -289,9 +329,9 @@ impl State {
         }
         self.schedule(&after);
         if after.is_over() {
-            let bytes = after.opening.query.size();
-            self.settled_bytes += bytes;
-            self.settled.push_back((at, after.id(), bytes));
+            let is_rejected = matches!(after.state, ApprovalState::Rejected { .. });
+            let settled = if is_rejected { &mut self.rejected } else { &mut self.settled };
+            settled.push(at, after.id(), after.opening.query.size());
         }
         self.approvals.insert(after.id(), Kept { approval: after, sequence });
     }
@@ -317,10 +357,13 @@ impl State {
         for _ in 0..FORGET_PER_WRITE {
             self.answers.forget(&self.limits, now);
             self.openings.forget(now);
-            let many = self.settled.len() > SETTLED_MAX || self.settled_bytes > SETTLED_BYTES_MAX;
-            let old = |(at, ..): &mut (Timestamp, _, _)| many || at.after(self.limits.settled_retention).is_due(now);
-            if let Some((_, id, bytes)) = self.settled.pop_front_if(old) {
-                self.settled_bytes = self.settled_bytes.saturating_sub(bytes);
+            let stood = self.rejected.pop(|at| at.after(self.limits.rejection_stands).is_due(now));
+            if let Some((at, id, bytes)) = stood {
+                self.settled.push(at, id, bytes);
+            }
+            let many = self.settled.queue.len() > SETTLED_MAX || self.settled.bytes > SETTLED_BYTES_MAX;
+            let old = |at: Timestamp| many || at.after(self.limits.settled_retention).is_due(now);
+            if let Some((_, id, _)) = self.settled.pop(old) {
                 self.drop_settled(id);
             }
         }

@@ -156,9 +156,9 @@ impl Keys {
         self.key(principal.shard(), &[b"p:", &principal.0[..]].concat())
     }
 
-    /// Sorted set: what one principal opened within the last minute, by when.
-    pub fn openings(&self, principal: &Name) -> Vec<u8> {
-        self.key(principal.shard(), &[b"o:", &principal.0[..]].concat())
+    /// Sorted set: what one caller opened for one principal within the last minute, by when. Beside the principal's places.
+    pub fn openings(&self, principal: &Name, caller: &EntityUid) -> Vec<u8> {
+        self.key(principal.shard(), &[b"o:", &principal.0[..], &Name::of_entity(caller).0[..]].concat())
     }
 }
 

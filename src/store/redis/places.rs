@@ -4,7 +4,8 @@
 //! that a crash may come in between; every place is free again at its deadline. There may be fewer places than approvals
 //! that wait for a moment, never more.
 //!
-//! Places that were taken are counted by the minute as well; one that then was not needed counts all the same.
+//! Places that were taken are counted by the minute as well, for each caller by itself: who may ask for others uses up nothing
+//! that these need; one that then was not needed counts all the same.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ impl Shared {
         let limits = &self.links.settings.limits;
         let (most, most_in_minute) = (limits.pending_per_principal_max, limits.openings_per_minute_max);
         let names = &self.links.keys;
-        let keys = [names.places(&principal), names.openings(&principal), names.head(principal.shard())];
+        let keys =
+            [names.places(&principal), names.openings(&principal, &opening.caller.uid), names.head(principal.shard())];
         let mut call = self.links.scripts.reserve.call(&keys);
         call.arg(&opening.binding.0[..]).arg(opening.deadline.as_micros()).arg(most).arg(most_in_minute);
         let reserved = match self.links.read(principal.shard(), &[call]).await {

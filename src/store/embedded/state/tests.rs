@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::{
     Attributes, DecisionId, Gate, Grant, GrantTerms, Identity, Justification, PolicyDigest, PolicyId, Query, Quorum,
-    Reason, Requirement, Review, SelfReview, Severity, Verdict,
+    Reason, Requirement, Review, SelfReview, Severity, Value, Verdict,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -190,4 +190,103 @@ fn a_caller_with_many_keys_crowds_out_its_own_answers_and_nobody_elses() {
     assert!(remembered(&state, "quiet", "only"));
     let of_busy: Vec<_> = (0..10).filter(|n| remembered(&state, "busy", &n.to_string())).collect();
     assert_eq!(of_busy, [7, 8, 9]);
+}
+
+/// An approval of something of that size, opened by `caller` for `principal`.
+fn opening(n: u8, caller: &str, principal: &str, bytes: usize) -> Opening {
+    let context = Attributes::from([("what".into(), Value::String("x".repeat(bytes).into()))]);
+    let query = Arc::new(Query {
+        principal: EntityUid::new("User", principal),
+        resource: EntityUid::new("Dataset", &n.to_string()),
+        context,
+        ..Query::clone(&export())
+    });
+    Opening {
+        id: ApprovalId::from_bytes([n; 16]),
+        binding: Binding::of(&query),
+        query,
+        principal: person(principal),
+        caller: person(caller),
+        requirement: eight_hours(),
+        justification: None,
+        opened_at: NOW,
+        deadline: NOW.after(HOUR),
+        digest: PolicyDigest([0; 32]),
+    }
+}
+
+fn opened(opening: Opening) -> Fact {
+    let opened = Decided {
+        outcome: Outcome::Pending,
+        reason: Reason::ApprovalRequired,
+        approval: Some(opening.id),
+        binding: opening.binding,
+        query: opening.query.clone(),
+        change: Change::Opened(Arc::new(opening)),
+        idempotency_key: None,
+        ..allowed("agent", "")
+    };
+    decided(&opened)
+}
+
+fn rejected(state: &State, n: u8) -> Fact {
+    let approval = state.approval(ApprovalId::from_bytes([n; 16])).unwrap().approval.clone();
+    let gates = vec![PolicyId("gate".into())];
+    let no = Review { reviewer: person("alice"), verdict: Verdict::Reject, gates, comment: None, at: NOW };
+    moved(&approval, Transition::Rejected(no))
+}
+
+fn cancelled(state: &State, n: u8) -> Fact {
+    let approval = state.approval(ApprovalId::from_bytes([n; 16])).unwrap().approval.clone();
+    moved(&approval, Transition::Cancelled { by: person("agent"), comment: None, at: NOW })
+}
+
+#[test]
+fn a_rejection_that_stands_is_not_pushed_out_by_what_is_settled_after_it() {
+    const LARGE: usize = 8 << 20;
+    let mut state = State::new(Limits::default());
+    let first = opening(1, "agent", "agent", 1);
+    let binding = first.binding;
+    state.apply(&opened(first), 1, NOW).unwrap();
+    state.apply(&rejected(&state, 1), 2, NOW).unwrap();
+    for n in 2..30 {
+        state.apply(&opened(opening(n, "agent", "agent", LARGE)), u64::from(n), NOW).unwrap();
+        state.apply(&cancelled(&state, n), u64::from(n), NOW).unwrap();
+    }
+    assert!(state.approval(ApprovalId::from_bytes([2; 16])).is_none(), "there was much to let go of");
+    assert!(state.standing(&binding).is_some(), "the rejection stands");
+    let later = NOW.after(REJECTION_STANDS);
+    for n in 30..34 {
+        state.apply(&opened(opening(n, "agent", "agent", LARGE)), u64::from(n), later).unwrap();
+        state.apply(&cancelled(&state, n), u64::from(n), later).unwrap();
+    }
+    for n in 34..45 {
+        state.apply(&opened(opening(n, "agent", "agent", LARGE)), u64::from(n), later).unwrap();
+        state.apply(&cancelled(&state, n), u64::from(n), later).unwrap();
+    }
+    assert!(state.standing(&binding).is_none(), "then it is let go of like others");
+}
+
+#[test]
+fn rejections_that_stand_are_bounded_by_opening_nothing_new() {
+    let limits = Limits { standing_rejections_bytes_max: 1_000, ..Limits::default() };
+    let mut state = State::new(limits);
+    state.apply(&opened(opening(1, "agent", "agent", 2_000)), 1, NOW).unwrap();
+    let next = opened(opening(2, "agent", "agent", 1));
+    assert!(state.check(&next, Seen::Slot(None), NOW).is_ok());
+    state.apply(&rejected(&state, 1), 2, NOW).unwrap();
+    let refused = state.check(&next, Seen::Slot(None), NOW).unwrap_err();
+    assert!(matches!(refused, CommitError::TooMany { limit: "standing_rejections_bytes_max", .. }), "{refused}");
+}
+
+#[test]
+fn who_asks_for_another_uses_up_nothing_that_the_other_needs() {
+    let limits = Limits { openings_per_minute_max: 2, ..Limits::default() };
+    let mut state = State::new(limits);
+    for n in 1..3 {
+        state.apply(&opened(opening(n, "gateway", "victim", 1)), u64::from(n), NOW).unwrap();
+    }
+    let by = |caller| state.check(&opened(opening(9, caller, "victim", 1)), Seen::Slot(None), NOW);
+    assert!(matches!(by("gateway"), Err(CommitError::TooFast { .. })));
+    assert!(by("victim").is_ok(), "the principal's own allowance is untouched");
 }
