@@ -3,7 +3,7 @@
 //! The map, in reading order. Arrows point down only (`tests/tidy.rs`):
 //!
 //! - [`domain`]: the rules of approval as pure values and functions; start with [`domain::decide`]
-//! - [`measure`]: counters and durations that every part keeps of its own work
+//! - [`measure`]: counters and durations that every part keeps of its own work; [`aead`]: how things are sealed, whatever they are
 //! - [`wire`]: the protobuf words, shared by what is kept and what is sent
 //! - [`vault`]: the keys that seal what is kept, and how
 //! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals), [`notify`] (where people are told): what
@@ -15,6 +15,7 @@
 //! - [`telemetry`]: what they counted, as Prometheus reads it
 //! - [`config`]: what the operator decides; [`cli`]: the command line, which is one more client
 
+pub mod aead;
 pub mod authoring;
 pub mod cli;
 pub mod config;

@@ -6,21 +6,25 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom (DESIGN section 4, docs/adr/0001). `server`, `upkeep`, `reload`, `cli`, `config`, `telemetry` and `main` may
 /// use all.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("measure", &[]),
+    ("aead", &[]),
     ("wire", &["domain"]),
-    ("vault", &["domain", "wire"]),
+    ("vault", &["domain", "wire", "aead"]),
     ("engine", &["domain"]),
     ("identity", &["domain", "measure"]),
     ("journal", &["domain", "wire", "vault", "measure"]),
     ("store", &["domain", "wire", "vault", "journal", "measure"]),
     ("notify", &["domain"]),
-    ("masking", &["domain"]),
-    ("service", &["domain", "wire", "vault", "engine", "identity", "journal", "store", "notify", "masking", "measure"]),
+    ("masking", &["domain", "aead"]),
+    (
+        "service",
+        &["domain", "wire", "vault", "engine", "identity", "journal", "store", "notify", "masking", "measure", "aead"],
+    ),
     ("authoring", &["domain", "engine"]),
     ("grpc", &["domain", "wire", "service", "identity", "journal", "store", "measure"]),
-    ("web", &["domain", "wire", "service", "identity"]),
+    ("web", &["domain", "wire", "service", "identity", "aead"]),
 ];
 
 /// Libraries that only these modules may name.

@@ -2,39 +2,22 @@
 //!
 //! A plain hash is not offered: whoever can guess a telephone number can hash all of them.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::MaskError;
 use super::checksum::luhn;
 use super::ff1::{DIGITS_MAX, DIGITS_MIN, Ff1};
 use super::token::{CONSONANTS, PSEUDONYM_LETTERS, Payload, SEALED, Token};
+use crate::aead;
+pub use crate::aead::{KEY_BYTES, KeyError};
 use crate::domain::{DataKind, KindGroup, Transform};
-
-/// Length of every key, in bytes.
-pub const KEY_BYTES: usize = 32;
-/// Longest id of a key, in bytes.
-const ID_BYTES_MAX: usize = 32;
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    #[error("expected {KEY_BYTES} bytes")]
-    Length,
-    #[error("expected an id of 1 to {ID_BYTES_MAX} letters, digits, `-` or `_`")]
-    Id,
-    #[error("two keys have the id `{0}`")]
-    Twice(String),
-}
 
 /// The keys of this deployment. An empty one serves every transform that needs none.
 #[derive(Default)]
 pub struct Keyring {
     pseudonym: Option<hmac::Key>,
     format: Option<Ff1>,
-    /// The first seals; all open.
-    sealing: Vec<(String, RandomizedNonceKey)>,
+    sealing: aead::Keys,
 }
 
 impl Keyring {
@@ -64,15 +47,7 @@ impl Keyring {
     /// # Errors
     /// What is wrong with the id or the key.
     pub fn with_sealing_key(mut self, id: &str, key: &[u8]) -> Result<Self, KeyError> {
-        let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if !(1..=ID_BYTES_MAX).contains(&id.len()) || !id.bytes().all(is_id) {
-            return Err(KeyError::Id);
-        }
-        if self.sealing.iter().any(|(known, _)| known == id) {
-            return Err(KeyError::Twice(id.to_owned()));
-        }
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| KeyError::Length)?;
-        self.sealing.push((id.to_owned(), key));
+        self.sealing.add(id, key)?;
         Ok(self)
     }
 
@@ -138,12 +113,8 @@ impl Keyring {
     /// [`MaskError::NoKey`]; [`MaskError::Engine`] without randomness.
     pub fn seal(&self, tenant: &str, kind: DataKind, value: &str) -> Result<String, MaskError> {
         let (id, key) = self.sealing.first().ok_or(MaskError::NoKey(Transform::Seal))?;
-        let mut sealed = value.as_bytes().to_vec();
-        let bound = Aad::from(bound_to(tenant, kind, id));
-        let nonce = key.seal_in_place_append_tag(bound, &mut sealed).map_err(|_| MaskError::Engine)?;
-        let mut bytes = nonce.as_ref().to_vec();
-        bytes.append(&mut sealed);
-        Ok(format!("<{kind}:{SEALED}{id}.{}>", URL_SAFE_NO_PAD.encode(bytes)))
+        let sealed = key.seal_text(&bound_to(tenant, kind, id), value.as_bytes()).map_err(|_| MaskError::Engine)?;
+        Ok(format!("<{kind}:{SEALED}{id}.{sealed}>"))
     }
 
     /// The value in a sealed token.
@@ -154,15 +125,9 @@ impl Keyring {
         let (Some(kind), Payload::Sealed { key: id, sealed }) = (token.kind, token.payload) else {
             return Err(MaskError::Unopened);
         };
-        let (_, key) = self.sealing.iter().find(|(known, _)| known == id).ok_or(MaskError::Unopened)?;
-        let bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| MaskError::Unopened)?;
-        let (nonce, body) = bytes.split_at_checked(NONCE_LEN).ok_or(MaskError::Unopened)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| MaskError::Unopened)?;
-        let mut body = body.to_vec();
-        let opened = key
-            .open_in_place(nonce, Aad::from(bound_to(tenant, kind, id)), &mut body)
-            .map_err(|_| MaskError::Unopened)?;
-        String::from_utf8(opened.to_vec()).map_err(|_| MaskError::Unopened)
+        let key = self.sealing.get(id).ok_or(MaskError::Unopened)?;
+        let opened = key.open_text(&bound_to(tenant, kind, id), sealed).ok_or(MaskError::Unopened)?;
+        String::from_utf8(opened).map_err(|_| MaskError::Unopened)
     }
 
     /// Whether a token in a text stays as it is: one that we wrote. What merely looks sealed does not.

@@ -16,33 +16,19 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_lc_rs::aead::{AES_256_GCM, RandomizedNonceKey};
-
 use self::data_key::DataKey;
+use crate::aead;
+pub use crate::aead::{KEY_BYTES, KeyError};
 use crate::domain::{Fact, Origin, Record, Timestamp};
 use crate::wire::record::{self, Written};
 use crate::wire::{Malformed, pb};
 
-/// Length of every key, in bytes.
-pub const KEY_BYTES: usize = 32;
 /// What sealing adds to a record at most, in bytes: the wrapped key, nonces, tags, the key's id, and the fields' tags.
 pub const SEAL_BYTES_MAX: usize = 192;
-/// Longest id of a key, in bytes.
-const ID_BYTES_MAX: usize = 32;
 /// Records under one data key: far below what random nonces allow, and about what a segment holds.
 const RECORDS_PER_DATA_KEY: u64 = 65_536;
 /// Data keys of others that are kept unwrapped.
 const OPENED_MAX: usize = 1_024;
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    #[error("expected {KEY_BYTES} bytes")]
-    Length,
-    #[error("expected an id of 1 to {ID_BYTES_MAX} letters, digits, `-` or `_`")]
-    Id,
-    #[error("two keys have the id `{0}`")]
-    Twice(String),
-}
 
 /// Why a record cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +49,12 @@ pub enum OpenError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a record cannot be sealed")]
 pub struct Unsealable;
+
+impl From<aead::Unsealable> for Unsealable {
+    fn from(_: aead::Unsealable) -> Self {
+        Self
+    }
+}
 
 /// Where a record is: what it is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,18 +79,12 @@ pub struct Vault(Arc<Keys>);
 
 #[derive(Default)]
 struct Keys {
-    /// The first seals, all open.
-    envelopes: Vec<Envelope>,
+    envelopes: aead::Keys,
     seals: bool,
     /// Whether these are one server's keys, which the others have not.
     alone: bool,
     current: Mutex<Option<Current>>,
     opened: Mutex<HashMap<Vec<u8>, Arc<DataKey>>>,
-}
-
-struct Envelope {
-    id: String,
-    key: RandomizedNonceKey,
 }
 
 struct Current {
@@ -112,14 +98,9 @@ impl Vault {
     /// # Errors
     /// What is wrong with an id or a key.
     pub fn new<'k>(keys: impl IntoIterator<Item = (&'k str, &'k [u8])>) -> Result<Self, KeyError> {
-        let mut envelopes: Vec<Envelope> = Vec::new();
+        let mut envelopes = aead::Keys::default();
         for (id, key) in keys {
-            check_id(id)?;
-            if envelopes.iter().any(|known| known.id == id) {
-                return Err(KeyError::Twice(id.to_owned()));
-            }
-            let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| KeyError::Length)?;
-            envelopes.push(Envelope { id: id.to_owned(), key });
+            envelopes.add(id, key)?;
         }
         let seals = !envelopes.is_empty();
         Ok(Self(Arc::new(Keys { envelopes, seals, ..Keys::default() })))
@@ -216,8 +197,8 @@ impl Vault {
             current.records += 1;
             return Ok(current.key.clone());
         }
-        let envelope = self.0.envelopes.first().ok_or(Unsealable)?;
-        let key = Arc::new(DataKey::generate(&envelope.id, &envelope.key)?);
+        let (id, envelope) = self.0.envelopes.first().ok_or(Unsealable)?;
+        let key = Arc::new(DataKey::generate(id, envelope)?);
         *current = Some(Current { key: key.clone(), records: 1 });
         Ok(key)
     }
@@ -227,9 +208,8 @@ impl Vault {
         if let Some(known) = lock(&self.0.opened).get(&wrapped).filter(|known| known.envelope() == id) {
             return Ok(known.clone());
         }
-        let envelope = self.0.envelopes.iter().find(|known| known.id == id);
-        let envelope = envelope.ok_or_else(|| OpenError::NoKey(id.to_owned()))?;
-        let key = DataKey::unwrap(id, &envelope.key, &wrapped).ok_or_else(|| OpenError::OtherKey(id.to_owned()))?;
+        let envelope = self.0.envelopes.get(id).ok_or_else(|| OpenError::NoKey(id.to_owned()))?;
+        let key = DataKey::unwrap(id, envelope, &wrapped).ok_or_else(|| OpenError::OtherKey(id.to_owned()))?;
         let key = Arc::new(key);
         let mut opened = lock(&self.0.opened);
         if opened.len() >= OPENED_MAX {
@@ -243,7 +223,7 @@ impl Vault {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<&str> = self.0.envelopes.iter().map(|key| &*key.id).collect();
+        let ids: Vec<&str> = self.0.envelopes.ids().collect();
         f.debug_struct("Vault").field("keys", &ids).field("seals", &self.0.seals).finish()
     }
 }
@@ -284,12 +264,6 @@ impl Place {
 #[must_use]
 pub fn is_sealed(payload: &[u8]) -> bool {
     matches!(record::look(0, Timestamp::default(), payload), Ok(Written::Sealed(_)))
-}
-
-fn check_id(id: &str) -> Result<(), KeyError> {
-    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let is_good = (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_id);
-    if is_good { Ok(()) } else { Err(KeyError::Id) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

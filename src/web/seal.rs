@@ -1,13 +1,11 @@
 //! What a browser keeps for us while it is at the login page: sealed, so that nobody reads or makes one (AES-256-GCM), by a
 //! key that lives as long as the process. Nothing is kept here for a login that may never come back.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-const KEY_BYTES: usize = 32;
-const NONCE_BYTES: usize = 12;
+use crate::aead::{self, KEY_BYTES};
 
 /// No random numbers are to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,32 +26,24 @@ pub fn same(one: &str, other: &str) -> bool {
 }
 
 /// The key.
-pub struct Seal(RandomizedNonceKey);
+pub struct Seal(aead::Key);
 
 impl Seal {
     pub fn new() -> Result<Self, NoRandomness> {
         let mut key = [0; KEY_BYTES];
         rand::fill(&mut key).map_err(|_| NoRandomness)?;
-        RandomizedNonceKey::new(&AES_256_GCM, &key).map(Self).map_err(|_| NoRandomness)
+        aead::Key::new(&key).map(Self).map_err(|_| NoRandomness)
     }
 
     /// The text, sealed for one `purpose`; fit for a cookie.
     pub fn close(&self, purpose: &str, text: &str) -> Result<String, NoRandomness> {
-        let mut bytes = text.as_bytes().to_vec();
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut bytes);
-        let nonce = nonce.map_err(|_| NoRandomness)?;
-        Ok(URL_SAFE_NO_PAD.encode([nonce.as_ref().as_slice(), &bytes].concat()))
+        self.0.seal_text(purpose.as_bytes(), text.as_bytes()).map_err(|_| NoRandomness)
     }
 
     /// What was sealed here for this purpose; `None` for anything else.
     #[must_use]
     pub fn open(&self, purpose: &str, sealed: &str) -> Option<String> {
-        let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
-        let (nonce, bytes) = sealed.split_at_checked(NONCE_BYTES)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut bytes = bytes.to_vec();
-        let text = self.0.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut bytes).ok()?;
-        String::from_utf8(text.to_vec()).ok()
+        String::from_utf8(self.0.open_text(purpose.as_bytes(), sealed)?).ok()
     }
 }
 

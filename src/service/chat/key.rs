@@ -4,21 +4,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf;
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 
+use crate::aead::{self, KEY_BYTES};
 use crate::domain::{Approval, ApprovalId, Binding, Verdict};
 
-const KEY_BYTES: usize = 32;
-const NONCE_BYTES: usize = 12;
 const BUTTON: &str = "button";
 /// Of a button's content: its form.
 const FORM: u8 = 1;
 
 #[derive(Clone)]
-pub struct Key(Arc<RandomizedNonceKey>);
+pub struct Key(Arc<aead::Key>);
 
 /// What one button is for. INVARIANT: good while the approval is of this version only, so that any vote, by whomever, ends
 /// every button that was there before it, at every replica and without anything kept.
@@ -49,23 +47,17 @@ impl Key {
         let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, b"countersign.chat.v1").extract(secret);
         let mut key = [0; KEY_BYTES];
         derived.expand(&[b"aes-256-gcm"], hkdf::HKDF_SHA256).ok()?.fill(&mut key).ok()?;
-        RandomizedNonceKey::new(&AES_256_GCM, &key).ok().map(|key| Self(Arc::new(key)))
+        aead::Key::new(&key).ok().map(|key| Self(Arc::new(key)))
     }
 
     /// Seals for one purpose; `None` without randomness.
     pub fn close(&self, purpose: &str, plain: &[u8]) -> Option<String> {
-        let mut bytes = plain.to_vec();
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut bytes).ok()?;
-        Some(URL_SAFE_NO_PAD.encode([nonce.as_ref().as_slice(), &bytes].concat()))
+        self.0.seal_text(purpose.as_bytes(), plain).ok()
     }
 
     /// What was sealed for this purpose by this key; `None` for anything else.
     pub fn open(&self, purpose: &str, sealed: &str) -> Option<Vec<u8>> {
-        let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
-        let (nonce, bytes) = sealed.split_at_checked(NONCE_BYTES)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut bytes = bytes.to_vec();
-        self.0.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut bytes).ok().map(|plain| plain.to_vec())
+        self.0.open_text(purpose.as_bytes(), sealed)
     }
 
     /// The id of a button below this approval, as it is.
