@@ -34,6 +34,11 @@ impl Loaded {
         Self { text, hash }
     }
 
+    /// One that makes an event, behind the checks that all of these make.
+    fn entering(flags: &str, text: &str) -> Self {
+        Self::new(flags, &format!("{}\n{text}", include_str!("scripts/enter.lua")))
+    }
+
     /// The beginning of a call, for `keys`; its arguments follow.
     pub fn call(&self, keys: &[Vec<u8>]) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
@@ -51,8 +56,8 @@ impl Scripts {
         let entities = include_str!("scripts/entities.lua");
         let always = " flags=allow-oom";
         Self {
-            open: Loaded::new("", commit),
-            change: Loaded::new(always, commit),
+            open: Loaded::entering("", commit),
+            change: Loaded::entering(always, commit),
             begin: Loaded::new(always, include_str!("scripts/begin.lua")),
             reserve: Loaded::new("", include_str!("scripts/reserve.lua")),
             release: Loaded::new(always, include_str!("scripts/release.lua")),
@@ -61,8 +66,8 @@ impl Scripts {
             mark: Loaded::new(always, include_str!("scripts/mark.lua")),
             claim: Loaded::new(always, include_str!("scripts/claim.lua")),
             heal: Loaded::new(always, include_str!("scripts/heal.lua")),
-            put: Loaded::new("", entities),
-            forget: Loaded::new(always, entities),
+            put: Loaded::entering("", entities),
+            forget: Loaded::entering(always, entities),
         }
     }
 

@@ -1,6 +1,4 @@
--- One fact, checked and made true in one step, in one shard. `now` is this server's time, but never earlier than a time
--- that was told before, here or by whoever had the shard before a failover: until this clock has come that far, time
--- stands still. A clock that is far off what its author has seen of it counts for nothing.
+-- One fact, checked and made true in one step, in one shard; behind `enter.lua`.
 --
 -- KEYS  1 head (hash: epoch, head, pending, time)      2 the approval (list: what it is now, then its records)
 --       3 slots (hash: binding -> approval)            4 due (set: approvals by when time moves them)
@@ -21,19 +19,9 @@
 --      22 `stays` if it may not go when it is settled
 --
 -- Answers { word, now, head, clock }: `ok`, or why not: `lost`, `epoch`, `behind`, `clock`, `conflict`, `closed`, `full`.
-local time = redis.call('TIME')
-local clock = time[1] * 1000000 + time[2]
-
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'pending', 'lost', 'time')
-local at, told, off = tonumber(head[2] or '0'), tonumber(ARGV[20]), tonumber(ARGV[21])
-local now = math.max(clock, told, tonumber(head[5] or '0'))
+local refused, now, at, clock, pending = enter(KEYS[1], ARGV[1], ARGV[2], ARGV[20], ARGV[21], 'pending')
 local function answer(word) return { word, now, at, clock } end
-if head[4] then return answer('lost') end
-if head[1] ~= ARGV[1] then return answer('epoch') end
-if at < tonumber(ARGV[2]) then return answer('behind') end
-if clock > told + off or now > clock + off then return answer('clock') end
--- Also a write, so that WAIT covers all that was written before it, whatever comes of this.
-redis.call('HSET', KEYS[1], 'time', string.format('%.0f', now))
+if refused then return answer(refused) end
 
 local function what(key)
   local meta = redis.call('LINDEX', key, 0)
@@ -59,7 +47,7 @@ if kind == 'open' then
   end
   local deadline = tonumber(string.match(ARGV[9], '^%d+ (%d+)'))
   if now >= deadline then return answer('conflict') end
-  if tonumber(head[3] or '0') >= tonumber(ARGV[13]) then return answer('full') end
+  if tonumber(pending or '0') >= tonumber(ARGV[13]) then return answer('full') end
 elseif seen ~= '' then
   local before = what(KEYS[2])
   if not before then return answer('closed') end

@@ -1,5 +1,4 @@
--- One change of the entities that were put over the API, checked and made true in one step. Time and the checks of the shard are
--- those of `commit.lua`.
+-- One change of the entities that were put over the API, checked and made true in one step; behind `enter.lua`.
 --
 -- KEYS  1 head  2 entities (hash: name -> the record that says what is known of it)  3 events
 -- ARGV  1 epoch  2 the newest head its author knows of  3 replica  4 version seen  5 the event
@@ -7,20 +6,12 @@
 --       8 how many entities go; their names; then the name and the record of each that is put
 --
 -- Answers { word, now, head, clock }: `ok`, or why not: `lost`, `epoch`, `behind`, `clock`, `conflict`.
-local time = redis.call('TIME')
-local clock = time[1] * 1000000 + time[2]
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'lost', 'time', 'entities')
-local at, told, off = tonumber(head[2] or '0'), tonumber(ARGV[6]), tonumber(ARGV[7])
-local now = math.max(clock, told, tonumber(head[4] or '0'))
+local refused, now, at, clock, newest = enter(KEYS[1], ARGV[1], ARGV[2], ARGV[6], ARGV[7], 'entities')
 local function answer(word) return { word, now, at, clock } end
-if head[3] then return answer('lost') end
-if head[1] ~= ARGV[1] then return answer('epoch') end
-if at < tonumber(ARGV[2]) then return answer('behind') end
-if clock > told + off or now > clock + off then return answer('clock') end
-redis.call('HSET', KEYS[1], 'time', string.format('%.0f', now))
+if refused then return answer(refused) end
 
 local version, before, count = '1', '0', '0'
-if head[5] then version, before, count = string.match(head[5], '^(%d+) (%d+) (%d+)$') end
+if newest then version, before, count = string.match(newest, '^(%d+) (%d+) (%d+)$') end
 if version ~= ARGV[4] then return answer('conflict') end
 
 local gone = tonumber(ARGV[8])
