@@ -3,7 +3,8 @@
 //! The map, in reading order. Arrows point down only (`tests/tidy.rs`):
 //!
 //! - [`domain`]: the rules of approval as pure values and functions; start with [`domain::decide`]
-//! - [`measure`]: counters and durations that every part keeps of its own work; [`aead`]: how things are sealed, whatever they are
+//! - [`measure`]: counters and durations that every part keeps of its own work; [`aead`]: how things are sealed, whatever they
+//!   are; [`files`]: how a file is replaced
 //! - [`wire`]: the protobuf words, shared by what is kept and what is sent
 //! - [`vault`]: the keys that seal what is kept, and how
 //! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals), [`notify`] (where people are told): what
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod files;
 pub mod grpc;
 pub mod identity;
 pub mod journal;

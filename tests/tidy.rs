@@ -6,21 +6,25 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom (DESIGN section 4, docs/adr/0001). `server`, `upkeep`, `reload`, `cli`, `config`, `telemetry` and `main` may
 /// use all.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("measure", &[]),
     ("aead", &[]),
+    ("files", &[]),
     ("wire", &["domain"]),
     ("vault", &["domain", "wire", "aead"]),
     ("engine", &["domain"]),
     ("identity", &["domain", "measure"]),
     ("journal", &["domain", "wire", "vault", "measure"]),
-    ("store", &["domain", "wire", "vault", "journal", "measure"]),
+    ("store", &["domain", "wire", "vault", "journal", "measure", "files"]),
     ("notify", &["domain"]),
     ("masking", &["domain", "aead"]),
     (
         "service",
-        &["domain", "wire", "vault", "engine", "identity", "journal", "store", "notify", "masking", "measure", "aead"],
+        &[
+            "domain", "wire", "vault", "engine", "identity", "journal", "store", "notify", "masking", "measure",
+            "aead", "files",
+        ],
     ),
     ("authoring", &["domain", "engine"]),
     ("grpc", &["domain", "wire", "service", "identity", "journal", "store", "measure"]),

@@ -9,7 +9,7 @@
 //! was made or moved by somebody without the key is no file of ours.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::key::Key;
 use crate::domain::{Credential, EntityUid, Identity, PrincipalKind, Proof, ProofMethod, Timestamp};
+use crate::files;
 
 /// How long a code can be entered.
 pub const CODE_LIFETIME: Duration = Duration::from_secs(600);
@@ -195,16 +196,12 @@ impl Links {
         Ok(plain.and_then(|plain| serde_json::from_slice(&plain).ok()))
     }
 
-    /// Writes beside, syncs, renames: a crash leaves the old file or the new one.
+    /// A crash leaves the old file or the new one.
     fn write(&self, part: &str, name: &str, content: &impl Serialize) -> io::Result<()> {
         let sealed = self.key.close(&format!("{part}/{name}"), &serde_json::to_vec(content)?);
         let sealed = sealed.ok_or_else(|| io::Error::other("the system has no random numbers"))?;
         let beside = self.dir.join(format!("{name}.{}", uuid::Uuid::now_v7().simple()));
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(sealed.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, self.path(part, name))?;
-        fs::File::open(self.dir.join(part))?.sync_all()
+        files::replace(&self.path(part, name), &beside, sealed.as_bytes())
     }
 
     fn remove(&self, part: &str, name: &str) -> io::Result<()> {

@@ -1,14 +1,15 @@
 //! A target's place in the journal, and what it needs to go on: one small file, replaced as a whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::OutboxError;
 use super::board::{UNDELIVERED_MAX, Undelivered};
+use crate::files;
 use crate::notify::Posted;
 
 /// Messages that can be changed; past it the oldest approval's is forgotten, and posted anew if it changes again.
@@ -76,16 +77,12 @@ impl Place {
         self.undelivered.drain(..over);
     }
 
-    /// Writes beside, syncs, renames: a crash leaves the old place or the new one. Blocking.
+    /// A crash leaves the old place or the new one. Blocking.
     pub fn save(&self) -> io::Result<()> {
         let (posted, undelivered) = (self.posted.clone(), self.undelivered.clone());
         let kept = Kept { version: VERSION, next: self.next, posted, undelivered };
         let beside = self.path.with_extension("json.new");
-        let mut file = File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(&kept)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        files::replace(&self.path, &beside, &serde_json::to_vec(&kept)?)
     }
 }
 

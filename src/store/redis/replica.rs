@@ -2,10 +2,12 @@
 //! under it in Redis.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use uuid::Uuid;
+
+use crate::files;
 
 pub const FILE: &str = "replica";
 
@@ -20,11 +22,7 @@ pub fn name(dir: &Path) -> io::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let name = Uuid::new_v4().simple().to_string();
             let unfinished = dir.join("replica.new");
-            let mut file = fs::File::create(&unfinished)?;
-            file.write_all(name.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &path)?;
-            fs::File::open(dir)?.sync_all()?;
+            files::replace(&path, &unfinished, name.as_bytes())?;
             Ok(name)
         }
         Err(error) => Err(error),
