@@ -34,6 +34,8 @@ mod ring;
 mod template;
 
 #[cfg(test)]
+mod check_tests;
+#[cfg(test)]
 mod hostile_claims_tests;
 #[cfg(test)]
 mod hostile_tests;

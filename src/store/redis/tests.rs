@@ -1,9 +1,12 @@
 //! What happens when Redis is not what it was: emptied, restored from an old copy, damaged, away, unfit; each with a real
 //! one.
 
+mod access;
+mod checked;
 mod closed;
 mod entities;
 mod losses;
+mod reconciled;
 mod slots;
 mod times;
 
@@ -269,85 +272,6 @@ fn transitions(dir: &Path, id: ApprovalId) -> Vec<&'static str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_was_emptied_is_not_believed_until_what_vanished_is_denied() {
-    let server = Server::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let store = server.store(dir.path()).await;
-    let (pending, granted) = (open(&store, 1).await, open(&store, 2).await);
-    let approved = approve(&store, granted).await;
-    server.tell(&["FLUSHALL"]).await;
-    assert!(matches!(store.approval(pending).await, Err(StoreError::Unavailable(_))));
-    assert!(redeem(&store, 2, &approved).await.is_err());
-    for rows in 3..20 {
-        let (_, fact) = opening(rows, store.now());
-        assert!(store.commit(fact, Seen::Slot(None)).await.is_err(), "nor is anything begun in other shards");
-    }
-    assert!(store.trouble().is_some_and(|trouble| trouble.contains("emptied")), "{:?}", store.trouble());
-    store.log().close();
-    drop(store);
-    let again = async || reconcile::reconcile(journal(dir.path()), &[], server.settings(), false).await.unwrap();
-    let done = again().await;
-    let mut denied = done.denied.clone();
-    denied.sort_unstable();
-    assert_eq!(denied, [(pending, "pending"), (granted, "approved")]);
-    assert_eq!(transitions(dir.path(), pending), ["opened", "expired"]);
-    assert_eq!(transitions(dir.path(), granted), ["opened", "approved", "lapsed"]);
-    assert!(again().await.shards.is_empty(), "once is enough");
-    let store = server.store(dir.path()).await;
-    assert_eq!(store.approval(granted).await.unwrap(), None);
-    open(&store, 1).await;
-    assert_eq!(store.trouble(), None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_grant_that_was_used_is_not_given_again_by_an_old_copy() {
-    let mut server = Server::start().await;
-    let (dir, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let store = server.store(dir.path()).await;
-    let id = open(&store, 1).await;
-    let approved = approve(&store, id).await;
-    server.tell(&["SAVE"]).await;
-    redeem(&store, 1, &approved).await.unwrap();
-    server.kill();
-    server.run().await;
-    // Whoever asks finds it out, if nobody did before.
-    assert!(store.approval(id).await.is_err());
-    let found_out = async || store.trouble().is_some_and(|trouble| trouble.contains("old copy"));
-    until("the old copy is found out", found_out).await;
-    assert!(redeem(&store, 1, &approved).await.is_err());
-    store.log().close();
-    drop(store);
-    // After a start the journal remembers.
-    let store = server.store(dir.path()).await;
-    assert!(redeem(&store, 1, &approved).await.is_err());
-    store.log().close();
-    drop(store);
-    let done = reconcile::reconcile(journal(dir.path()), &[], server.settings(), false).await.unwrap();
-    assert_eq!((done.shards.len(), done.denied), (1, vec![]));
-    let other = server.store(fresh.path()).await;
-    assert_eq!(other.approval(id).await.unwrap(), None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_reconciled_while_a_journal_is_missing() {
-    let server = Server::start().await;
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (one, two) = (server.store(dir.path()).await, server.store(other.path()).await);
-    let id = open(&one, 1).await;
-    let approved = approve(&two, id).await;
-    redeem(&one, 1, &approved).await.unwrap();
-    server.tell(&["FLUSHALL"]).await;
-    one.log().close();
-    two.log().close();
-    drop((one, two));
-    let alone = reconcile::reconcile(journal(dir.path()), &[], server.settings(), false).await;
-    assert!(matches!(alone, Err(reconcile::ReconcileError::Missing { number: 2, .. })), "{alone:?}");
-    let both =
-        reconcile::reconcile(journal(dir.path()), &[other.path().to_owned()], server.settings(), false).await.unwrap();
-    assert_eq!((both.shards.len(), both.denied), (1, vec![]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_its_maker_did_not_put_on_record_another_replica_does_once() {
     let server = Server::start().await;
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -376,142 +300,6 @@ async fn the_journal_of_a_replica_is_not_taken_for_all_there_is() {
     drop(store);
     let alone = embedded::Embedded::open(journal(dir.path()), embedded::Limits::default(), Clock::system);
     assert!(matches!(alone, Err(embedded::OpenError::OneOfSeveral)));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fsck_tells_of_what_does_not_add_up() {
-    let server = Server::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let store = server.store(dir.path()).await;
-    let id = open(&store, 1).await;
-    let findings = async || fsck::check(server.settings(), &Vault::default()).await.unwrap().findings;
-    assert_eq!(findings().await, Vec::<String>::new());
-    let links = &store.shared.links;
-    let shard = Shard::of_approval(id);
-    let due = links.keys.due(shard);
-    server.tell(&[b"ZADD", &due[..], b"7", &id.as_bytes()[..]]).await;
-    assert!(findings().await.concat().contains("time moves it on"));
-    server.tell(&[b"ZREM", &due[..], &id.as_bytes()[..]]).await;
-    let told = findings().await;
-    assert!(told.len() == 2 && told.concat().contains("0 approvals are pending, and 1 are counted"), "{told:?}");
-    let list = links.keys.approval(id);
-    server.tell(&[b"LSET", &list[..], b"0", b"1 7 approved 0 1"]).await;
-    assert!(findings().await.concat().contains("do not add up"));
-    assert!(store.approval(id).await.is_err(), "and nobody is told that it is approved");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fsck_names_marks_lives_events_and_entities_that_are_not_as_they_must_be() {
-    let server = Server::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let store = server.store(dir.path()).await;
-    entities::put_and_delete(&store).await;
-    entities::put_and_delete(&store).await;
-    let keys = &store.shared.links.keys;
-    let (head, events, hash) = (keys.head(Shard::of_entities()), keys.events(Shard::of_entities()), keys.entities());
-    let findings = async || fsck::check(server.settings(), &Vault::default()).await.unwrap().findings;
-    assert_eq!(findings().await, Vec::<String>::new());
-    // Nobody marks or takes up what is damaged here.
-    store._tasks.0.iter().for_each(JoinHandle::abort);
-    let field = async |name: &str| answer::bytes(server.tell(&[&b"HGET"[..], &head, name.as_bytes()]).await).unwrap();
-    for (name, value, told) in [
-        ("lost", &b"an old copy"[..], "marked as lost: an old copy"),
-        ("epoch", b"short", "its epoch is none"),
-        ("after", &field("epoch").await, "one of those that it took the place of"),
-        ("head", b"3", "and it has an event 4"),
-        ("head", b"7", "its last event is 4"),
-        ("entities", b"5 4 2", "2 are counted, and 0 are there"),
-        ("entities", b"4 4 0", "event 4 is not change 4"),
-        ("entities", b"many", "changes is none"),
-    ] {
-        let before = server.tell(&[&b"HGET"[..], &head, name.as_bytes()]).await;
-        server.tell(&[&b"HSET"[..], &head, name.as_bytes(), value]).await;
-        let findings = findings().await.concat();
-        assert!(findings.contains(told), "{name}: {findings}");
-        match answer::bytes(before) {
-            Some(before) => server.tell(&[&b"HSET"[..], &head, name.as_bytes(), &before]).await,
-            None => server.tell(&[&b"HDEL"[..], &head, name.as_bytes()]).await,
-        };
-    }
-    server.tell(&[&b"HSET"[..], &hash, b"somebody", b"something"]).await;
-    assert!(findings().await.concat().contains("is not that entity"));
-    server.tell(&[&b"HDEL"[..], &hash, b"somebody"]).await;
-    assert_eq!(findings().await, Vec::<String>::new());
-    server.tell(&[&b"XDEL"[..], &events, b"2-0"]).await;
-    assert!(findings().await.concat().contains("event 3 follows event 1"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn over_tls_only_the_server_that_the_authority_names_is_talked_to() {
-    let files = tempfile::tempdir().unwrap();
-    let path = |name: &str| files.path().join(name).display().to_string();
-    let authority = rcgen::KeyPair::generate().unwrap();
-    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let certificate = parameters.self_signed(&authority).unwrap();
-    let issuer = rcgen::Issuer::new(parameters, authority);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let leaf = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap();
-    std::fs::write(path("ca"), certificate.pem()).unwrap();
-    std::fs::write(path("leaf"), leaf.pem()).unwrap();
-    std::fs::write(path("key"), key.serialize_pem()).unwrap();
-    let port = free_port();
-    let tls = [("--tls-port", port.to_string()), ("--tls-cert-file", path("leaf")), ("--tls-key-file", path("key"))];
-    let more = [("--tls-ca-cert-file", path("ca")), ("--tls-auth-clients", "no".to_owned())];
-    let arguments = tls.into_iter().chain(more).flat_map(|(name, value)| [name.to_owned(), value]).collect();
-    let server = Server::with(arguments).await;
-    let store = |host: &str, ca_file: Option<&str>| {
-        let seeds = vec![Address { host: host.into(), port }];
-        let encryption = Some(Encryption { ca_file: ca_file.map(|name| files.path().join(name)) });
-        let settings = Settings { seeds, encryption, ..server.settings() };
-        let dir = tempfile::tempdir().unwrap();
-        (Redis::open(journal(dir.path()), settings, Clock::system).unwrap(), dir)
-    };
-    let (good, _dir) = store("localhost", Some("ca"));
-    good.reach_out().await.unwrap();
-    open(&good, 1).await;
-    for (host, ca_file) in [("127.0.0.1", Some("ca")), ("localhost", None), ("localhost", Some("missing"))] {
-        let (refused, _dir) = store(host, ca_file);
-        refused.reach_out().await.unwrap();
-        assert!(refused.trouble().is_some(), "{host} {ca_file:?}");
-    }
-}
-
-/// The manual's word is tried out.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_user_with_the_documented_rights_is_enough_and_the_password_is_read_anew() {
-    let server = Server::start().await;
-    let manual = include_str!("../../../docs/redis.md");
-    let rights = manual.lines().find(|line| line.starts_with("ACL SETUSER")).unwrap();
-    server.tell(&rights.split(' ').collect::<Vec<_>>()).await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("password");
-    std::fs::write(&file, "password\n").unwrap();
-    let login = Login { username: Some("countersign".into()), password_file: Some(file.clone()) };
-    let settings = Settings { login, settled_retention: Duration::ZERO, ..server.settings() };
-    let store = Redis::open(journal(&dir.path().join("journal")), settings.clone(), Clock::system).unwrap();
-    store.reach_out().await.unwrap();
-    let id = open(&store, 1).await;
-    let approved = approve(&store, id).await;
-    assert_eq!(store.list(&Page { size: 10, ..Page::default() }).await.unwrap().approvals.len(), 1);
-    redeem(&store, 1, &approved).await.unwrap();
-    entities::put_and_delete(&store).await;
-    let feed = store.feed().unwrap();
-    assert_eq!(feed.reach().await.unwrap().iter().map(|reach| reach.head).sum::<u64>(), 5);
-    assert_eq!(feed.after(Shard::of_approval(id).number(), 0, 10).await.unwrap().len(), 3);
-    assert_eq!(fsck::check(settings, &Vault::default()).await.unwrap().findings, Vec::<String>::new());
-    let everything = ["xautoclaim", "xpending", "xack", "hscan", "xread"];
-    until("every task has done its part", async || {
-        let stats = answer::text(server.tell(&["INFO", "commandstats"]).await).unwrap();
-        everything.iter().all(|command| stats.contains(&format!("cmdstat_{command}:")))
-    })
-    .await;
-    let denied = server.tell(&["ACL", "LOG"]).await;
-    assert_eq!(denied, ::redis::Value::Array(Vec::new()), "nothing was refused, neither here nor in the tasks behind");
-    server.tell(&["ACL", "SETUSER", "countersign", "resetpass", ">another"]).await;
-    std::fs::write(&file, "another\n").unwrap();
-    server.tell(&["CLIENT", "KILL", "USER", "countersign"]).await;
-    until("it logs in with the new one", async || store.approval(id).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
