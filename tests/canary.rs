@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::crash::child::{Child, Site};
 use crate::notify::Outbox;
 use crate::notify::receiver::Receiver;
-use crate::support::client::{export, reason, string};
+use crate::support::client::{export, reason, string, vote};
 use crate::support::{Client, PolicyDir, sealed};
 
 /// Parts of a token that must not be found: the signature, and the claims.
@@ -152,14 +152,7 @@ async fn case_68_what_is_planted_in_every_field_is_in_no_file_log_metric_message
     let named = [("name".to_owned(), name.into())].into_iter().collect();
     let alice = site.minter.mint(find_principal("alice").unwrap(), wall(), &named);
     let alice = Client::connect(&server.url, &alice).await;
-    let vote = pb::DecideRequest {
-        approval_id: approval.id.clone(),
-        verdict: pb::Verdict::Approve.into(),
-        comment: comment.into(),
-        binding: approval.binding.clone(),
-        ..pb::DecideRequest::default()
-    };
-    alice.stub.clone().decide(vote).await.unwrap();
+    alice.stub.clone().decide(vote(&approval, pb::Verdict::Approve, comment)).await.unwrap();
     let take_back = pb::CancelApprovalRequest { approval_id: approval.id.clone(), comment: withdrawn.into() };
     bot.stub.clone().cancel_approval(take_back).await.unwrap();
     let told = [receiver.next().await, receiver.next().await, receiver.next().await];

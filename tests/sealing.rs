@@ -12,7 +12,7 @@ use countersign::wire::pb;
 use countersign::{journal, vault};
 use tokio::net::TcpListener;
 
-use crate::support::client::{Client, export, string};
+use crate::support::client::{Client, export, string, vote};
 use crate::support::{Options, TestServer, setup, today};
 
 /// One of each for every place, so that a leak says where it came from.
@@ -43,14 +43,7 @@ async fn exercise(server: &TestServer) -> pb::Approval {
     let approval = bot.authorize(query).await.unwrap().approval.unwrap();
     let alice = countersign::web::dev_issuer::find("alice").unwrap();
     let alice = server.client_with(alice, &claims).await;
-    let vote = pb::DecideRequest {
-        approval_id: approval.id.clone(),
-        verdict: pb::Verdict::Approve.into(),
-        comment: COMMENT.into(),
-        binding: approval.binding.clone(),
-        ..pb::DecideRequest::default()
-    };
-    alice.stub.clone().decide(vote).await.unwrap();
+    alice.stub.clone().decide(vote(&approval, pb::Verdict::Approve, COMMENT)).await.unwrap();
     approval
 }
 

@@ -66,13 +66,7 @@ impl Client {
     }
 
     async fn vote(&self, approval: &pb::Approval, verdict: pb::Verdict) -> Result<pb::Approval, Status> {
-        let request = pb::DecideRequest {
-            approval_id: approval.id.clone(),
-            verdict: verdict.into(),
-            binding: approval.binding.clone(),
-            ..pb::DecideRequest::default()
-        };
-        self.stub.clone().decide(request).await.map(tonic::Response::into_inner)
+        self.stub.clone().decide(vote(approval, verdict, "")).await.map(tonic::Response::into_inner)
     }
 
     pub async fn get(&self, id: &str) -> Result<pb::Approval, Status> {
@@ -180,6 +174,17 @@ pub fn query(action: &str, resource_type: &str, resource: &str) -> pb::Authorize
         action: Some(uid("Action", action)),
         resource: Some(uid(resource_type, resource)),
         ..pb::AuthorizeRequest::default()
+    }
+}
+
+/// A vote on exactly what was shown.
+pub fn vote(approval: &pb::Approval, verdict: pb::Verdict, comment: &str) -> pb::DecideRequest {
+    pb::DecideRequest {
+        approval_id: approval.id.clone(),
+        verdict: verdict.into(),
+        comment: comment.into(),
+        binding: approval.binding.clone(),
+        ..pb::DecideRequest::default()
     }
 }
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from agent import Denied, ask
 from countersign.v1 import decision_point_pb2 as pb
-from countersign.v1 import decision_point_pb2_grpc, query_pb2
+from countersign.v1 import query_pb2
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
-from server import Server
+from served import Served
 
 CALL_SECONDS = 30
 STREAM_QUERIES = 1_000
@@ -20,15 +20,10 @@ CANCELLED_CALLS = 1_000
 CALLS_AT_A_TIME = 200
 
 
-class Life(unittest.TestCase):
+class Life(Served):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
-        cls.addClassCleanup(cls.server.stop)
-        cls.channel = grpc.insecure_channel(cls.server.address)
-        cls.addClassCleanup(cls.channel.close)
-        cls.service = decision_point_pb2_grpc.DecisionPointStub(cls.channel)
-        cls.agent = cls.server.agent("report-bot")
+        super().setUpClass()
         cls.people = {name: cls.server.person(name) for name in ("alice", "bob", "erin")}
 
     def test_the_loop_returns_once_two_people_have_countersigned(self):

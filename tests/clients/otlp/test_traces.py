@@ -7,7 +7,7 @@ import urllib.request
 import grpc
 from collector import Collector, attributes
 from countersign.v1 import decision_point_pb2 as pb
-from countersign.v1 import decision_point_pb2_grpc, query_pb2
+from countersign.v1 import query_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 CALL_SECONDS = 30
@@ -17,18 +17,10 @@ SECRET = "s3://a-secret-destination"
 collector = Collector()
 os.environ["COUNTERSIGN__TELEMETRY__TRACES"] = f"http://127.0.0.1:{collector.port}"
 os.environ["COUNTERSIGN__TELEMETRY__METRICS"] = "127.0.0.1:0"
-from server import Server  # noqa: E402
+from served import Served  # noqa: E402
 
 
-class Traces(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = Server()
-        cls.addClassCleanup(cls.server.stop)
-        cls.channel = grpc.insecure_channel(cls.server.address)
-        cls.addClassCleanup(cls.channel.close)
-        cls.service = decision_point_pb2_grpc.DecisionPointStub(cls.channel)
-        cls.agent = cls.server.agent("report-bot")
+class Traces(Served):
 
     def setUp(self):
         global collector
