@@ -148,6 +148,18 @@ impl Entity {
 /// Entity data: what is known of entities, by name.
 pub type EntityData = BTreeMap<EntityUid, Arc<Entity>>;
 
+/// Takes away what goes and puts what comes. What is put again as it was stays the very same to those who compare.
+pub fn change_entities(data: &mut EntityData, put: &[Arc<Entity>], gone: &[EntityUid]) {
+    for uid in gone {
+        data.remove(uid);
+    }
+    for entity in put {
+        if data.get(&entity.uid).is_none_or(|old| old != entity) {
+            data.insert(entity.uid.clone(), entity.clone());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,7 +33,7 @@ pub mod value;
 pub use approval::{Approval, ApprovalState, IllegalTransition, Opening, Report, Transition, Use};
 pub use binding::Binding;
 pub use decide::{Circumstances, Decision, Effect, Outcome, REJECTION_STANDS, Reason, Standing, decide};
-pub use entity::{Entity, EntityData, EntityUid, Legible, Shown};
+pub use entity::{Entity, EntityData, EntityUid, Legible, Shown, change_entities};
 pub use evaluation::{Evaluation, EvaluationError, Obligation, PolicyDigest, PolicyId, RuleVerdict};
 pub use explanation::{Cited, ClauseKind, Explanation, Lack, NearMiss, UnmetClause};
 pub use glass::{Blow, Breach, EXAMINERS, Glass};

@@ -10,7 +10,7 @@ use super::facts::{Fact, is_action_type, is_service_type};
 use super::problem::{LoadError, Problem};
 use super::question::QueryError;
 use super::snapshot::PolicySnapshot;
-use crate::domain::{Entity, EntityData, EntityUid};
+use crate::domain::{Entity, EntityData, EntityUid, change_entities};
 
 impl PolicySnapshot {
     /// The entities that were put, by name.
@@ -47,8 +47,7 @@ impl PolicySnapshot {
             QueryError::new(field, "the parents form a cycle")
         })?;
         let mut data = EntityData::clone(&self.put);
-        gone.iter().for_each(|uid| drop(data.remove(uid)));
-        data.extend(put.iter().map(|entity| (entity.uid.clone(), entity.clone())));
+        change_entities(&mut data, put, gone);
         Ok(Self { facts: Arc::new(facts), put: Arc::new(data), ..self.clone() })
     }
 

@@ -88,10 +88,7 @@ impl Service {
             Err(_) if self.shared.limits.put_entities_max == 0 && current.put_entities().is_empty() => {
                 return self.shared.standing.open();
             }
-            Err(error) => {
-                let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                return self.shared.standing.close(why);
-            }
+            Err(error) => return self.shared.standing.close(error.why()),
         };
         let next = tokio::task::spawn_blocking(move || with_put(&current, &known)).await;
         match next {

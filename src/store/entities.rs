@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::domain::{EntitiesChanged, Entity, EntityData, EntityUid};
+use crate::domain::{EntitiesChanged, Entity, EntityData, EntityUid, change_entities};
 use crate::wire;
 
 /// Deletions that are remembered before anybody looks whether they still matter.
 const DELETED_MIN: usize = 1_000;
 /// Entities in one record that states them again.
-const RESTATED_PER_RECORD: usize = 100;
+pub const RESTATED_PER_RECORD: usize = 100;
 /// What these take, encoded: far below what a record may hold ([`crate::journal::Settings::record_bytes_max`]).
-const RESTATED_BYTES_PER_RECORD: usize = 256 << 10;
+pub const RESTATED_BYTES_PER_RECORD: usize = 256 << 10;
 
 #[derive(Debug, Default, Clone)]
 pub struct Entities {
@@ -31,16 +31,11 @@ impl Entities {
     }
 
     pub fn apply(&mut self, changed: &EntitiesChanged, sequence: u64) {
-        let data = Arc::make_mut(&mut self.data);
+        change_entities(Arc::make_mut(&mut self.data), &changed.put, &changed.deleted);
         for entity in &changed.put {
-            // What is only stated again stays the very same to those who compare.
-            if data.get(&entity.uid).is_none_or(|old| old != entity) {
-                data.insert(entity.uid.clone(), entity.clone());
-            }
             self.changed_at.insert(entity.uid.clone(), sequence);
         }
         for uid in &changed.deleted {
-            data.remove(uid);
             self.changed_at.insert(uid.clone(), sequence);
         }
         if changed.by.is_none() {

@@ -171,6 +171,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What is behind it, for whoever looks after the server.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let (Self::Unavailable(source) | Self::Unreadable { source, .. } | Self::Damaged { source, .. }) = self;
+        source.to_string()
+    }
+
     fn unreadable(id: ApprovalId, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Unreadable { id, source: Box::new(source) }
     }

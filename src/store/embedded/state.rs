@@ -179,7 +179,10 @@ impl State {
     pub fn unexamined(&self, limit: usize) -> Vec<(ApprovalId, Timestamp)> {
         let open = self.approvals.values().filter(|kept| kept.approval.is_to_be_examined());
         let broken = open.filter_map(|kept| Some((kept.approval.id(), kept.approval.glass.as_ref()?.broken.at)));
-        broken.take(limit).collect()
+        let mut broken: Vec<_> = broken.collect();
+        broken.sort_unstable_by_key(|(_, at)| *at);
+        broken.truncate(limit);
+        broken
     }
 
     #[must_use]

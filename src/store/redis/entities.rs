@@ -18,12 +18,12 @@ use super::clock::OFF_MAX;
 use super::commit::{ORIGIN_BYTES, never_reached, unavailable};
 use super::guard::Epoch;
 use super::journaling::Entry;
-use super::keys::{Name, Shard};
+use super::keys::{Keys, Name, Shard};
 use super::links::jittered;
 use super::remembered::{NOTHING_PUT, Remembered};
 use super::trouble::Trouble;
 use super::{Shared, answer};
-use crate::domain::{EntitiesChanged, Entity, EntityData, Fact, Origin, Timestamp};
+use crate::domain::{EntitiesChanged, Entity, EntityData, Fact, Origin, Timestamp, change_entities};
 use crate::store::{CommitError, Committed, PutEntities, Seen, StoreError};
 use crate::vault::Vault;
 
@@ -71,6 +71,12 @@ pub(super) struct Newest {
 
 impl Newest {
     pub const NONE: Self = Self { version: NOTHING_PUT, event: 0, count: 0 };
+
+    pub fn question(keys: &Keys) -> Cmd {
+        let mut question = redis::cmd("HGET");
+        question.arg(keys.head(SHARD)).arg("entities");
+        question
+    }
 
     /// `version event count`
     pub fn parse(value: redis::Value) -> Result<Self, Trouble> {
@@ -143,10 +149,9 @@ impl Kept {
 
     /// There are newer ones that could not be taken up.
     fn is_behind(&self, error: &StoreError) {
-        let why = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
         let mut inner = self.inner();
         let since = inner.behind.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-        inner.behind = Some((since, why.into()));
+        inner.behind = Some((since, error.why().into()));
         drop(inner);
         if since.elapsed() >= BEHIND_MAX {
             self.tell();
@@ -286,8 +291,7 @@ impl Shared {
     }
 
     async fn newest_change(&self) -> Result<Newest, StoreError> {
-        let mut question = redis::cmd("HGET");
-        question.arg(self.links.keys.head(SHARD)).arg("entities");
+        let question = Newest::question(&self.links.keys);
         Ok(Newest::parse(self.links.read(SHARD, &[question]).await?.pop().unwrap_or_default())?)
     }
 
@@ -296,9 +300,7 @@ impl Shared {
     async fn steps(&self, known: u64, newest: Newest) -> Result<Option<Vec<EntitiesChanged>>, StoreError> {
         let (mut event, mut wanted, mut steps) = (newest.event, newest.version, Vec::new());
         while wanted > known && steps.len() < STEPS_MAX {
-            let mut range = redis::cmd("XRANGE");
-            let place = format!("{event}-0");
-            range.arg(self.links.keys.events(SHARD)).arg(&place).arg(&place);
+            let range = Entry::question(&self.links.keys, SHARD, event);
             let found = self.links.read(SHARD, &[range]).await?.pop().unwrap_or_default();
             let Some(entry) = answer::array(found, "XRANGE")?.pop() else { return Ok(None) };
             let entry = Entry::parse(entry)?;
@@ -370,8 +372,7 @@ impl Shared {
 fn after(data: &EntityData, steps: &[EntitiesChanged]) -> EntityData {
     let mut data = data.clone();
     for changed in steps {
-        changed.deleted.iter().for_each(|uid| drop(data.remove(uid)));
-        data.extend(changed.put.iter().map(|entity| (entity.uid.clone(), entity.clone())));
+        change_entities(&mut data, &changed.put, &changed.deleted);
     }
     data
 }

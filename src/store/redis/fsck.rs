@@ -110,10 +110,7 @@ async fn approval(links: &Links, vault: &Vault, shard: Shard, id: ApprovalId) ->
         // Retired since it was listed, or its list is gone: then it stays listed.
         Ok(None) if !ids(links, shard).await?.contains(&id) => return Ok(None),
         Ok(None) => return Ok(Some("is listed, and is not there".to_owned())),
-        Err(error) => {
-            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            return Ok(Some(format!("its records do not add up to what it is ({source})")));
-        }
+        Err(error) => return Ok(Some(format!("its records do not add up to what it is ({})", error.why()))),
     };
     let due = answers.next().and_then(answer::number);
     let settled = answers.next().and_then(answer::number);

@@ -89,9 +89,7 @@ async fn events(links: &Links, vault: &Vault, shard: Shard) -> Result<Option<Str
 /// What is wrong with what lies there of entities, if anything is.
 pub(super) async fn entities(links: &Links, vault: &Vault) -> Result<Option<String>, Trouble> {
     let shard = Shard::of_entities();
-    let mut question = redis::cmd("HGET");
-    question.arg(links.keys.head(shard)).arg("entities");
-    let Ok(newest) = Newest::parse(ask(links, shard, question).await?) else {
+    let Ok(newest) = Newest::parse(ask(links, shard, Newest::question(&links.keys)).await?) else {
         return Ok(Some("the number of their changes is none".to_owned()));
     };
     let (mut count, mut cursor) = (0, "0".to_owned());
@@ -119,9 +117,7 @@ pub(super) async fn entities(links: &Links, vault: &Vault) -> Result<Option<Stri
 /// The event that made the newest change says so, where Redis still has it.
 async fn made_by(links: &Links, vault: &Vault, newest: Newest) -> Result<Option<String>, Trouble> {
     let shard = Shard::of_entities();
-    let mut range = redis::cmd("XRANGE");
-    let place = format!("{}-0", newest.event);
-    range.arg(links.keys.events(shard)).arg(&place).arg(&place);
+    let range = Entry::question(&links.keys, shard, newest.event);
     let Some(entry) = answer::array(ask(links, shard, range).await?, "XRANGE")?.pop() else { return Ok(None) };
     let entry = Entry::parse(entry)?;
     let fact = vault.open_shared(entry.at, &entry.record).map(|record| record.fact);

@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::Value;
+use redis::{Cmd, Value};
 use tokio::sync::mpsc;
 
 use super::guard::Epoch;
-use super::keys::Shard;
+use super::keys::{Keys, Shard};
 use super::links::jittered;
 use super::trouble::Trouble;
 use super::{Shared, answer};
@@ -160,6 +160,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Asks for one event by its number.
+    pub fn question(keys: &Keys, shard: Shard, number: u64) -> Cmd {
+        let (mut range, place) = (redis::cmd("XRANGE"), format!("{number}-0"));
+        range.arg(keys.events(shard)).arg(&place).arg(&place);
+        range
+    }
+
     pub fn parse(value: Value) -> Result<Self, Trouble> {
         let unexpected = || Trouble::Unexpected("the stream of events");
         let mut parts = answer::array(value, "the stream of events")?.into_iter();

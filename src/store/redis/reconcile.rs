@@ -205,7 +205,7 @@ async fn renew(
 async fn restore_entities(links: &Links, log: &Log, told: &Remembered) -> Result<Option<Newest>, ReconcileError> {
     let mut question = redis::Pipeline::new();
     let shard = Shard::of_entities();
-    question.cmd("HGET").arg(links.keys.head(shard)).arg("entities");
+    question.add_command(Newest::question(&links.keys));
     let found = Newest::parse(links.ask(shard, &question).await?.pop().unwrap_or_default())?;
     let version = found.version.max(told.version()) + 1;
     if found.version > told.version() {

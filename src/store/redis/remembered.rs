@@ -6,14 +6,11 @@ use std::sync::Arc;
 use crate::domain::{EntitiesChanged, Entity, EntityData, EntityUid};
 use crate::journal::{Log, LogError};
 use crate::store::PutEntities;
-use crate::store::entities::Entities;
+use crate::store::entities::{Entities, RESTATED_BYTES_PER_RECORD, RESTATED_PER_RECORD};
 use crate::wire;
 
 /// Records read at a time.
 const READ_MAX: usize = 500;
-/// Entities in one record that tells of them again, and what they take, encoded.
-const STATED_MAX: usize = 100;
-const STATED_BYTES_MAX: usize = 256 << 10;
 /// The state before the first change.
 pub const NOTHING_PUT: u64 = 1;
 
@@ -87,12 +84,12 @@ impl Remembered {
     /// The records that tell of a change, small enough each. What goes comes first; only the last has the new version, so that a
     /// part of them is not taken for the whole.
     pub fn records(&self, put: Vec<Arc<Entity>>, deleted: Vec<EntityUid>, version: u64) -> Vec<EntitiesChanged> {
-        let gone = deleted.chunks(STATED_MAX).map(|some| stated(Vec::new(), some.to_vec(), self.version));
+        let gone = deleted.chunks(RESTATED_PER_RECORD).map(|some| stated(Vec::new(), some.to_vec(), self.version));
         let mut records: Vec<_> = gone.collect();
         let (mut some, mut bytes) = (Vec::new(), 0);
         for entity in put {
             let size = wire::entity_bytes(&entity);
-            if some.len() == STATED_MAX || !some.is_empty() && bytes + size > STATED_BYTES_MAX {
+            if some.len() == RESTATED_PER_RECORD || !some.is_empty() && bytes + size > RESTATED_BYTES_PER_RECORD {
                 records.push(stated(std::mem::take(&mut some), Vec::new(), self.version));
                 bytes = 0;
             }
