@@ -13,6 +13,7 @@ pub fn withhold() {
 }
 
 fn tell(panic: &PanicHookInfo<'_>) {
+    // Neither is always known; the rest is told all the same.
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current().name().unwrap_or_default().to_owned();
     // Names and lines of functions, where RUST_BACKTRACE asks for them.

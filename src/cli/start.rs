@@ -65,6 +65,7 @@ pub async fn serve(
         config.web.issuer = Some(Text::of(crate::web::dev_issuer::NAME));
     }
     // Reads the journal and the policies, which takes a while and blocks.
+    // Where nothing is traced, nothing is counted: the figures stay at zero.
     let counted = traces.as_ref().map(Traces::meters).unwrap_or_default();
     let setup = Setup { traces: counted, ..config.setup() };
     let prepared = tokio::task::spawn_blocking(move || Server::prepare(setup, listeners)).await;

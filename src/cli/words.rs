@@ -67,13 +67,10 @@ pub fn proof(identity: &pb::Identity) -> String {
         Ok(pb::ProofMethod::Token) => format!("by a token of {}", escaped(&identity.issuer)),
         Ok(pb::ProofMethod::Certificate) => format!("by a certificate for {}", escaped(&identity.subject)),
         Ok(pb::ProofMethod::Asserted) => "named by the caller, not proved".to_owned(),
-        Ok(pb::ProofMethod::Chat) => {
-            let credential = identity.credential.as_ref();
-            let said =
-                |text: fn(&pb::Credential) -> &String| credential.map(text).map(|text| escaped(text).to_string());
-            let account = said(|one| &one.client).unwrap_or_default();
-            format!("by a click in chat of {account}, {}", said(|one| &one.token_id).unwrap_or_default())
-        }
+        Ok(pb::ProofMethod::Chat) => match &identity.credential {
+            Some(link) => format!("by a click in chat of {}, {}", escaped(&link.client), escaped(&link.token_id)),
+            None => "by a click in chat".to_owned(),
+        },
         Ok(pb::ProofMethod::Service) => "the service itself".to_owned(),
         Ok(pb::ProofMethod::Unspecified) | Err(_) => "not proved".to_owned(),
     }

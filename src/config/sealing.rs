@@ -101,6 +101,7 @@ fn pairs(keys: &[KeptKey]) -> impl Iterator<Item = (&str, &[u8])> {
 fn wrong(keys: &[KeptKey], error: KeyError) -> SealingError {
     // They are tried one by one, so that the message names one.
     let alone = |key: &&KeptKey| Vault::new([(&*key.id, &*key.bytes)]).is_err();
+    // Two of one id are each good alone: then the error itself names it.
     let id = keys.iter().find(alone).map(|key| key.id.clone()).unwrap_or_default();
     SealingError::Key { id, error }
 }

@@ -20,7 +20,7 @@ pub fn span(method: &'static str, request_id: &str, metadata: &MetadataMap) -> S
     let span = tracing::info_span!(
         target: "countersign::calls",
         "call",
-        otel.name = field::Empty,
+        otel.name = method,
         otel.kind = "server",
         otel.status_code = field::Empty,
         rpc.system = "grpc",
@@ -33,7 +33,6 @@ pub fn span(method: &'static str, request_id: &str, metadata: &MetadataMap) -> S
     if span.is_disabled() {
         return span;
     }
-    span.record("otel.name", method);
     if metadata.contains_key(TRACE_PARENT) {
         // Refused where no collector is configured; then there is no trace to be part of.
         let _ = span.set_parent(PROPAGATOR.extract(&Headers(metadata)));

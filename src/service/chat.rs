@@ -111,11 +111,8 @@ impl Chat {
     /// [`Unheard`].
     pub async fn hear(&self, timestamp: &str, signature: &str, body: &[u8], now: Timestamp) -> Result<(), Unheard> {
         // Read anew, so that it is replaced without a restart.
-        let text = secret::read(&self.slack.signing_secret_file).await.map_err(|cause| {
-            tracing::error!(cause, "requests of Slack cannot be verified");
-            Unheard::Unavailable
-        })?;
-        let secrets = SigningSecrets::parse(&text).map_err(|cause| {
+        let read = secret::read(&self.slack.signing_secret_file).await;
+        let secrets = read.and_then(|text| SigningSecrets::parse(&text)).map_err(|cause| {
             tracing::error!(cause, "requests of Slack cannot be verified");
             Unheard::Unavailable
         })?;

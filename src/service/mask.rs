@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::veil::Veil;
 use super::{Caller, Refusal, Service};
-use crate::domain::{Decided, DecisionId, EntityUid, MaskRules, Obligation, Outcome};
+use crate::domain::{Decided, DecisionId, EntityUid, MaskRules, Obligation};
 use crate::masking::{Custom, CustomRules, JsonStream, Keyring, MaskError, Masker, Mode, Profile, TextStream};
 
 pub use crate::masking::Counts;
@@ -79,14 +79,11 @@ struct Given {
 impl Given {
     /// `None` where there is nothing to mask.
     fn by(decided: &Decided) -> Option<Self> {
-        let masks = || {
-            decided.obligations.iter().filter_map(|obligation| match obligation {
-                Obligation::Mask { what, .. } => Some(what.clone()),
-                Obligation::Advice { .. } => None,
-            })
-        };
-        let is_any = decided.outcome == Outcome::Allow && masks().next().is_some();
-        is_any.then(|| Self { to: decided.caller.uid.clone(), masks: masks().collect() })
+        let masks = decided.obligations.iter().filter_map(|obligation| match obligation {
+            Obligation::Mask { what, .. } => Some(what.clone()),
+            Obligation::Advice { .. } => None,
+        });
+        decided.must_mask().then(|| Self { to: decided.caller.uid.clone(), masks: masks.collect() })
     }
 
     /// All of them together.
