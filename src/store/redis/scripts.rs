@@ -36,7 +36,8 @@ impl Loaded {
 
     /// One that makes an event, behind the checks that all of these make.
     fn entering(flags: &str, text: &str) -> Self {
-        Self::new(flags, &format!("{}\n{text}", include_str!("scripts/enter.lua")))
+        let enter = include_str!("scripts/enter.lua");
+        Self::new(flags, &format!("{enter}\n{text}"))
     }
 
     /// The beginning of a call, for `keys`; its arguments follow.
