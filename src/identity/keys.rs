@@ -30,6 +30,8 @@ pub struct Key {
     algorithm: Algorithm,
     /// Parsed, so that a token pays for its signature alone.
     ready: ParsedPublicKey,
+    /// The channels that it signs for; of the Bot Connector's keys alone.
+    endorsements: Vec<String>,
 }
 
 /// Why a whole document is refused.
@@ -97,6 +99,11 @@ impl Key {
         self.id.as_deref()
     }
 
+    /// Whether it signs for this channel, as keys of the Bot Connector say. Source: as of [`super::bot`].
+    pub fn is_endorsed_for(&self, channel: &str) -> bool {
+        self.endorsements.iter().any(|endorsed| endorsed == channel)
+    }
+
     /// Whether `signature` over `signed` was made with this key's private half, by its one algorithm.
     pub fn verify(&self, signed: &str, signature: &[u8]) -> Result<(), Reason> {
         self.ready.verify_sig(signed.as_bytes(), signature).map_err(|_| Reason::BadSignature)
@@ -123,8 +130,14 @@ impl Key {
             Algorithm::ES384 => elliptic_curve(jwk, &signature::ECDSA_P384_SHA384_FIXED, 48)?,
             Algorithm::EdDSA => ed25519(jwk)?,
         };
-        Ok(Self { id: text(jwk, "kid")?.map(str::to_owned), algorithm, ready })
+        Ok(Self { id: text(jwk, "kid")?.map(str::to_owned), algorithm, ready, endorsements: endorsements(jwk) })
     }
+}
+
+/// None where there are none that can be read: then the key signs for no channel.
+fn endorsements(jwk: &Members) -> Vec<String> {
+    let Some(Json::Array(named)) = jwk.get("endorsements") else { return Vec::new() };
+    named.iter().filter_map(Json::as_text).map(str::to_owned).collect()
 }
 
 fn refuse_by_purpose(jwk: &Members, uses: &[&str]) -> Result<(), &'static str> {

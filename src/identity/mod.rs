@@ -4,11 +4,12 @@
 //! [`source`] fetches keys from the outside world, `ring` keeps them fresh, `keys` makes verifying keys of them; `compact`
 //! and `json` take a token apart without trusting it, `claims` and [`profile`] check what it says, `mapping` turns it into
 //! an identity (with `template`, [`groups`] and [`delegation`]), and [`verifier`] does all that in order. [`login`] does
-//! so for a person at a web page. [`san`] and [`certificate`] do for client certificates what `mapping` does for tokens.
+//! so for a person at a web page, [`bot`] for a chat product that tells what people clicked. [`san`] and [`certificate`] do for client certificates what `mapping` does for tokens.
 //!
 //! Absent on purpose: no token, claim or signature is ever logged or kept (a cache key is a hash); no key named by a
 //! token is ever fetched; no display claim decides anything; nothing here knows gRPC or Cedar.
 
+pub mod bot;
 pub mod certificate;
 pub mod check;
 pub mod condition;
@@ -34,6 +35,8 @@ mod ring;
 mod template;
 
 #[cfg(test)]
+mod bot_tests;
+#[cfg(test)]
 mod check_tests;
 #[cfg(test)]
 mod hostile_claims_tests;
@@ -50,6 +53,7 @@ mod preset_tests;
 #[cfg(test)]
 mod testing;
 
+pub use bot::{BotSettings, BotVerifier, Origin};
 pub use certificate::{Certificates, ClientCertificate};
 pub use check::SettingsError;
 pub use login::{IdTokenRules, LoginSettings, LoginVerifier};

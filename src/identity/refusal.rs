@@ -66,6 +66,8 @@ reasons! {
     UntrustedKey = "untrusted_key", "the token's issuer does not publish the key that it names";
     AmbiguousKey = "ambiguous_key", "several keys fit the token: it must name one with `kid`";
     JwksUnavailable = "jwks_unavailable", "the issuer's keys are out of reach at the moment";
+    NotEndorsed = "not_endorsed", "the token's key does not sign for the channel that the request names";
+    WrongServiceUrl = "wrong_service_url", "the token is of another service than the request says";
     WrongIssuer = "wrong_issuer", "the token's issuer is not trusted here";
     WrongAudience = "wrong_audience", "the token is not meant for this service";
     ClientNotAllowed = "client_not_allowed", "the token was issued to a client that is not accepted here";

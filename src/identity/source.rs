@@ -68,6 +68,17 @@ pub fn source_for(settings: &IssuerSettings) -> Result<Arc<dyn KeySource>, Strin
     }
 }
 
+/// The real source of keys at an address.
+///
+/// # Errors
+///
+/// As [`source_for`].
+pub fn published(url: &str, allow_insecure_http_loopback: bool) -> Result<Arc<dyn KeySource>, String> {
+    let client = Client::new(allow_insecure_http_loopback, None)?;
+    client.admit(url).map_err(|error| error.to_string())?;
+    Ok(Arc::new(Published { client, url: url.to_owned() }))
+}
+
 /// Keys at the address that the issuer's discovery document names (OIDC Discovery section 4).
 ///
 /// Read by hand, not by openidconnect: that wants everything a login needs (`authorization_endpoint` and more), which
