@@ -8,6 +8,8 @@ mod email;
 pub mod receiver;
 #[path = "notify/slack.rs"]
 mod slack;
+#[path = "notify/teams.rs"]
+mod teams;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

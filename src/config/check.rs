@@ -7,7 +7,7 @@ use super::sections::Config;
 use super::values::{StoreKind, Sync};
 use crate::identity::{Certificates, Verifier};
 use crate::notify::Target;
-use crate::notify::settings::Level;
+use crate::notify::settings::{Kind, Level};
 use crate::store::embedded::Limits;
 
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
@@ -210,14 +210,16 @@ impl Config {
 
     /// What buttons need is there, or none has any.
     fn chat_problem(&self) -> Option<Problem> {
-        let has_buttons = self.notify.targets.iter().any(|target| target.buttons);
+        let mut buttons = self.notify.targets.iter().filter(|target| target.buttons);
+        let has_slack = buttons.clone().any(|target| target.kind == Kind::Slack);
+        let has_buttons = buttons.next().is_some();
         let (key, message) = match () {
             () if self.chat.up_to > Level::Medium => {
                 ("chat.up_to", "`low` or `medium`: what is higher takes a login and the whole page, in the inbox")
             }
             () if !has_buttons => return None,
-            () if self.chat.slack.is_none() => {
-                ("chat.slack", "needed where a target has `buttons`: whose clicks are believed")
+            () if has_slack && self.chat.slack.is_none() => {
+                ("chat.slack", "needed where a target of Slack has `buttons`: whose clicks are believed")
             }
             () if self.chat.key_file.is_none() => ("chat.key_file", "needed where a target has `buttons`"),
             () if self.notify.inbox_url.is_none() => {

@@ -269,8 +269,8 @@ section! {
         /// The start of the links in messages, such as `https://countersign.example`. Not set: messages have no link.
         inbox_url: Option<WebAddress> = None;
         /// The targets, one `[[notify.targets]]` table each: at least `name`, `kind` (`webhook`, `slack`, `teams` or `email`) and
-        /// `secret_file`. A gate names its own in `@notify`; of the others each is told `from` a severity on. `buttons = true` on Slack:
-        /// parameters are shown there, and people decide there what `[chat]` lets them.
+        /// `secret_file`. A gate names its own in `@notify`; of the others each is told `from` a severity on. `buttons = true` on Slack, and on
+        /// Teams with a `bot`: parameters are shown there, and people decide there what `[chat]` lets them.
         targets: Vec<TargetSettings> = Vec::new();
     }
 }

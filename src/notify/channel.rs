@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::message::Message;
 use super::settings::{Kind, Target};
-use super::{email, slack, teams, webhook};
+use super::{email, slack, teams, teams_bot, webhook};
 use crate::domain::Timestamp;
 
 /// A way to tell people.
@@ -41,6 +41,7 @@ impl Channel<'_> {
     pub fn tells(&self, message: &Message) -> bool {
         match self.0.kind {
             Kind::Webhook | Kind::Slack => true,
+            Kind::Teams if self.0.bot.is_some() => true,
             Kind::Teams | Kind::Email => teams::tells(message.event),
         }
     }
@@ -58,7 +59,10 @@ impl Channel<'_> {
         match self.0.kind {
             Kind::Webhook => webhook::deliver(self.0, message, now).await.map(|()| None),
             Kind::Slack => slack::deliver(self.0, message, before, now).await.map(Some),
-            Kind::Teams => teams::deliver(self.0, message).await.map(|()| None),
+            Kind::Teams => match &self.0.bot {
+                None => teams::deliver(self.0, message, now).await.map(|()| None),
+                Some(bot) => teams_bot::deliver((self.0, bot), message, before, now).await.map(Some),
+            },
             Kind::Email => email::deliver(self.0, message).await.map(|()| None),
         }
     }

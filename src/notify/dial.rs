@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use reqwest::Method;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
@@ -24,18 +25,30 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Posts `body`. Whatever the status, an answer is an answer; see [`Answer::accepted`].
+/// Posts `body`; see [`send`].
 pub async fn post(
     url: &reqwest::Url,
     allowed: &[Network],
     headers: HeaderMap,
     body: Vec<u8>,
 ) -> Result<Answer, Failure> {
-    let asked = tokio::time::timeout(TIMEOUT, exchange(url, allowed, headers, body));
+    send(Method::POST, url, allowed, headers, body).await
+}
+
+/// Sends `body`. Whatever the status, an answer is an answer; see [`Answer::accepted`].
+pub async fn send(
+    method: Method,
+    url: &reqwest::Url,
+    allowed: &[Network],
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> Result<Answer, Failure> {
+    let asked = tokio::time::timeout(TIMEOUT, exchange(method, url, allowed, headers, body));
     asked.await.unwrap_or_else(|_| Err(Failure::later(format!("no answer within {} s", TIMEOUT.as_secs()))))
 }
 
 async fn exchange(
+    method: Method,
     url: &reqwest::Url,
     allowed: &[Network],
     headers: HeaderMap,
@@ -52,7 +65,7 @@ async fn exchange(
         .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| Failure::later(causes(&error)))?;
-    let sent = client.post(url.clone()).headers(headers).body(body).send().await;
+    let sent = client.request(method, url.clone()).headers(headers).body(body).send().await;
     let response = sent.map_err(|error| Failure::later(causes(&error.without_url())))?;
     let status = response.status().as_u16();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds);

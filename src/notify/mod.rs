@@ -5,11 +5,12 @@
 //! and a message says who wants to do what to what; with which parameters only where people are to decide by buttons, and
 //! nothing of them is masked or left out ([`parameters`]).
 //!
-//! Reading order: [`settings`], [`message`], [`channel`] and its kinds ([`webhook`], [`slack`], [`teams`], [`email`]); below them
+//! Reading order: [`settings`], [`message`], [`channel`] and its kinds ([`webhook`], [`slack`], [`teams`], [`teams_bot`], [`email`]); below them
 //! [`text`], [`signature`], [`dial`], [`address`], [`backoff`]. What comes back from Slack is proved in [`slack_signature`].
 
 pub mod address;
 pub mod backoff;
+pub mod bot;
 pub mod channel;
 mod dial;
 mod email;
@@ -20,7 +21,8 @@ pub mod settings;
 pub mod signature;
 pub mod slack;
 pub mod slack_signature;
-mod teams;
+pub mod teams;
+mod teams_bot;
 mod text;
 mod webhook;
 
@@ -28,6 +30,7 @@ mod webhook;
 mod testing;
 
 pub use backoff::Retry;
+pub use bot::BotSettings;
 pub use channel::{Channel, Failure, Posted};
 pub use message::{Answer, Buttons, Event, Message};
 pub use settings::{ChatSettings, Settings, SettingsError, SlackApp, Target, TargetSettings};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Network;
 use super::backoff::Retry;
+use super::bot::{Bot, BotSettings};
 use super::{email, secret};
 use crate::domain::{Gate, Severity, is_target_name};
 
@@ -54,15 +55,20 @@ pub struct TargetSettings {
     /// What `@notify` calls it.
     pub name: String,
     pub kind: Kind,
-    /// Where to. Of Slack: another API than Slack's own. Of Teams: absent, for the URL is a secret.
+    /// Where to. Of Slack: another API than Slack's own. Of Teams: the service URL of the bot; absent without one, for then it is
+    /// a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Webhook: one `whsec_` secret a line. Slack: the bot's token. Teams: the URL of the workflow. E-mail: user and password, a
+    /// Webhook: one `whsec_` secret a line. Slack: the bot's token. Teams: the bot's client secret, or without a bot the
+    /// URL of the workflow. E-mail: user and password, a
     /// line each.
     pub secret_file: PathBuf,
-    /// Slack: the id of the channel.
+    /// Slack, and Teams with a bot: the id of the channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
+    /// Teams: the bot that posts, changes what it posted, and hears clicks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bot: Option<BotSettings>,
     /// Told of gates without `@notify` from this severity on. Absent: only of those that name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Level>,
@@ -72,7 +78,7 @@ pub struct TargetSettings {
     /// Webhook: the `source` of its events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Slack: its messages have buttons, and show parameters (`[chat]`).
+    /// Slack, and Teams with a bot: its messages have buttons, and show parameters (`[chat]`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub buttons: bool,
     /// E-mail: who it is from.
@@ -112,8 +118,9 @@ pub struct Target {
     pub kind: Kind,
     url: Option<reqwest::Url>,
     pub secret_file: PathBuf,
-    /// Empty but for Slack.
+    /// Empty but for Slack, and Teams with a bot.
     pub channel: String,
+    pub bot: Option<Bot>,
     pub from: Option<Severity>,
     pub allow: Vec<Network>,
     pub source: String,
@@ -163,17 +170,25 @@ impl Target {
             (Kind::Slack, text) => Some(url(text.as_deref().unwrap_or(SLACK_API))?),
             (Kind::Email, Some(text)) => Some(email::server(text)?),
             (Kind::Email, None) => return Err("needs `url`, such as `smtps://mail.example`".to_owned()),
-            (Kind::Teams, None) => None,
-            (Kind::Teams, Some(_)) => return Err("has its URL in `secret_file`: whoever knows it can post".to_owned()),
+            (Kind::Teams, text) => match (&written.bot, text) {
+                (Some(_), Some(text)) => Some(url(text)?),
+                (Some(_), None) => return Err("needs the `url` of the bot's service".to_owned()),
+                (None, None) => None,
+                (None, Some(_)) => return Err("has its URL in `secret_file`: whoever knows it can post".to_owned()),
+            },
         };
-        if (written.kind == Kind::Slack) != written.channel.is_some() {
-            return Err("`channel` is needed for Slack, and only there".to_owned());
+        if written.bot.is_some() && written.kind != Kind::Teams {
+            return Err("`bot` is for Teams".to_owned());
+        }
+        let has_channels = written.kind == Kind::Slack || written.bot.is_some();
+        if has_channels != written.channel.is_some() {
+            return Err("`channel` is needed for Slack and for a bot of Teams, and only there".to_owned());
         }
         if written.source.is_some() && written.kind != Kind::Webhook {
             return Err("`source` is for webhooks".to_owned());
         }
-        if written.buttons && written.kind != Kind::Slack {
-            return Err("`buttons` are for Slack".to_owned());
+        if written.buttons && !has_channels {
+            return Err("`buttons` are for Slack, and for Teams with a `bot`".to_owned());
         }
         let is_letter = written.sender.is_some() || !written.to.is_empty() || written.ca_file.is_some();
         if is_letter && written.kind != Kind::Email {
@@ -184,6 +199,7 @@ impl Target {
         Ok(Self {
             letter: letter.transpose()?,
             buttons: written.buttons,
+            bot: written.bot.as_ref().map(Bot::read).transpose()?,
             name: written.name.clone(),
             kind: written.kind,
             url,
@@ -202,6 +218,14 @@ impl Target {
             return self.from.is_some_and(|from| gate.severity >= from);
         }
         gate.notify.iter().any(|name| **name == *self.name)
+    }
+
+    /// Whether a service that says it is at this address is the one that is configured, or below it.
+    #[must_use]
+    pub fn serves(&self, service_url: &str) -> bool {
+        let Some(base) = &self.url else { return false };
+        let base = base.as_str().trim_end_matches('/');
+        service_url.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Where to; of Teams, read from the file.
@@ -225,7 +249,7 @@ impl From<Level> for Severity {
 }
 
 /// An address on the web, without a password in it. The error does not repeat it.
-fn url(text: &str) -> Result<reqwest::Url, String> {
+pub(super) fn url(text: &str) -> Result<reqwest::Url, String> {
     let expected = || "expected a URL such as `https://siem.example/hooks`, without user or password".to_owned();
     let url = reqwest::Url::parse(text).map_err(|_| expected())?;
     let is_web = matches!(url.scheme(), "https" | "http") && url.has_host();
@@ -263,9 +287,11 @@ mod tests {
             ("url", "siem.example".into(), "expected a URL"),
             ("from", "urgent".into(), "unknown variant"),
             ("allow", serde_json::json!(["localhost"]), "expected a network"),
-            ("channel", "C1".into(), "`channel` is needed for Slack, and only there"),
+            ("channel", "C1".into(), "`channel` is needed for Slack and for a bot of Teams, and only there"),
             ("secret", "whsec_x".into(), "unknown field"),
             ("buttons", true.into(), "`buttons` are for Slack"),
+            ("bot", serde_json::json!({"app_id": "a", "tenant": "b"}), "`bot` is for Teams"),
+            ("bot", serde_json::json!({"app_id": "a"}), "missing field `tenant`"),
         ] {
             let refused = with(key, value);
             assert!(refused.contains(said), "{key}: {refused}");

@@ -1,11 +1,13 @@
-//! Deciding in chat: by a click in Slack, from an account that a person linked after logging in at the inbox.
+//! Deciding in chat: by a click in Slack or Teams, from an account that a person linked after logging in at the inbox.
 //!
 //! A click proves an account of a chat product, and no login. So it is taken for less than a token: only for what is of low
 //! severity, wholly shown, unmasked, and demands nothing of the login; and only while the person's last login at the inbox is
 //! recent enough for its groups to be believed. Everything else is the same path as any vote ([`super::review`]).
 //!
-//! [`key`] seals what leaves and must come back, [`links`] keeps who is linked, [`seen`] refuses repetitions, [`decide`] votes, [`speak`] answers.
+//! [`key`] seals what leaves and must come back, [`links`] keeps who is linked, [`bot`] and [`seen`] say whose requests are heard,
+//! [`decide`] votes, [`speak`] answers.
 
+mod bot;
 mod decide;
 mod key;
 pub mod links;
@@ -17,16 +19,21 @@ pub mod speak;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::bot::Teams;
 use self::key::Key;
 use self::links::Links;
 use self::seen::Seen;
 use super::Service;
 use crate::domain::{Approval, ApprovalState, Identity, Severity, Timestamp, Verdict};
+use crate::identity::Reason;
+use crate::notify::settings::Kind;
 use crate::notify::slack_signature::{SigningSecrets, Unproved};
 use crate::notify::{Answer, Buttons, ChatSettings, Settings, SlackApp, Target, secret, slack};
 
-pub use self::links::{Account, Entered, Linked};
+pub use self::bot::Place;
+pub use self::links::{Account, Entered, Linked, Product};
 pub use crate::notify::slack::{APPROVE, ENTER_CODE, FORM_FIELD, REJECT};
+pub use crate::notify::teams;
 
 /// Why people cannot decide in chat safely.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +44,12 @@ pub enum ChatError {
     Dir { path: PathBuf, cause: std::io::Error },
     #[error("`chat.slack.signing_secret_file`: {0}")]
     Secret(String),
-    #[error("the target `{0}` has buttons: say who is believed, in `[chat]` with `slack`")]
+    #[error("the target `{0}` has buttons: say who is believed, in `[chat]`, for Slack with `slack`")]
     Unsaid(String),
+    #[error("the targets `{0}` and `{1}` have different bots: there is one")]
+    TwoBots(String, String),
+    #[error("the target `{0}`: `bot.keys_url`: {1}")]
+    Keys(String, String),
     #[error(
         "the target `{0}` has buttons: people link their accounts at the inbox, so that `notify.inbox_url` is needed"
     )]
@@ -48,24 +59,30 @@ pub enum ChatError {
 /// Why a request is not worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unheard {
-    #[error("no Slack app is configured")]
+    #[error("no such app is configured")]
     NoApp,
     #[error(transparent)]
     Unproved(#[from] Unproved),
+    #[error("the bot's request is not believed: {0}")]
+    Disbelieved(Reason),
+    #[error("the request is of another tenant or service than is configured")]
+    Foreign,
     #[error("the request came before")]
     Replayed,
-    #[error("the signing secret cannot be read, or too many requests came within five minutes")]
+    #[error("what proves requests cannot be read, or too many requests came within five minutes")]
     Unavailable,
 }
 
 impl Unheard {
     /// The stable machine code.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub fn code(self) -> &'static str {
         match self {
             Self::NoApp => "no_app",
             Self::Unproved(Unproved::Signature) => "bad_signature",
             Self::Unproved(Unproved::Time) => "outside_window",
+            Self::Disbelieved(reason) => reason.code(),
+            Self::Foreign => "foreign_tenant",
             Self::Replayed => "replayed",
             Self::Unavailable => "unavailable",
         }
@@ -78,7 +95,8 @@ pub struct Chat {
     links: Links,
     seen: Seen,
     up_to: Severity,
-    slack: SlackApp,
+    slack: Option<SlackApp>,
+    teams: Option<Teams>,
     targets: Vec<Target>,
     /// Where accounts are linked.
     connect: String,
@@ -94,15 +112,23 @@ impl Chat {
         let Some(first) = targets.first() else { return Ok(None) };
         let unsaid = || ChatError::Unsaid(first.name.clone());
         let ChatSettings { dir, key_file, up_to, slack } = settings.chat.clone().ok_or_else(unsaid)?;
-        let slack = slack.ok_or_else(unsaid)?;
+        let in_slack = targets.iter().find(|target| target.kind == Kind::Slack);
+        let slack = match (in_slack, slack) {
+            (Some(target), None) => return Err(ChatError::Unsaid(target.name.clone())),
+            (Some(_), app) => app,
+            (None, _) => None,
+        };
         let inbox = settings.inbox_url.as_ref().ok_or_else(|| ChatError::NoInbox(first.name.clone()))?;
         let key = Key::read(&key_file).map_err(|cause| ChatError::Key { path: key_file.clone(), cause })?;
-        let text = std::fs::read_to_string(&slack.signing_secret_file);
-        let text = text.map_err(|error| ChatError::Secret(error.to_string()))?;
-        SigningSecrets::parse(&text).map_err(ChatError::Secret)?;
+        if let Some(slack) = &slack {
+            let text = std::fs::read_to_string(&slack.signing_secret_file);
+            let text = text.map_err(|error| ChatError::Secret(error.to_string()))?;
+            SigningSecrets::parse(&text).map_err(ChatError::Secret)?;
+        }
+        let teams = Teams::of(&targets)?;
         let links = Links::open(&dir, key.clone()).map_err(|cause| ChatError::Dir { path: dir, cause })?;
-        let connect = format!("{}/link/slack", inbox.trim_end_matches('/'));
-        Ok(Some(Self { key, links, seen: Seen::default(), up_to, slack, targets, connect }))
+        let connect = format!("{}/link", inbox.trim_end_matches('/'));
+        Ok(Some(Self { key, links, seen: Seen::default(), up_to, slack, teams, targets, connect }))
     }
 
     /// Whether a request is Slack's, lately, and for the first time.
@@ -110,8 +136,9 @@ impl Chat {
     /// # Errors
     /// [`Unheard`].
     pub async fn hear(&self, timestamp: &str, signature: &str, body: &[u8], now: Timestamp) -> Result<(), Unheard> {
+        let app = self.slack.as_ref().ok_or(Unheard::NoApp)?;
         // Read anew, so that it is replaced without a restart.
-        let read = secret::read(&self.slack.signing_secret_file).await;
+        let read = secret::read(&app.signing_secret_file).await;
         let secrets = read.and_then(|text| SigningSecrets::parse(&text)).map_err(|cause| {
             tracing::error!(cause, "requests of Slack cannot be verified");
             Unheard::Unavailable
@@ -120,10 +147,14 @@ impl Chat {
         self.seen.first(proved, now)
     }
 
-    /// Whether an account is of the workspace that is believed.
+    /// Whether an account is of the workspace or tenant that is believed.
     #[must_use]
-    pub fn is_home(&self, workspace: &str) -> bool {
-        workspace == self.slack.workspace
+    pub fn is_home(&self, account: &Account) -> bool {
+        let home = match account.product {
+            Product::Slack => self.slack.as_ref().map(|app| &app.workspace),
+            Product::Teams => self.teams.as_ref().map(Teams::tenant),
+        };
+        home == Some(&account.workspace)
     }
 
     /// A target with buttons, by its name.

@@ -17,7 +17,8 @@ use super::session::Sessions;
 use super::settings::Settings;
 use super::throttle::Throttle;
 use super::{
-    assets, decision, detail, events, figures, glass, headers, link, list, listen, login, problem, slack, together,
+    assets, clicks, decision, detail, events, figures, glass, headers, link, list, listen, login, problem, slack,
+    teams, together,
 };
 use crate::identity::{IssuerSettings, LoginSettings, LoginVerifier, SettingsError, Verifier};
 use crate::service::Service;
@@ -69,7 +70,7 @@ pub(super) struct Shared {
     pub logins: LoginVerifier,
     pub throttle: Throttle,
     /// Clicks in chat.
-    pub work: slack::Work,
+    pub work: clicks::Work,
 }
 
 impl Place {
@@ -121,7 +122,7 @@ impl Place {
             provider: provider.map_err(InboxError::Provider)?,
             logins: verifier.for_login(&login)?,
             throttle: Throttle::default(),
-            work: slack::Work::default(),
+            work: clicks::Work::default(),
             settings,
         })))
     }
@@ -145,9 +146,10 @@ impl Inbox {
             .route("/figures", get(figures::show))
             .route("/events", get(events::events))
             .route(link::PAGE, get(link::show))
-            .route("/link/slack/code", post(link::begin))
-            .route("/link/slack/end", post(link::end))
+            .route("/link/code", post(link::begin))
+            .route("/link/end", post(link::end))
             .route("/slack/interactions", post(slack::interact).layer(DefaultBodyLimit::max(slack::BODY_BYTES_MAX)))
+            .route("/teams/messages", post(teams::messages).layer(DefaultBodyLimit::max(teams::BODY_BYTES_MAX)))
             .route("/login", get(login::depart))
             .route(CALLBACK, get(login::arrive))
             .route("/logout", post(login::leave))

@@ -19,7 +19,7 @@ use crate::domain::Timestamp;
 use crate::service::chat::Linked;
 
 /// The page's address.
-pub const PAGE: &str = "/link/slack";
+pub const PAGE: &str = "/link";
 
 #[derive(Template)]
 #[template(path = "link.html")]
@@ -78,7 +78,7 @@ async fn page(shared: &Shared, visitor: &Visitor, code: Option<String>) -> Respo
     match shared.service.linked(&visitor.caller).await {
         Ok(accounts) => {
             let page = LinkPage {
-                chrome: Chrome::new("Decide in Slack", Tab::None, Some(visitor)),
+                chrome: Chrome::new("Decide in chat", Tab::None, Some(visitor)),
                 form_token: visitor.form_token.clone(),
                 accounts: accounts.iter().map(row).collect(),
                 code,

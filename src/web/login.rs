@@ -32,8 +32,7 @@ impl Destination {
     /// A path of ours, or the first page.
     pub fn parse(text: &str) -> Self {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
-        let is_page =
-            matches!(path, "/" | "/figures" | "/together" | "/link/slack") || Self::approval_in(path).is_some();
+        let is_page = matches!(path, "/" | "/figures" | "/together" | "/link") || Self::approval_in(path).is_some();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"=&%._+-".contains(&byte);
         let is_ours = is_page && text.len() <= 2_000 && query.bytes().all(is_plain);
         Self(if is_ours { text.to_owned() } else { "/".to_owned() })

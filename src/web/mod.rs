@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod settings;
 
 mod assets;
+mod clicks;
 mod cookie;
 mod decision;
 mod detail;
@@ -33,6 +34,7 @@ mod seal;
 mod seen;
 mod session;
 mod slack;
+mod teams;
 mod throttle;
 mod together;
 mod view;

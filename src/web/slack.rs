@@ -2,7 +2,6 @@
 //! on afterwards. Whoever clicked is told the outcome where nobody else sees it, and the message changes for all by the outbox.
 
 mod payload;
-mod work;
 
 use std::sync::Arc;
 
@@ -12,11 +11,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use self::payload::Interaction;
-pub use self::work::Work;
+use super::clicks::{entered, refused};
 use super::inbox::Shared;
 use super::request::request_id;
 use crate::domain::{Refused, Verdict};
-use crate::service::chat::{Account, Entered, Unheard};
+use crate::service::chat::{Account, Unheard};
 use crate::service::{Refusal, RequestId};
 
 /// One request: Slack sends the whole message along.
@@ -42,11 +41,6 @@ pub async fn interact(State(shared): State<Arc<Shared>>, headers: HeaderMap, bod
 
 /// The same to all who are not Slack; what was wrong is on record.
 fn turned_away(shared: &Shared, unheard: Unheard) -> Response {
-    let status = match unheard {
-        Unheard::NoApp => StatusCode::NOT_FOUND,
-        Unheard::Unproved(_) | Unheard::Replayed => StatusCode::UNAUTHORIZED,
-        Unheard::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-    };
     shared.service.record_refusal(Refused {
         method: "slack".into(),
         reason: unheard.code().into(),
@@ -55,7 +49,7 @@ fn turned_away(shared: &Shared, unheard: Unheard) -> Response {
         approval: None,
         request_id: request_id().0,
     });
-    status.into_response()
+    unheard.status().into_response()
 }
 
 impl Shared {
@@ -90,25 +84,14 @@ impl Shared {
             Ok(shown) => (format!("Your vote counts. It is {} now.", shown.approval().state.name()), false),
             Err(refusal) => {
                 self.record(account, request_id, refusal);
-                (told(refusal), refusal.reason() == "account_not_linked")
+                (refused(refusal), refusal.reason() == "account_not_linked")
             }
         };
         self.service.whisper(&pressed.target, &account.user, &said, offers_link).await;
     }
 
     async fn link(&self, account: &Account, target: &str, code: &str) {
-        let said = match self.service.link(account, code).await {
-            Ok(Entered::Linked) => {
-                "This account is linked: what you decide here, you decide as the person who got the code. You can end this at the inbox."
-            }
-            Ok(Entered::Refused) => {
-                "Nothing was linked: that is not a code, or it is older than ten minutes, or was used."
-            }
-            Err(refusal) => {
-                tracing::warn!(error = %refusal, "an account could not be linked");
-                "Nothing was linked: that does not work at the moment."
-            }
-        };
+        let said = entered(self.service.link(account, code).await);
         self.service.whisper(target, &account.user, said, false).await;
     }
 
@@ -123,12 +106,4 @@ impl Shared {
             request_id: request_id.0,
         });
     }
-}
-
-/// A refusal to whoever clicked. What is internal goes to the log.
-fn told(refusal: &Refusal) -> String {
-    if let Refusal::Internal(source) | Refusal::Unavailable(source) = refusal {
-        tracing::warn!(error = %source, "a click could not be worked on");
-    }
-    format!("Nothing was decided: {refusal}.")
 }

@@ -157,8 +157,8 @@ impl Room {
     /// Links the account as a person would.
     async fn link(&mut self, user: &str, who: &str) {
         let mut browser = self.browser(who).await;
-        let token = browser.get("/link/slack").await.hidden("form_token");
-        let page = browser.post("/link/slack/code", &[("form_token", &token)]).await;
+        let token = browser.get("/link").await.hidden("form_token");
+        let page = browser.post("/link/code", &[("form_token", &token)]).await;
         let code = code(&page.body);
         assert_eq!(self.send(&submit(user, "countersign_code", "room", &code)).await, 200);
         let said = self.until("chat.postEphemeral").await;
@@ -215,7 +215,7 @@ async fn fault_74_two_linked_people_decide_by_button_and_the_record_says_how() {
     // Nobody knows the account: it is told how to be linked, and nothing is decided.
     let whisper = room.press("UALICE", &approve).await;
     assert!(said(&whisper).contains("linked with nobody") && whisper["user"] == "UALICE", "{whisper}");
-    assert!(whisper.to_string().contains("https://inbox.example/link/slack"), "{whisper}");
+    assert!(whisper.to_string().contains("https://inbox.example/link"), "{whisper}");
     assert!(room.now(&approval).await.reviews.is_empty());
     room.link("UALICE", "alice").await;
     room.link("UBOB", "bob").await;
@@ -423,11 +423,11 @@ async fn case_37_a_link_ends_with_its_person_and_sleeps_when_the_login_grows_old
     let (approval, message) = room.asked("s3://partner").await;
     let [approve, _] = buttons(&message).unwrap();
     let mut alice = room.browser("alice").await;
-    let page = alice.get("/link/slack").await;
+    let page = alice.get("/link").await;
     assert!(page.says("slack:T1/UALICE"), "{}", page.body);
     let token = page.hidden("form_token");
-    let ended = alice.post("/link/slack/end", &[("form_token", &token), ("account", "slack:T1/UALICE")]).await;
-    assert_eq!((ended.status, &*ended.location()), (303, "/link/slack"));
+    let ended = alice.post("/link/end", &[("form_token", &token), ("account", "slack:T1/UALICE")]).await;
+    assert_eq!((ended.status, &*ended.location()), (303, "/link"));
     assert!(said(&room.press("UALICE", &approve).await).contains("linked with nobody"));
     assert!(room.now(&approval).await.reviews.is_empty());
 }
@@ -436,13 +436,13 @@ async fn case_37_a_link_ends_with_its_person_and_sleeps_when_the_login_grows_old
 async fn case_48_nobody_is_linked_by_a_form_from_elsewhere_or_a_code_that_was_used() {
     let mut room = Room::open().await;
     let mut alice = room.browser("alice").await;
-    let token = alice.get("/link/slack").await.hidden("form_token");
+    let token = alice.get("/link").await.hidden("form_token");
     let from_elsewhere = [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")];
-    let foreign = alice.post_from("/link/slack/code", &[("form_token", &token)], &from_elsewhere).await;
+    let foreign = alice.post_from("/link/code", &[("form_token", &token)], &from_elsewhere).await;
     assert_eq!(foreign.status, 403);
-    let tokenless = alice.post("/link/slack/code", &[]).await;
+    let tokenless = alice.post("/link/code", &[]).await;
     assert_eq!(tokenless.status, 403);
-    let code = code(&alice.post("/link/slack/code", &[("form_token", &token)]).await.body);
+    let code = code(&alice.post("/link/code", &[("form_token", &token)]).await.body);
     let enter = |user: &str, code: &str| submit(user, "countersign_code", "room", code);
     let mut abroad = enter("UALICE", &code);
     (abroad["user"]["team_id"], abroad["team"]["id"]) = (json!("T2"), json!("T2"));
@@ -453,8 +453,8 @@ async fn case_48_nobody_is_linked_by_a_form_from_elsewhere_or_a_code_that_was_us
         let whisper = room.until("chat.postEphemeral").await;
         assert_eq!(said(&whisper).starts_with("This account is linked"), linked, "{whisper}");
     }
-    let stranger = Browser::new(room.inbox()).get("/link/slack").await;
-    assert_eq!((stranger.status, &*stranger.location()), (303, "/login?to=%2Flink%2Fslack"));
+    let stranger = Browser::new(room.inbox()).get("/link").await;
+    assert_eq!((stranger.status, &*stranger.location()), (303, "/login?to=%2Flink"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

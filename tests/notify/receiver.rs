@@ -1,6 +1,6 @@
 //! An HTTP endpoint of somebody else: keeps what it got and answers as it was told.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
@@ -44,6 +44,7 @@ impl Request {
 }
 
 struct Shared {
+    always: Mutex<HashMap<String, Reply>>,
     script: Mutex<VecDeque<Reply>>,
     otherwise: Mutex<Reply>,
     got: Mutex<Vec<Request>>,
@@ -62,7 +63,7 @@ impl Receiver {
         let port = listener.local_addr().unwrap().port();
         let (tell, told) = mpsc::unbounded_channel();
         let (script, otherwise) = (Mutex::default(), Mutex::new(Reply::Status(200)));
-        let shared = Arc::new(Shared { script, otherwise, got: Mutex::default(), tell });
+        let shared = Arc::new(Shared { always: Mutex::default(), script, otherwise, got: Mutex::default(), tell });
         let router = axum::Router::new().fallback(answer).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { port, shared, told: AsyncMutex::new(told) }
@@ -79,6 +80,11 @@ impl Receiver {
     /// The next answers, one each.
     pub fn script<const N: usize>(&self, replies: [Reply; N]) {
         self.shared.script.lock().unwrap().extend(replies);
+    }
+
+    /// The answer to this path, whatever the script says.
+    pub fn always(&self, path: &str, reply: Reply) {
+        self.shared.always.lock().unwrap().insert(path.to_owned(), reply);
     }
 
     /// Every answer after the script.
@@ -100,7 +106,8 @@ impl Receiver {
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let request = Request { path: uri.path().to_owned(), headers, body };
     shared.got.lock().unwrap().push(request.clone());
-    let scripted = shared.script.lock().unwrap().pop_front();
+    let always = shared.always.lock().unwrap().get(&request.path).cloned();
+    let scripted = always.or_else(|| shared.script.lock().unwrap().pop_front());
     let reply = scripted.unwrap_or_else(|| shared.otherwise.lock().unwrap().clone());
     shared.tell.send(request).unwrap();
     match reply {

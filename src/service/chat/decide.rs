@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::key::Button;
 use super::links::{Account, Entered, Linked};
 use super::{Chat, Service};
 use crate::domain::{Approval, Ballot, Identity, Timestamp, Transition, Verdict};
@@ -24,6 +25,13 @@ impl Chat {
         self.target(&button.target)?;
         Some(Pressed { verdict: button.verdict, target: button.target })
     }
+
+    /// The content of a button's id, if it was sent to a target of this account's product.
+    fn pressed_by(&self, account: &Account, id: &str) -> Option<Button> {
+        let button = self.key.read_button(id)?;
+        let is_there = self.target(&button.target)?.kind == account.product.into();
+        is_there.then_some(button)
+    }
 }
 
 impl Service {
@@ -41,8 +49,7 @@ impl Service {
     ) -> Result<Shown, Refusal> {
         let unknown = || Refusal::denied("unknown_button", "this button is not one of ours any more");
         let chat = self.chat().ok_or_else(unknown)?;
-        let button = chat.key.read_button(button).filter(|button| chat.target(&button.target).is_some());
-        let button = button.ok_or_else(unknown)?;
+        let button = chat.pressed_by(account, button).ok_or_else(unknown)?;
         let caller = self.clicker(account, request_id).await?;
         self.check_length("comment", comment.as_deref(), self.shared.limits.comment_chars_max)?;
         if button.verdict == Verdict::Reject && comment.is_none() {
@@ -85,7 +92,7 @@ impl Service {
     async fn clicker(&self, account: &Account, request_id: RequestId) -> Result<Caller, Refusal> {
         let not_linked = || Refusal::denied("account_not_linked", "this account is linked with nobody here");
         let chat = self.chat().ok_or_else(not_linked)?.clone();
-        if !chat.is_home(&account.workspace) {
+        if !chat.is_home(account) {
             return Err(not_linked());
         }
         let account = account.clone();
@@ -112,7 +119,7 @@ impl Service {
 
     /// Links an account with whoever got the code.
     pub async fn link(&self, account: &Account, code: &str) -> Result<Entered, Refusal> {
-        let Some(chat) = self.chat().cloned().filter(|chat| chat.is_home(&account.workspace)) else {
+        let Some(chat) = self.chat().cloned().filter(|chat| chat.is_home(account)) else {
             return Ok(Entered::Refused);
         };
         let (account, code, now) = (account.clone(), code.to_owned(), self.shared.store.wall());

@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use super::key::Key;
 use crate::domain::{Credential, EntityUid, Identity, PrincipalKind, Proof, ProofMethod, Timestamp};
 use crate::files;
+use crate::notify::settings::Kind;
 
 /// How long a code can be entered.
 pub const CODE_LIFETIME: Duration = Duration::from_secs(600);
@@ -32,11 +33,18 @@ const CODE_BYTES: usize = 16;
 /// Links in all.
 const ACCOUNTS_MAX: usize = 100_000;
 
+/// Where people have accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Product {
+    Slack,
+    Teams,
+}
+
 /// An account of a chat product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// `slack`.
-    pub product: String,
+    pub product: Product,
     /// The workspace or tenant.
     pub workspace: String,
     /// The account's id in there.
@@ -83,15 +91,33 @@ pub struct Links {
     key: Key,
 }
 
+impl Product {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+            Self::Teams => "teams",
+        }
+    }
+}
+
+impl From<Product> for Kind {
+    fn from(product: Product) -> Self {
+        match product {
+            Product::Slack => Self::Slack,
+            Product::Teams => Self::Teams,
+        }
+    }
+}
+
 impl Account {
     /// As records show it: `slack:T123/U456`.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{}:{}/{}", self.product, self.workspace, self.user)
+        format!("{}:{}/{}", self.product.name(), self.workspace, self.user)
     }
 
     pub(super) fn file(&self) -> String {
-        hashed(&[&self.product, &self.workspace, &self.user])
+        hashed(&[self.product.name(), &self.workspace, &self.user])
     }
 }
 

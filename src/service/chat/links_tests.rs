@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::key::Key;
-use super::links::{Account, CODE_LIFETIME, Entered, Links};
+use super::links::{Account, CODE_LIFETIME, Entered, Links, Product};
 use crate::domain::{Credential, EntityUid, Identity, PrincipalKind, ProofMethod, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -19,7 +19,7 @@ fn alice() -> Identity {
 }
 
 fn account(user: &str) -> Account {
-    Account { product: "slack".into(), workspace: "T1".into(), user: user.into() }
+    Account { product: Product::Slack, workspace: "T1".into(), user: user.into() }
 }
 
 fn links(dir: &Path) -> Links {

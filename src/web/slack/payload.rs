@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::service::chat::speak::{CODE_FORM, COMMENT_FORM};
-use crate::service::chat::{APPROVE, Account, ENTER_CODE, FORM_FIELD, REJECT};
+use crate::service::chat::{APPROVE, Account, ENTER_CODE, FORM_FIELD, Product, REJECT};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interaction {
@@ -107,7 +107,7 @@ impl Payload {
         let place = self.team.as_ref().map(|team| &team.id);
         let home = self.user.team_id.as_ref().or(place)?;
         let is_one = place.is_none_or(|place| place == home);
-        let account = Account { product: "slack".to_owned(), workspace: home.clone(), user: self.user.id.clone() };
+        let account = Account { product: Product::Slack, workspace: home.clone(), user: self.user.id.clone() };
         (is_one && !account.user.is_empty()).then_some(account)
     }
 }
@@ -133,7 +133,7 @@ mod tests {
                 "trigger_id": "t", "actions": [{"action_id": APPROVE, "value": "b"}]}))
             .unwrap()
         };
-        let account = Account { product: "slack".into(), workspace: "T1".into(), user: "U1".into() };
+        let account = Account { product: Product::Slack, workspace: "T1".into(), user: "U1".into() };
         let counted = Interaction::Click { account, button: "b".into(), trigger: "t".into() };
         assert_eq!(click(json!("T1"), json!({"id": "T1"})), counted);
         assert_eq!(click(json!(null), json!({"id": "T1"})), counted);
