@@ -19,10 +19,10 @@ ALL_SECONDS = 90
 
 
 class Server:
-    def __init__(self):
+    def __init__(self, policies=ROOT / "policies"):
         self.directory = tempfile.mkdtemp(prefix="countersign-clients-")
         command = [os.environ["COUNTERSIGN_BIN"], "serve", "--dev", "--listen", "127.0.0.1:0"]
-        command += ["--journal-dir", self.directory + "/journal", "--policy-dir", str(ROOT / "policies")]
+        command += ["--journal-dir", self.directory + "/journal", "--policy-dir", str(policies)]
         environment = {**os.environ, "COUNTERSIGN__DEV__ISSUER_LISTEN": "127.0.0.1:0"}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
@@ -54,6 +54,10 @@ class Server:
     @property
     def issuer(self):
         return self._find(r"issuer on (http://[^\s:]+:\d+)")
+
+    @property
+    def inbox(self):
+        return self._find(r"inbox is at (\S+)")
 
     def agent(self, name):
         """A token by client credentials."""
