@@ -80,6 +80,7 @@ fn serve(role: &str) -> Result<(), Failure> {
             issuers: Vec::new(),
             web: countersign::web::Settings::default(),
             encryption: Encryption::Loopback,
+            connections: countersign::grpc::door::Limits::default(),
             limits: service::Limits::default(),
             masking: countersign::config::Masking::default(),
             traces: std::sync::Arc::default(),

@@ -11,6 +11,7 @@ use crate::config::sealing::Use;
 use crate::domain::Timestamp;
 use crate::engine::{self, Engine, PolicySnapshot};
 use crate::grpc::connection::{self, InClear, Protection};
+use crate::grpc::door::{self, Door};
 use crate::grpc::meters::Meters as Connections;
 use crate::grpc::tls::{self, Now, Tls, TlsError};
 use crate::identity::certificate::RuleError;
@@ -40,6 +41,8 @@ pub struct Setup {
     pub policies: engine::Settings,
     pub issuers: Vec<IssuerSettings>,
     pub encryption: Encryption,
+    /// How many connections the gRPC port takes.
+    pub connections: door::Limits,
     /// Of the inbox, where there is a listener for it.
     pub web: web::Settings,
     pub limits: Limits,
@@ -150,6 +153,7 @@ pub struct Server {
     inbox: Option<(Inbox, TcpListener)>,
     verifier: Arc<Verifier>,
     protection: Protection,
+    door: Arc<Door>,
     traces: Arc<TraceMeters>,
     stopping: watch::Sender<bool>,
 }
@@ -215,6 +219,7 @@ impl Server {
             inbox,
             verifier,
             protection,
+            door: Door::new(setup.connections),
             traces: setup.traces,
             stopping,
         })
@@ -250,6 +255,7 @@ impl Server {
             inbox,
             verifier,
             protection,
+            door,
             traces,
             stopping,
         } = self;
@@ -284,7 +290,7 @@ impl Server {
         let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
         let outbox = tokio::spawn(outbox.run(service.clone(), stopping.subscribe()));
         let upkeep = tokio::spawn(store.clone().keep(retention, stopping.subscribe()));
-        let incoming = connection::incoming(listeners.grpc, protection, connections);
+        let incoming = connection::incoming(listeners.grpc, protection, door, connections);
         let serving = port.serve(incoming, stopped());
         tokio::pin!(serving);
         let ended = tokio::select! {

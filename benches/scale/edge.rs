@@ -39,6 +39,7 @@ pub async fn serve() -> Result<(), Failure> {
         issuers: Vec::new(),
         web: countersign::web::Settings::default(),
         encryption: Encryption::Loopback,
+        connections: countersign::grpc::door::Limits::default(),
         limits: service::Limits { wait_max: WAIT, ..service::Limits::default() },
         masking: countersign::config::Masking::default(),
         traces: std::sync::Arc::default(),

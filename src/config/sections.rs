@@ -35,6 +35,11 @@ section! {
         /// Listen in clear where other machines can reach it: a mesh or tunnel encrypts. Bearer tokens are as good as
         /// passwords.
         allow_plaintext: bool = false;
+        /// Connections at the same time; more are closed as they come.
+        connections_max: Count = Count::of(16_384);
+        /// Connections at the same time from one address (of IPv6, from one /64 network). Raise it where a proxy or a mesh makes all of
+        /// them from its own.
+        connections_per_address_max: Count = Count::of(4_096);
     }
 }
 

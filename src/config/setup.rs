@@ -6,7 +6,7 @@ use super::sealing::Sealing;
 use super::sections::Config;
 use super::values::{OnError, StoreKind, Sync};
 use crate::domain::ReviewRules;
-use crate::grpc::tls;
+use crate::grpc::{door, tls};
 use crate::identity::LoginSettings;
 use crate::notify::Target;
 use crate::server::{Encryption, Retention, Setup};
@@ -27,6 +27,7 @@ impl Config {
             policies: self.policy_settings(),
             issuers: self.identity.issuers.clone(),
             encryption: self.encryption(),
+            connections: self.connection_limits(),
             web: self.web_settings(),
             limits: self.service_limits(),
             masking: self.masking.clone(),
@@ -102,6 +103,14 @@ impl Config {
                 slack: self.chat.slack.clone(),
             }),
             ..notify::Settings::default()
+        }
+    }
+
+    fn connection_limits(&self) -> door::Limits {
+        door::Limits {
+            connections_max: self.grpc.connections_max.as_usize(),
+            per_address_max: self.grpc.connections_per_address_max.as_usize(),
+            ..door::Limits::default()
         }
     }
 

@@ -1,5 +1,6 @@
 //! Connections, in clear or encrypted, each with what its client has shown. A handshake is somebody else's pace: it runs
-//! beside all others, for a limited time, and where there are too many the oldest gives way.
+//! beside all others, for a limited time, and where there are too many the oldest gives way. How many there may be in all, and how
+//! long one may take to begin, is the [`door`](super::door)'s.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::door::{Door, Greeting, Place};
 use super::meters::{Meters, Open};
 use super::tls::{Chain, Held, Tls};
 use crate::identity::ClientCertificate;
@@ -104,7 +106,11 @@ pub struct Connection {
     end: Option<Pin<Box<Sleep>>>,
     /// Its certificate, as long as clients may come with it.
     held: Option<Held>,
+    /// Until its preface is whole.
+    greeting: Option<Greeting>,
+    meters: Arc<Meters>,
     _open: Open,
+    _place: Place,
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -115,20 +121,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 pub fn incoming(
     listener: TcpListener,
     protection: Protection,
+    door: Arc<Door>,
     meters: Arc<Meters>,
 ) -> BoxStream<'static, io::Result<Connection>> {
+    let port = Port { listener, door, meters };
     match protection {
-        Protection::Loopback | Protection::Elsewhere => {
-            stream::unfold((listener, meters), |(listener, meters)| async move {
-                let stream = next(&listener, &meters).await;
-                Some((in_clear(stream, &meters), (listener, meters)))
-            })
-            .boxed()
-        }
+        Protection::Loopback | Protection::Elsewhere => stream::unfold(port, |port| async move {
+            let accepted = port.next().await;
+            Some((in_clear(accepted, &port.meters), port))
+        })
+        .boxed(),
         Protection::Tls(tls) => {
             let (ready, connections) = mpsc::channel(READY_MAX);
             let mut handshakes = JoinSet::new();
-            handshakes.spawn(accept(listener, tls, ready, meters));
+            handshakes.spawn(accept(port, tls, ready));
             // The handshakes end with the stream, which holds them.
             stream::unfold((connections, handshakes), |(mut connections, handshakes)| async move {
                 let connection = connections.recv().await?;
@@ -139,35 +145,55 @@ pub fn incoming(
     }
 }
 
-/// The next connection. One that cannot be taken (too many open files) is told of and left to the next attempt, so that the
-/// server is still there when there is room again.
-async fn next(listener: &TcpListener, meters: &Meters) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                meters.accepted.count();
-                return stream;
-            }
-            Err(error) => {
-                meters.not_accepted.count();
-                tracing::warn!(%error, "a connection could not be taken");
-                sleep(ACCEPT_PAUSE).await;
+/// Where connections come from.
+struct Port {
+    listener: TcpListener,
+    door: Arc<Door>,
+    meters: Arc<Meters>,
+}
+
+/// A connection that was let in, before anything is known of it.
+struct Accepted {
+    stream: TcpStream,
+    place: Place,
+}
+
+impl Port {
+    /// The next connection that there is a place for. One that cannot be taken (too many open files) is told of and left to the
+    /// next attempt, so that the server is still there when there is room again.
+    async fn next(&self) -> Accepted {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, from)) => match self.door.enter(from.ip()) {
+                    Some(place) => {
+                        self.meters.accepted.count();
+                        return Accepted { stream, place };
+                    }
+                    // Closed at once, which costs least.
+                    None => self.meters.turned_away.count(),
+                },
+                Err(error) => {
+                    self.meters.not_accepted.count();
+                    tracing::warn!(%error, "a connection could not be taken");
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
 }
 
-fn in_clear(stream: TcpStream, meters: &Arc<Meters>) -> io::Result<Connection> {
+fn in_clear(Accepted { stream, place }: Accepted, meters: &Arc<Meters>) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
-    Ok(Connection { stream: Box::new(stream), peer: Peer::default(), end: None, held: None, _open: Open::new(meters) })
+    Ok(Connection::new(Box::new(stream), Peer::default(), place, meters))
 }
 
 /// Takes connections and starts their handshakes, without end.
-async fn accept(listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<Connection>, meters: Arc<Meters>) {
-    let mut handshakes = Handshakes { running: JoinSet::new(), oldest_first: VecDeque::new(), meters: meters.clone() };
+async fn accept(port: Port, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
+    let meters = port.meters.clone();
+    let mut handshakes = Handshakes { running: JoinSet::new(), oldest_first: VecDeque::new(), meters };
     loop {
         tokio::select! {
-            stream = next(&listener, &meters) => handshakes.start(stream, tls.clone(), ready.clone()),
+            accepted = port.next() => handshakes.start(accepted, tls.clone(), ready.clone()),
             Some(_) = handshakes.running.join_next() => {}
         }
     }
@@ -181,7 +207,7 @@ struct Handshakes {
 }
 
 impl Handshakes {
-    fn start(&mut self, stream: TcpStream, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
+    fn start(&mut self, accepted: Accepted, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
         let most = tls.settings().handshakes_max;
         self.oldest_first.retain(|handshake| !handshake.is_finished());
         while self.oldest_first.len() >= most.max(1) {
@@ -195,7 +221,7 @@ impl Handshakes {
         let handshake = self.running.spawn(async move {
             let limit = tls.settings().handshake_timeout;
             let began = Instant::now();
-            let Ok(Some(connection)) = timeout(limit, encrypted(stream, &tls, &meters)).await else {
+            let Ok(Some(connection)) = timeout(limit, encrypted(accepted, &tls, &meters)).await else {
                 meters.handshakes_failed.count();
                 return;
             };
@@ -208,7 +234,7 @@ impl Handshakes {
 }
 
 /// `None` where client and server do not come together. The client is told by the protocol; who it was, is not known.
-async fn encrypted(stream: TcpStream, tls: &Tls, meters: &Arc<Meters>) -> Option<Connection> {
+async fn encrypted(Accepted { stream, place }: Accepted, tls: &Tls, meters: &Arc<Meters>) -> Option<Connection> {
     let in_force = tls.in_force();
     let accepted = match stream.set_nodelay(true) {
         Ok(()) => TlsAcceptor::from(in_force.config.clone()).accept(stream).await,
@@ -237,13 +263,38 @@ async fn encrypted(stream: TcpStream, tls: &Tls, meters: &Arc<Meters>) -> Option
         Some(chain) => Some(tls.hold(chain, &in_force)?),
         None => None,
     };
-    Some(Connection { stream: Box::new(stream), peer: Peer { certificate }, end, held, _open: Open::new(meters) })
+    Some(Connection { end, held, ..Connection::new(Box::new(stream), Peer { certificate }, place, meters) })
 }
 
 /// What the client has shown; whatever there is was verified in the handshake.
 fn shown(stream: &TlsStream<TcpStream>) -> Option<Chain> {
     let (_, session) = stream.get_ref();
     Some(session.peer_certificates()?.iter().map(|one| one.clone().into_owned()).collect())
+}
+
+impl Connection {
+    fn new(stream: Box<dyn Duplex>, peer: Peer, place: Place, meters: &Arc<Meters>) -> Self {
+        let (greeting, meters) = (Some(place.door().greeting()), meters.clone());
+        Self { stream, peer, end: None, held: None, greeting, _open: Open::new(&meters), meters, _place: place }
+    }
+
+    /// Reads, while the client is expected to begin.
+    fn poll_greeting(
+        &mut self,
+        greeting: &mut Greeting,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) {
+            let bytes = buffer.filled().len().saturating_sub(before);
+            return Poll::Ready(read.map(|()| greeting.is_whole_with(bytes)));
+        }
+        std::task::ready!(greeting.poll_over(context));
+        self.meters.never_began.count();
+        // As if the client had hung up.
+        Poll::Ready(Ok(true))
+    }
 }
 
 impl Connected for Connection {
@@ -273,6 +324,13 @@ impl AsyncRead for Connection {
             self.held = None;
             self.end = Some(Box::pin(sleep(Duration::ZERO)));
             return Poll::Ready(Ok(()));
+        }
+        if let Some(mut greeting) = self.greeting.take() {
+            let read = self.poll_greeting(&mut greeting, context, buffer);
+            if !matches!(read, Poll::Ready(Ok(true))) {
+                self.greeting = Some(greeting);
+            }
+            return read.map_ok(|_| ());
         }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }

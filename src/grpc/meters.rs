@@ -9,6 +9,10 @@ pub struct Meters {
     /// Connections that are served now.
     pub open: Level,
     pub accepted: Counter,
+    /// Connections that there was no place for, in all or from one address.
+    pub turned_away: Counter,
+    /// Connections that were closed because they did not begin HTTP/2 in time.
+    pub never_began: Counter,
     /// Connections that the system could not give: too many open files.
     pub not_accepted: Counter,
     /// TLS handshakes that came to an end as they should.

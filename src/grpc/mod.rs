@@ -11,6 +11,7 @@ mod call;
 pub mod client;
 pub mod connection;
 mod decision_point;
+pub mod door;
 mod filter;
 /// A door for `tests/fuzz`, there only in its builds.
 #[cfg(fuzzing)]

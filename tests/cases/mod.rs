@@ -10,6 +10,7 @@ mod loading;
 mod races;
 mod records;
 mod reviewers;
+mod silent;
 
 use countersign::wire::pb;
 

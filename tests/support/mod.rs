@@ -62,6 +62,7 @@ pub struct Options {
     /// How the inbox is run, where there is one.
     pub inbox: Option<web::Settings>,
     pub encryption: Encryption,
+    pub connections: countersign::grpc::door::Limits,
     /// Where it speaks TLS: what the test itself believes and shows.
     pub trust: Option<ClientTlsConfig>,
 }
@@ -81,6 +82,7 @@ impl Default for Options {
             watch: None,
             inbox: None,
             encryption: Encryption::Loopback,
+            connections: countersign::grpc::door::Limits::default(),
             trust: None,
         }
     }
@@ -268,6 +270,7 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
         issuers: Vec::new(),
         web: options.inbox.unwrap_or_default(),
         encryption: options.encryption,
+        connections: options.connections,
         traces: std::sync::Arc::default(),
         watch: options.watch,
         limits: options.limits,

@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use serde::Deserialize;
 
 use crate::identity::Origin;
-use crate::notify::teams::{APPROVE, LINK, REJECT};
+use crate::service::chat::teams::{APPROVE, LINK, REJECT};
 use crate::service::chat::{Account, Place, Product};
 
 /// What somebody wants who clicked.
