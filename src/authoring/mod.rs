@@ -13,6 +13,7 @@ mod cast;
 pub mod coverage;
 pub mod diff;
 mod expect;
+mod glass;
 pub mod notation;
 pub mod run;
 pub mod scenario;

@@ -55,12 +55,12 @@ pub struct Seen {
 
 /// A query on its way.
 pub struct Scenario<'a> {
-    snapshot: &'a PolicySnapshot,
+    pub(super) snapshot: &'a PolicySnapshot,
     asked: Asked,
-    binding: Binding,
-    terms: Terms,
-    now: Timestamp,
-    approval: Option<Arc<Approval>>,
+    pub(super) binding: Binding,
+    pub(super) terms: Terms,
+    pub(super) now: Timestamp,
+    pub(super) approval: Option<Arc<Approval>>,
     /// How many ids were given out.
     ids: u8,
     /// What was seen of the policies, if anybody wants to know.
@@ -172,7 +172,7 @@ impl<'a> Scenario<'a> {
         })
     }
 
-    fn guard(&mut self, caller: &Identity, action: GuardAction, on: Guarded<'_>) -> bool {
+    pub(super) fn guard(&mut self, caller: &Identity, action: GuardAction, on: Guarded<'_>) -> bool {
         if !self.watched {
             return self.snapshot.permits(caller, action, on);
         }
@@ -222,7 +222,7 @@ impl<'a> Scenario<'a> {
         [self.ids; 16]
     }
 
-    fn advance(&mut self, transition: &Transition) {
+    pub(super) fn advance(&mut self, transition: &Transition) {
         // A transition that the state does not allow changes nothing, as it would be refused by the store.
         if let Some(after) = self.approval.as_ref().and_then(|approval| approval.apply(transition).ok()) {
             self.approval = Some(Arc::new(after));
@@ -313,7 +313,7 @@ impl<'a> Scenario<'a> {
 }
 
 /// With a token that was issued just now, after a login just now.
-fn logged_in(person: &Identity, now: Timestamp) -> Identity {
+pub(super) fn logged_in(person: &Identity, now: Timestamp) -> Identity {
     let mut person = person.clone();
     person.proof.authenticated_at = Some(now);
     let credential = person.proof.credential.as_deref().cloned().unwrap_or_default();

@@ -164,6 +164,10 @@ pub struct Step {
     pub reject: Option<String>,
     pub cancel: Option<String>,
     pub revoke: Option<String>,
+    /// Lets it pass alone, by `@break_glass`.
+    pub break_glass: Option<String>,
+    /// Says of a broken glass that he looked at it.
+    pub examine: Option<String>,
     /// With a vote: only for these gates.
     #[serde(default)]
     pub gates: Vec<String>,
@@ -188,6 +192,21 @@ pub struct ServiceTest {
     pub may: Vec<String>,
     #[serde(default)]
     pub may_not: Vec<String>,
+}
+
+impl Step {
+    /// What is done, and by whom; a step that makes sense has one at the most.
+    pub fn deeds(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("approve", &self.approve),
+            ("reject", &self.reject),
+            ("cancel", &self.cancel),
+            ("revoke", &self.revoke),
+            ("break_glass", &self.break_glass),
+            ("examine", &self.examine),
+        ];
+        all.into_iter().filter_map(|(deed, who)| Some((deed, who.as_deref()?)))
+    }
 }
 
 impl Suite {

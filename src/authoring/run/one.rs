@@ -73,14 +73,20 @@ impl<'a> Run<'a> {
     fn deed(&self, step: &Step, scenario: &mut Scenario<'_>) -> Result<Option<&'static str>, String> {
         let gates: Vec<_> = step.gates.iter().map(|gate| PolicyId(gate.as_str().into())).collect();
         let person = |name: &str| self.cast.identity(name).map(Arc::new);
-        let done = match (&step.approve, &step.reject, &step.cancel, &step.revoke) {
-            (None, None, None, None) if step.refused.is_some() => return Err("`refused`: nobody does anything".into()),
-            (None, None, None, None) => Ok(()),
-            (Some(name), None, None, None) => scenario.vote(&person(name)?, Verdict::Approve, &gates),
-            (None, Some(name), None, None) => scenario.vote(&person(name)?, Verdict::Reject, &gates),
-            (None, None, Some(name), None) => scenario.withdraw(&person(name)?, Deed::Cancel),
-            (None, None, None, Some(name)) => scenario.withdraw(&person(name)?, Deed::Revoke),
-            _ => return Err("one step, one deed: `approve`, `reject`, `cancel` or `revoke`".into()),
+        let deeds: Vec<_> = step.deeds().collect();
+        let done = match &*deeds {
+            [] if step.refused.is_some() => return Err("`refused`: nobody does anything".into()),
+            [] => Ok(()),
+            [("approve", name)] => scenario.vote(&person(name)?, Verdict::Approve, &gates),
+            [("reject", name)] => scenario.vote(&person(name)?, Verdict::Reject, &gates),
+            [("cancel", name)] => scenario.withdraw(&person(name)?, Deed::Cancel),
+            [("revoke", name)] => scenario.withdraw(&person(name)?, Deed::Revoke),
+            [("break_glass", name)] => scenario.break_glass(&person(name)?),
+            [("examine", name)] => scenario.examine(&person(name)?),
+            [..] => {
+                let all = "`approve`, `reject`, `cancel`, `revoke`, `break_glass` or `examine`";
+                return Err(format!("one step, one deed: {all}"));
+            }
         };
         Ok(done.err())
     }
