@@ -114,6 +114,29 @@ test('people sign in at their issuer, find what waits for them, and two of them 
   assert.deepEqual([...alice.complaints, ...bob.complaints], []);
 });
 
+test('a glass is broken and examined, on pages that everybody can use', async () => {
+  const id = await rotated('leaked');
+  const nina = await person('nina', {}, `/approvals/${id}`);
+  assert.equal(await nina.locator('#approve').count(), 0, 'who is on call countersigns nothing');
+  await nina.click('details.glass summary');
+  await accessible(nina, 'a glass that can be broken');
+  await nina.fill('#glass-reason', 'it is on a public page');
+  await nina.fill('#glass-object', 'leaked');
+  await nina.click('#glass-button');
+  await nina.waitForURL(/done=broken/);
+  assert.match(await nina.textContent('#live-status'), /glass broken.*let pass by nina alone/s);
+  await accessible(nina, 'a broken glass, to whoever broke it');
+  const dave = await person('dave', {}, '/?show=history&state=unexamined');
+  await accessible(dave, 'the list of broken glasses');
+  await open(dave, id);
+  await accessible(dave, 'a broken glass, to whoever looks at it');
+  await dave.fill('#examination-comment', 'it was');
+  await dave.click('#examination button[value=approve]');
+  await dave.waitForURL(/done=examined/);
+  await accessible(dave, 'a broken glass that was looked at');
+  assert.deepEqual([...nina.complaints, ...dave.complaints], []);
+});
+
 test('a rejection at high severity takes a comment, and is final', async () => {
   const id = await exported('s3://rejected');
   const alice = await person('alice', {}, `/approvals/${id}`);

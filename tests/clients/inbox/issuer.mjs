@@ -8,7 +8,7 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { Provider } from 'oidc-provider';
 
 const COUNTERSIGN = 'urn:company:countersign';
-const PEOPLE = { alice: ['privacy'], carol: ['privacy'], bob: ['dpo'], dave: ['sre'], erin: ['auditors'], frank: [] };
+const PEOPLE = { alice: ['privacy'], carol: ['privacy'], bob: ['dpo'], dave: ['sre'], nina: ['oncall'], erin: ['auditors'], frank: [] };
 const AGENTS = { 'report-bot': ['agents'], 'ci-pipeline': ['agents', 'pipelines'] };
 
 export class Issuer {
