@@ -34,5 +34,6 @@ mod sealing;
 mod shapes;
 mod shutdown;
 mod streams;
+mod terminal;
 mod tls;
 mod veil;

@@ -78,7 +78,7 @@ impl Failure {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Call(error) => call_hint(error.code),
+            Self::Call(error) => self.login_hint().or_else(|| call_hint(error.code)),
             Self::NoDevIssuer { .. } => Some("is the server running? start it with `countersign serve --dev`"),
             Self::Listen { .. } => {
                 Some("is another server running? choose another address with `--listen` or in countersign.toml")
@@ -89,6 +89,19 @@ impl Failure {
             Self::Usage(_) | Self::Config(_) | Self::Policies(_) | Self::Suite(_) => None,
             Self::Journal(_) | Self::Server(_) => None,
             Self::Refused(_) | Self::Failed(_) | Self::OutputClosed | Self::Io(_) => None,
+        }
+    }
+
+    /// What to do where nothing but another login helps.
+    #[must_use]
+    pub fn login_hint(&self) -> Option<&'static str> {
+        let Self::Call(error) = self else { return None };
+        match &*error.reason {
+            "authentication_too_old" | "stronger_authentication_required" => {
+                Some("log in at your issuer as it demands, then start again with that token")
+            }
+            "expired" => Some("start again with a new token"),
+            _ => None,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! From answers to messages.
 
-use crate::domain::Timestamp;
+use crate::domain::{Shortfall, Timestamp};
 use crate::service::Refusal;
 use crate::service::authorize::{Answer, message};
 use crate::service::follow::Event;
+use crate::service::read::{Seen, Yours};
 use crate::service::veil::{Shown, ShownPage};
-use crate::wire::approval::shown;
+use crate::wire::approval::{shown, timestamp};
 use crate::wire::{self, pb};
 
 use super::status::item_error;
@@ -45,6 +46,19 @@ pub fn approval(approval: &Shown, now: Timestamp) -> pb::Approval {
         message.canonical_query = String::new();
     }
     message
+}
+
+/// One that was asked for by its id.
+pub fn seen(seen: &Seen, now: Timestamp) -> pb::Approval {
+    pb::Approval { yours: seen.yours.as_ref().map(yours), ..approval(&seen.shown, now) }
+}
+
+fn yours(yours: &Yours) -> pb::Yours {
+    pb::Yours {
+        gates: yours.gates.iter().map(|gate| gate.0.to_string()).collect(),
+        logged_in_at: yours.logged_in_at.map(timestamp),
+        log_in_again: yours.shortfall.map(Shortfall::message).unwrap_or_default().to_owned(),
+    }
 }
 
 /// One page, cut where it would become too large for a message; the token goes on from there.

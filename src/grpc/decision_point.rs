@@ -13,8 +13,8 @@ use super::call::Call;
 use super::generated::decision_point_server::DecisionPoint;
 use super::unbroken::unbroken;
 use super::{answer, filter, request, stream as authorize_stream, trace};
+use crate::service::read::Look;
 use crate::service::{Caller, Refusal, Service};
-use crate::wire::approval::shown;
 use crate::wire::pb;
 
 /// `countersign.v1.DecisionPoint` and `countersign.v1.Administration`, over the use cases.
@@ -137,12 +137,8 @@ impl DecisionPoint for Edge {
     async fn get_approval(&self, request: Request<pb::GetApprovalRequest>) -> Result<Response<pb::Approval>, Status> {
         self.handle("GetApproval", request, async |service, caller, wanted| {
             let id = request::approval_id("approval_id", &wanted.approval_id)?;
-            if wanted.reveal {
-                let approval = service.reveal(&caller, id).await?;
-                return Ok(shown(&approval, service.now()));
-            }
-            let approval = service.approval(&caller, id).await?;
-            Ok(answer::approval(&approval, service.now()))
+            let look = if wanted.reveal { Look::Revealed } else { Look::Masked };
+            Ok(answer::seen(&service.approval(&caller, id, look).await?, service.now()))
         })
         .await
     }

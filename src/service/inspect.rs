@@ -64,10 +64,15 @@ impl Inspection {
         self.gates.iter().filter(|view| view.mine == Mine::Open).map(|view| &view.gate)
     }
 
+    /// The same while there is something to vote on.
+    pub fn votable(&self) -> impl Iterator<Item = &Gate> {
+        self.open_gates().filter(|_| self.state == ApprovalState::Pending)
+    }
+
     /// Whether the person can vote, now and after a better login at the latest.
     #[must_use]
     pub fn is_open_to_vote(&self) -> bool {
-        self.state == ApprovalState::Pending && self.open_gates().next().is_some()
+        self.votable().next().is_some()
     }
 
     /// The severity of what the person would decide.

@@ -3,7 +3,10 @@
 use super::guard::may_review;
 use super::veil::{Shown, ShownPage, Veil};
 use super::{Caller, Refusal, Service};
-use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Guarded, SelfReview, Severity};
+use crate::domain::{
+    Approval, ApprovalId, ApprovalState, GuardAction, Guarded, PolicyId, PrincipalKind, SelfReview, Severity,
+    Shortfall, Timestamp,
+};
 use crate::engine::PolicySnapshot;
 
 pub use crate::store::Page;
@@ -49,11 +52,45 @@ fn says(approval: &Approval, text: &str, veil: &Veil) -> bool {
     words.any(holds) || told.any(holds) || opening.id.to_string().contains(text) || is_claimed()
 }
 
+/// How an approval is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Personal data and secrets are masked.
+    Masked,
+    /// As [`Service::reveal`] lets it be seen.
+    Revealed,
+}
+
+/// An approval as it is shown to one caller, with what he could do about it, if he is a person.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub shown: Shown,
+    pub yours: Option<Yours>,
+}
+
+/// What a person could do about an approval now.
+#[derive(Debug, Clone)]
+pub struct Yours {
+    /// The gates for which his vote would count.
+    pub gates: Vec<PolicyId>,
+    pub logged_in_at: Option<Timestamp>,
+    /// In what his login falls short of them.
+    pub shortfall: Option<Shortfall>,
+}
+
 impl Service {
     /// The approval as it is shown.
-    pub async fn approval(&self, caller: &Caller, id: ApprovalId) -> Result<Shown, Refusal> {
-        let approval = self.guarded_approval(caller, GuardAction::ReadApproval, id).await?;
-        Ok(self.veiled(&self.as_of_now(approval).await?))
+    pub async fn approval(&self, caller: &Caller, id: ApprovalId, look: Look) -> Result<Seen, Refusal> {
+        let inspection = match look {
+            Look::Masked => self.inspect(caller, id).await?,
+            Look::Revealed => self.inspect_revealed(caller, id).await?,
+        };
+        let yours = (caller.identity.kind == PrincipalKind::User).then(|| Yours {
+            gates: inspection.votable().map(|gate| gate.id.clone()).collect(),
+            logged_in_at: caller.identity.proof.authenticated_at,
+            shortfall: inspection.step_up.as_ref().map(|(shortfall, _)| *shortfall),
+        });
+        Ok(Seen { shown: inspection.veil.approval(&inspection.approval), yours })
     }
 
     pub async fn approvals(&self, caller: &Caller, request: ListRequest) -> Result<ShownPage, Refusal> {

@@ -2,6 +2,7 @@
 
 mod list;
 mod show;
+mod terminal;
 mod vote;
 mod watch;
 
@@ -57,7 +58,7 @@ pub enum Approvals {
         #[arg(long, default_value = "")]
         comment: String,
     },
-    /// Follow what waits for people
+    /// An inbox at the terminal: read, and decide; into a file or a pipe, what waits and what changes
     Watch(watch::Watch),
 }
 

@@ -13,6 +13,16 @@ use crate::wire::pb;
 /// The approval as text.
 #[must_use]
 pub fn approval(approval: &pb::Approval, now: jiff::Timestamp, style: Style) -> String {
+    format!("{}\n\n{}\n{}\n", body(approval, style), standing(approval, now, style), names(approval))
+}
+
+/// The same without the time that runs: what there is to read.
+#[must_use]
+pub fn without_time(approval: &pb::Approval, style: Style) -> String {
+    format!("{}\n\n{}\n", body(approval, style), names(approval))
+}
+
+fn body(approval: &pb::Approval, style: Style) -> String {
     let parts = [
         sentence(approval, style),
         gate_texts(approval, style),
@@ -22,10 +32,9 @@ pub fn approval(approval: &pb::Approval, now: jiff::Timestamp, style: Style) -> 
         gates(approval, style),
         reviews(approval, style),
         glass(approval, style),
-        standing(approval, now, style),
     ];
     let parts: Vec<_> = parts.iter().map(|part| part.trim_end()).filter(|part| !part.is_empty()).collect();
-    parts.join("\n\n") + "\n"
+    parts.join("\n\n")
 }
 
 fn sentence(approval: &pb::Approval, style: Style) -> String {
@@ -153,7 +162,9 @@ fn glass(approval: &pb::Approval, style: Style) -> String {
     if looks.is_empty() { broken } else { format!("{broken}\n{looks}") }
 }
 
-fn standing(approval: &pb::Approval, now: jiff::Timestamp, style: Style) -> String {
+/// The state, and how long it lasts.
+#[must_use]
+pub fn standing(approval: &pb::Approval, now: jiff::Timestamp, style: Style) -> String {
     let state = words::state(approval.state);
     let (state, time) = match pb::ApprovalState::try_from(approval.state) {
         Ok(pb::ApprovalState::Pending) => {
@@ -171,11 +182,15 @@ fn standing(approval: &pb::Approval, now: jiff::Timestamp, style: Style) -> Stri
         Ok(pb::Report::Unspecified) => String::new(),
         Ok(_) | Err(_) => format!(", reported {}", words::report(approval.report)),
     };
-    let opened = words::moment(approval.opened_at.as_ref());
     // What the glass let pass was approved by nobody, whatever the state is called.
     let report = if approval.break_glass.is_some() { format!("{report}, the glass was broken") } else { report };
+    format!("{state}, {time}{report}")
+}
+
+fn names(approval: &pb::Approval) -> String {
+    let opened = words::moment(approval.opened_at.as_ref());
     let (id, binding) = (words::escaped(&approval.id), words::escaped(&approval.binding));
-    format!("{state}, {time}{report}\n  id       {id}\n  binding  {binding}\n  opened   {opened}")
+    format!("  id       {id}\n  binding  {binding}\n  opened   {opened}")
 }
 
 #[cfg(test)]

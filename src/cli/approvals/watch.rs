@@ -1,5 +1,5 @@
-//! `approvals watch`: what waits for people, drawn anew whenever it changes. Who may subscribe is told at once; who may
-//! not looks again every few seconds.
+//! `approvals watch`: what waits for people, as often as it changes. Who may subscribe is told at once; who may not looks again
+//! every few seconds. A person at a terminal gets an inbox ([`super::terminal`]); files and pipes get lines.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::wire::json::to_json;
 use crate::wire::pb;
 
 /// Approvals on the screen at once.
-const SHOWN_MAX: usize = 200;
+pub(super) const SHOWN_MAX: usize = 200;
 /// Many changes at once are drawn once.
-const GATHER: Duration = Duration::from_millis(100);
+pub(super) const GATHER: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub struct Watch {
@@ -34,6 +34,9 @@ impl Watch {
     pub async fn run(self, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
         let which = self.which.pending_by_default();
         let every = self.every.get().max(Duration::from_millis(200));
+        if screen.can_ask() {
+            return super::terminal::run(&which, every, client, screen.style).await;
+        }
         let mut news = news(client).await;
         let mut drawn = Drawn::default();
         loop {
@@ -56,14 +59,14 @@ impl Watch {
 }
 
 /// Ticks when anything happens, for those who may know; else never.
-async fn news(client: &Client) -> BoxStream<'static, ()> {
+pub(super) async fn news(client: &Client) -> BoxStream<'static, ()> {
     match client.subscribe(pb::SubscribeRequest::default()).await {
         Ok(events) => events.take_while(|event| std::future::ready(event.is_ok())).map(|_| ()).boxed(),
         Err(_) => futures_util::stream::pending().boxed(),
     }
 }
 
-fn is_passing(failure: &Failure) -> bool {
+pub(super) fn is_passing(failure: &Failure) -> bool {
     let Failure::Call(error) = failure else { return false };
     matches!(error.code, Code::Unreachable | Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded)
 }
@@ -80,8 +83,7 @@ impl Drawn {
         let is_new = |approval: &&pb::Approval| seen.get(&approval.id) != Some(&approval.version);
         match screen.format {
             Format::Json => approvals.iter().filter(is_new).try_for_each(|approval| screen.json(&to_json(approval)))?,
-            // The time left runs, so a terminal is drawn anew each time; a file only gets what changed.
-            Format::Table if is_first || screen.is_terminal || next != seen => draw(approvals, screen)?,
+            Format::Table if is_first || next != seen => draw(approvals, screen)?,
             Format::Table => {}
         }
         self.0 = Some(next);
@@ -91,9 +93,6 @@ impl Drawn {
 
 fn draw(approvals: &[pb::Approval], screen: &mut Screen) -> Result<(), Failure> {
     let now = jiff::Timestamp::now();
-    if screen.is_terminal {
-        screen.text("\u{1b}[H\u{1b}[2J")?;
-    }
     let title = format!("{now:.0}  {} waiting; decide with `countersign approvals approve ID`", approvals.len());
     screen.line(&screen.style.bold(&title))?;
     screen.table(&rows(approvals, now))
