@@ -36,4 +36,5 @@ mod shutdown;
 mod streams;
 mod terminal;
 mod tls;
+mod told;
 mod veil;

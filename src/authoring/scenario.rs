@@ -289,7 +289,10 @@ impl<'a> Scenario<'a> {
             (Deed::Cancel, ApprovalState::Pending) => Transition::Cancelled { by, comment, at },
             (Deed::Revoke, ApprovalState::Approved(_)) => Transition::Revoked { by, comment, at },
             (Deed::Revoke, ApprovalState::Pending) => return Err("wrong_state"),
-            (Deed::Cancel | Deed::Revoke | Deed::Review | Deed::ReadApproval | Deed::Reveal, _) => {
+            (
+                Deed::Cancel | Deed::Revoke | Deed::Review | Deed::ReadApproval | Deed::Reveal | Deed::ViewReviewers,
+                _,
+            ) => {
                 return Err("already_settled");
             }
         };
@@ -306,6 +309,7 @@ impl<'a> Scenario<'a> {
             Deed::Revoke => GuardAction::Revoke,
             Deed::ReadApproval => GuardAction::ReadApproval,
             Deed::Reveal => GuardAction::Reveal,
+            Deed::ViewReviewers => GuardAction::ViewReviewers,
         };
         let facts = approval.facts(None, self.now);
         self.guard(person, action, Guarded::Approval(&facts))
@@ -384,6 +388,7 @@ impl Deed {
             Self::Revoke => "revoke",
             Self::ReadApproval => "read_approval",
             Self::Reveal => "reveal",
+            Self::ViewReviewers => "view_reviewers",
         }
     }
 }

@@ -152,6 +152,7 @@ pub enum Deed {
     Revoke,
     ReadApproval,
     Reveal,
+    ViewReviewers,
 }
 
 /// Something that happens after the first question, and what is seen then.

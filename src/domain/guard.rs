@@ -22,6 +22,8 @@ pub enum GuardAction {
     ReadApproval,
     /// See an approval's personal data as it is.
     Reveal,
+    /// Be told who voted on an approval.
+    ViewReviewers,
     Audit,
     Subscribe,
     Unmask,
@@ -31,7 +33,7 @@ pub enum GuardAction {
 }
 
 impl GuardAction {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Authorize,
         Self::AuthorizeAs,
         Self::SupplyEntities,
@@ -40,6 +42,7 @@ impl GuardAction {
         Self::Revoke,
         Self::ReadApproval,
         Self::Reveal,
+        Self::ViewReviewers,
         Self::Audit,
         Self::Subscribe,
         Self::Unmask,
@@ -59,6 +62,7 @@ impl GuardAction {
             Self::Revoke => "revoke",
             Self::ReadApproval => "read_approval",
             Self::Reveal => "reveal",
+            Self::ViewReviewers => "view_reviewers",
             Self::Audit => "audit",
             Self::Subscribe => "subscribe",
             Self::Unmask => "unmask",

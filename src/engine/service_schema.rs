@@ -38,7 +38,8 @@ fn resource_type(action: GuardAction) -> Option<&'static str> {
         | GuardAction::Cancel
         | GuardAction::Revoke
         | GuardAction::ReadApproval
-        | GuardAction::Reveal => Some(APPROVAL),
+        | GuardAction::Reveal
+        | GuardAction::ViewReviewers => Some(APPROVAL),
     }
 }
 

@@ -1,11 +1,11 @@
 //! From answers to messages.
 
-use crate::domain::{Shortfall, Timestamp};
+use crate::domain::{Review, Shortfall, Timestamp};
 use crate::service::Refusal;
 use crate::service::authorize::{Answer, message};
 use crate::service::follow::Event;
 use crate::service::read::{Seen, Yours};
-use crate::service::veil::{Shown, ShownPage};
+use crate::service::told::{Told, ToldPage};
 use crate::wire::approval::{shown, timestamp};
 use crate::wire::{self, pb};
 
@@ -20,7 +20,7 @@ pub fn response(answer: &Answer, now: Timestamp) -> pb::AuthorizeResponse {
         outcome: pb::Outcome::from(decided.outcome).into(),
         decision_id: decided.repeats.unwrap_or(decided.id).to_string(),
         reason: decided.reason.code().into(),
-        message: message(decided, answer.approval.as_ref().map(Shown::approval)),
+        message: message(decided, answer.approval.as_ref()),
         determining_policies: decided.determining.iter().map(|policy| policy.0.to_string()).collect(),
         errors: decided.errors.iter().map(Into::into).collect(),
         obligations: decided.obligations.iter().map(Into::into).collect(),
@@ -34,23 +34,39 @@ pub fn response(answer: &Answer, now: Timestamp) -> pb::AuthorizeResponse {
 }
 
 /// An approval without its canonical query, which is as long as all the rest and is there for `GetApproval`.
-fn brief(approval: &Shown, now: Timestamp) -> pb::Approval {
+fn brief(approval: &Told, now: Timestamp) -> pb::Approval {
     pb::Approval { canonical_query: String::new(), ..self::approval(approval, now) }
 }
 
 /// As it may be shown. The canonical query is there where it is the one that the binding is of.
-pub fn approval(approval: &Shown, now: Timestamp) -> pb::Approval {
-    let mut message = shown(approval.approval(), now);
-    message.masked_values = u32::try_from(approval.masked).unwrap_or(u32::MAX);
-    if approval.masked > 0 {
+pub fn approval(told: &Told, now: Timestamp) -> pb::Approval {
+    let mut message = shown(told.approval(), now);
+    message.status.clone_from(&told.status);
+    message.masked_values = u32::try_from(told.shown.masked).unwrap_or(u32::MAX);
+    if told.shown.masked > 0 {
         message.canonical_query = String::new();
     }
+    withhold_names(&mut message, told);
     message
+}
+
+/// Who voted is not everybody's to know.
+fn withhold_names(message: &mut pb::Approval, told: &Told) {
+    let withhold = |shown: &mut [pb::Review], votes: &[Review]| {
+        for (shown, vote) in shown.iter_mut().zip(votes) {
+            shown.reviewer.take_if(|_| !told.voters.are_told(&vote.reviewer));
+        }
+    };
+    withhold(&mut message.reviews, &told.approval().reviews);
+    if let (Some(shown), Some(glass)) = (&mut message.break_glass, &told.approval().glass) {
+        shown.by.take_if(|_| !told.voters.are_told(&glass.broken.by));
+        withhold(&mut shown.examinations, &glass.examinations);
+    }
 }
 
 /// One that was asked for by its id.
 pub fn seen(seen: &Seen, now: Timestamp) -> pb::Approval {
-    pb::Approval { yours: seen.yours.as_ref().map(yours), ..approval(&seen.shown, now) }
+    pb::Approval { yours: seen.yours.as_ref().map(yours), ..approval(&seen.told, now) }
 }
 
 fn yours(yours: &Yours) -> pb::Yours {
@@ -62,7 +78,7 @@ fn yours(yours: &Yours) -> pb::Yours {
 }
 
 /// One page, cut where it would become too large for a message; the token goes on from there.
-pub fn page(listed: &ShownPage, now: Timestamp) -> pb::ListApprovalsResponse {
+pub fn page(listed: &ToldPage, now: Timestamp) -> pb::ListApprovalsResponse {
     let mut page = pb::ListApprovalsResponse {
         next_page_token: listed.more.map(|id| id.to_string()).unwrap_or_default(),
         ..pb::ListApprovalsResponse::default()

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use self::admit::Admitted;
-use super::veil::Shown;
+use super::told::Told;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
-    Approval, ApprovalId, ApprovalState, Attributes, Binding, Change, Circumstances, Decided, Decision, Effect, Entity,
+    ApprovalId, ApprovalState, Attributes, Binding, Change, Circumstances, Decided, Decision, Effect, Entity,
     EntityUid, Evaluation, Explanation, IdempotencyKey, MaskSupport, Outcome, Reason, Standing, decide,
 };
 use crate::store::{Answered, Committed};
@@ -72,7 +72,7 @@ pub struct Answer {
     /// All that went into it.
     pub decided: Arc<Decided>,
     /// The approval after it. Absent where the caller named one that is not for this query.
-    pub approval: Option<Shown>,
+    pub approval: Option<Told>,
     /// Why the policies say what they say, for whoever asked and may know.
     pub explanation: Option<Box<Explanation>>,
     /// The proof that the record is durable.
@@ -106,7 +106,8 @@ impl Service {
                 }
                 Waited::TimedOut => {
                     // Votes may have come in meanwhile: the approval as it is now, under the answer that is on record.
-                    let approval = self.shared.store.approval(id).await?.map(|approval| self.veiled(&approval));
+                    let approval = self.shared.store.approval(id).await?;
+                    let approval = approval.map(|approval| self.told(&asked.caller, &approval));
                     Ok(Answer { decided, approval, explanation, committed })
                 }
             }
@@ -185,7 +186,7 @@ impl Service {
         let committed = self.shared.store.commit(planned.fact, planned.seen).instrument(committing).await?;
         self.hold_to_invariants(&planned.decided, committed)?;
         self.shared.masking.remember(&planned.decided);
-        let approval = planned.approval.map(|approval| self.veiled(&approval));
+        let approval = planned.approval.map(|approval| self.told(&asked.caller, &approval));
         Ok(Answer { decided: planned.decided, approval, explanation, committed })
     }
 
@@ -263,12 +264,12 @@ enum Waited {
 
 /// The sentence that goes with an answer.
 #[must_use]
-pub fn message(decided: &Decided, approval: Option<&Approval>) -> String {
+pub fn message(decided: &Decided, told: Option<&Told>) -> String {
     let policies = || decided.determining.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match decided.reason {
         Reason::Permitted => "permitted".into(),
         Reason::Granted => "countersigned: do exactly this, now".into(),
-        Reason::ApprovalRequired => pending_message(approval),
+        Reason::ApprovalRequired => told.map_or_else(|| "people must countersign this".into(), |told| told.status.clone()),
         Reason::JustificationRequired => "say why in `justification`: a gate requires it".into(),
         Reason::Forbidden => format!("forbidden by {}; no approval can lift this", policies()),
         Reason::NotPermitted => "no policy permits this".into(),
@@ -286,16 +287,6 @@ pub fn message(decided: &Decided, approval: Option<&Approval>) -> String {
             "permitted only with personal data masked; an enforcement point that masks names `mask` in `supported_obligations`".into()
         }
     }
-}
-
-fn pending_message(approval: Option<&Approval>) -> String {
-    let Some(approval) = approval else { return "people must countersign this".into() };
-    let waiting = approval.opening.requirement.gates().iter().map(|gate| {
-        let reviewers: Vec<String> = gate.reviewers.iter().map(ToString::to_string).collect();
-        let have = approval.approvals(gate);
-        format!("{have} of {} from {} (gate {})", gate.quorum.get(), reviewers.join(", "), gate.id)
-    });
-    format!("waiting for {}; until {}", waiting.collect::<Vec<_>>().join(" and "), approval.opening.deadline)
 }
 
 impl Answer {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::guard::may_review;
 use super::review::{is_raised, may_read, refused};
-use super::veil::Shown;
+use super::told::Told;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
     Approval, ApprovalId, Ballot, Binding, Blow, Gate, Identity, Poll, ReviewRefusal, Shortfall, StepUp, Timestamp,
@@ -41,7 +41,7 @@ impl Service {
         id: ApprovalId,
         binding: Binding,
         reason: &str,
-    ) -> Result<Shown, Refusal> {
+    ) -> Result<Told, Refusal> {
         self.check_length("reason", Some(reason), self.shared.limits.comment_chars_max)?;
         if reason.trim().is_empty() {
             return Err(Refusal::invalid("reason", "say why it cannot wait"));
@@ -55,7 +55,7 @@ impl Service {
             tracing::warn!(approval.id = %id, "the glass of an approval was broken");
             Ok(approval)
         });
-        Ok(self.veiled(&broken.await?))
+        Ok(self.told(caller, &broken.await?))
     }
 
     fn broken(&self, caller: &Caller, approval: &Approval, blow: Blow) -> Result<Transition, Refusal> {
@@ -72,7 +72,7 @@ impl Service {
     ///
     /// # Errors
     /// Not a reviewer of it, or a party to it; or enough have looked, or something else was seen.
-    pub async fn examine(&self, caller: &Caller, look: Examination) -> Result<Shown, Refusal> {
+    pub async fn examine(&self, caller: &Caller, look: Examination) -> Result<Told, Refusal> {
         self.check_length("comment", look.comment.as_deref(), self.shared.limits.comment_chars_max)?;
         let (reviewer, gates) = (caller.identity.clone(), Vec::new());
         let ballot = Ballot { reviewer, verdict: look.verdict, binding: look.binding, gates, comment: look.comment };
@@ -84,7 +84,7 @@ impl Service {
                 None => Ok(approval),
             }
         });
-        Ok(self.veiled(&examined.await?))
+        Ok(self.told(caller, &examined.await?))
     }
 
     fn examined(&self, caller: &Caller, approval: &Approval, ballot: Ballot) -> Result<Option<Transition>, Refusal> {

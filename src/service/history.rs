@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::follow::AuditOrder;
+use super::told::Voters;
 use super::{Caller, Refusal, Service};
 use crate::domain::{
     Approval, ApprovalState, Attributes, Change, Fact, GuardAction, Guarded, Outcome, Record, Timestamp,
@@ -31,7 +32,7 @@ pub struct History {
     /// Rejections of exactly this action, after which it is asked for again.
     pub rejected_before: usize,
     /// The most similar ones first.
-    pub similar: Vec<Arc<Approval>>,
+    pub similar: Vec<(Arc<Approval>, Voters)>,
     /// The newest of the same action that was approved: what the parameters are compared with.
     pub last_approved: Option<Arc<Approval>>,
     /// There may be more than was looked at.
@@ -61,7 +62,11 @@ impl Service {
         history.last_approved =
             alike.iter().find(|(_, approval)| approval.is_countersigned(now)).map(|(_, approval)| approval.clone());
         alike.sort_by_key(|(likeness, _)| std::cmp::Reverse(*likeness));
-        history.similar = alike.into_iter().take(SIMILAR_MAX).map(|(_, approval)| approval).collect();
+        history.similar = alike
+            .into_iter()
+            .take(SIMILAR_MAX)
+            .map(|(_, approval)| (approval.clone(), self.voters(caller, &approval)))
+            .collect();
         Ok(history)
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::glass::GlassView;
 use super::guard::may_review;
 use super::review::is_raised;
+use super::told::Voters;
 use super::veil::Veil;
 use super::{Caller, Refusal, Service};
 use crate::domain::{
@@ -24,6 +25,8 @@ pub struct Inspection {
     /// As of `now`, what time has made of it included.
     pub state: ApprovalState,
     pub now: Timestamp,
+    /// Whose names he may be told.
+    pub voters: Voters,
     /// In the order of the approval's gates.
     pub gates: Vec<GateView>,
     /// In what the person's login falls short of the gates that he could review.
@@ -116,6 +119,7 @@ impl Service {
             state,
             now,
             gates,
+            voters: self.voters(caller, &approval),
             glass: self.glass_view(caller, &approval),
             step_up: None,
             approval: approval.clone(),

@@ -32,6 +32,7 @@ mod refusal;
 pub mod report;
 pub mod review;
 mod strangers;
+pub mod told;
 pub mod unmask;
 pub mod veil;
 pub mod withdraw;

@@ -1,7 +1,10 @@
 //! Looking at approvals: one, or a page of those that the caller may see.
 
+use std::sync::Arc;
+
 use super::guard::may_review;
-use super::veil::{Shown, ShownPage, Veil};
+use super::told::{Told, ToldPage};
+use super::veil::Veil;
 use super::{Caller, Refusal, Service};
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, GuardAction, Guarded, PolicyId, PrincipalKind, SelfReview, Severity,
@@ -64,7 +67,7 @@ pub enum Look {
 /// An approval as it is shown to one caller, with what he could do about it, if he is a person.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    pub shown: Shown,
+    pub told: Told,
     pub yours: Option<Yours>,
 }
 
@@ -90,10 +93,11 @@ impl Service {
             logged_in_at: caller.identity.proof.authenticated_at,
             shortfall: inspection.step_up.as_ref().map(|(shortfall, _)| *shortfall),
         });
-        Ok(Seen { shown: inspection.veil.approval(&inspection.approval), yours })
+        let shown = inspection.veil.approval(&inspection.approval);
+        Ok(Seen { told: self.told_as(caller, &inspection.approval, shown), yours })
     }
 
-    pub async fn approvals(&self, caller: &Caller, request: ListRequest) -> Result<ShownPage, Refusal> {
+    pub async fn approvals(&self, caller: &Caller, request: ListRequest) -> Result<ToldPage, Refusal> {
         let size = request.page.size;
         let snapshot = self.in_force()?;
         let (mut found, mut more) = (Vec::new(), None);
@@ -102,7 +106,7 @@ impl Service {
             let listed = self.shared.store.list(&page).await?;
             for approval in listed.approvals {
                 if found.len() == size {
-                    return Ok(ShownPage { approvals: self.all_veiled(found).await?, more });
+                    return Ok(ToldPage { approvals: self.all_told(caller, found).await?, more });
                 }
                 more = Some(approval.id());
                 if request.is_about(&approval, &self.shared.veil)
@@ -117,7 +121,12 @@ impl Service {
                 break;
             }
         }
-        Ok(ShownPage { approvals: self.all_veiled(found).await?, more })
+        Ok(ToldPage { approvals: self.all_told(caller, found).await?, more })
+    }
+
+    async fn all_told(&self, caller: &Caller, found: Vec<Arc<Approval>>) -> Result<Vec<Told>, Refusal> {
+        let shown = self.all_veiled(found.clone()).await?;
+        Ok(found.iter().zip(shown).map(|(approval, shown)| self.told_as(caller, approval, shown)).collect())
     }
 
     fn shows(&self, snapshot: &PolicySnapshot, caller: &Caller, approval: &Approval, reviewable: bool) -> bool {

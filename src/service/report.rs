@@ -1,6 +1,6 @@
 //! What became of an allowed action, in the PEP's words.
 
-use super::veil::Shown;
+use super::told::Told;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{Approval, ApprovalId, ApprovalState, DecisionId, GuardAction, Guarded, Report, Transition};
 
@@ -12,7 +12,7 @@ impl Service {
         id: ApprovalId,
         decision: DecisionId,
         report: Report,
-    ) -> Result<Shown, Refusal> {
+    ) -> Result<Told, Refusal> {
         self.guard(caller, GuardAction::Authorize, Guarded::Service)?;
         let reported = retried(|| async {
             let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
@@ -35,7 +35,7 @@ impl Service {
             }
             self.advance(&approval, Transition::Reported(report), &caller.request_id).await
         });
-        Ok(self.veiled(&reported.await?))
+        Ok(self.told(caller, &reported.await?))
     }
 }
 

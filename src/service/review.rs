@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::guard::may_review;
-use super::veil::Shown;
+use super::told::Told;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
     Approval, ApprovalId, Ballot, Binding, Counted, Gate, GuardAction, Guarded, Identity, Opening, PolicyId, Poll,
@@ -23,7 +23,7 @@ pub struct Vote {
 
 impl Service {
     /// Records a vote and answers with the approval as it is after it.
-    pub async fn review(&self, caller: &Caller, vote: Vote) -> Result<Shown, Refusal> {
+    pub async fn review(&self, caller: &Caller, vote: Vote) -> Result<Told, Refusal> {
         if caller.identity.kind != PrincipalKind::User {
             return Err(refused(ReviewRefusal::NotHuman));
         }
@@ -36,7 +36,7 @@ impl Service {
             comment: vote.comment,
         };
         let voted = retried(|| self.try_review(caller, vote.approval, ballot.clone())).await?;
-        Ok(self.veiled(&voted))
+        Ok(self.told(caller, &voted))
     }
 
     async fn try_review(&self, caller: &Caller, id: ApprovalId, ballot: Ballot) -> Result<Arc<Approval>, Refusal> {

@@ -43,14 +43,6 @@ pub struct Shown {
     pub masked: usize,
 }
 
-/// A page of them.
-#[derive(Debug, Clone, Default)]
-pub struct ShownPage {
-    pub approvals: Vec<Shown>,
-    /// Where the next page begins, if there may be more.
-    pub more: Option<ApprovalId>,
-}
-
 impl Shown {
     /// With masked values: for showing, not for deciding.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::veil::Shown;
+use super::told::Told;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{Approval, ApprovalId, ApprovalState, GuardAction, Transition};
 
@@ -13,11 +13,11 @@ enum Withdrawal {
 }
 
 impl Service {
-    pub async fn cancel(&self, caller: &Caller, id: ApprovalId, comment: Option<Arc<str>>) -> Result<Shown, Refusal> {
+    pub async fn cancel(&self, caller: &Caller, id: ApprovalId, comment: Option<Arc<str>>) -> Result<Told, Refusal> {
         self.withdraw(caller, id, comment, Withdrawal::Cancel).await
     }
 
-    pub async fn revoke(&self, caller: &Caller, id: ApprovalId, comment: Option<Arc<str>>) -> Result<Shown, Refusal> {
+    pub async fn revoke(&self, caller: &Caller, id: ApprovalId, comment: Option<Arc<str>>) -> Result<Told, Refusal> {
         self.withdraw(caller, id, comment, Withdrawal::Revoke).await
     }
 
@@ -27,7 +27,7 @@ impl Service {
         id: ApprovalId,
         comment: Option<Arc<str>>,
         what: Withdrawal,
-    ) -> Result<Shown, Refusal> {
+    ) -> Result<Told, Refusal> {
         self.check_length("comment", comment.as_deref(), self.shared.limits.comment_chars_max)?;
         let action = match what {
             Withdrawal::Cancel => GuardAction::Cancel,
@@ -39,7 +39,7 @@ impl Service {
             let transition = self.transition(caller, &approval, comment.clone(), what)?;
             self.advance(&approval, transition, &caller.request_id).await
         });
-        Ok(self.veiled(&withdrawn.await?))
+        Ok(self.told(caller, &withdrawn.await?))
     }
 
     fn transition(

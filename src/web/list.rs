@@ -18,7 +18,7 @@ use super::view::row::Row;
 use crate::domain::{ApprovalId, Severity};
 use crate::service::Refusal;
 use crate::service::read::{ListRequest, Page};
-use crate::service::veil::Shown;
+use crate::service::told::Told;
 
 /// Approvals on one page.
 const PAGE_SIZE: usize = 50;
@@ -136,7 +136,7 @@ pub async fn show(State(shared): State<Arc<Shared>>, visitor: Visitor, Query(wan
         search: wanted.search().unwrap_or_default(),
         state: wanted.state().unwrap_or_default(),
         severity: wanted.severity().map(|(name, _)| name).unwrap_or_default(),
-        rows: approvals.iter().map(|shown| Row::of(shown.approval(), now)).collect(),
+        rows: approvals.iter().map(|told| Row::of(told.approval(), &told.voters, now)).collect(),
         next: more.map(|last| wanted.after(last)),
         is_first: wanted.after.is_none(),
         is_filtered: wanted.search().is_some() || wanted.state().is_some() || wanted.severity().is_some(),
@@ -149,7 +149,7 @@ async fn page(
     shared: &Shared,
     visitor: &Visitor,
     mut request: ListRequest,
-) -> Result<(Vec<Shown>, Option<ApprovalId>), Refusal> {
+) -> Result<(Vec<Told>, Option<ApprovalId>), Refusal> {
     let started = Instant::now();
     let mut found = Vec::new();
     loop {

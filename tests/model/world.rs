@@ -13,7 +13,7 @@ use countersign::journal::{self, JournalError};
 use countersign::service::authorize::{Ask, AskedPrincipal};
 use countersign::service::mask::{Masking, Settings};
 use countersign::service::review::Vote;
-use countersign::service::veil::Shown;
+use countersign::service::told::Told;
 use countersign::service::{Caller, Limits, Refusal, RequestId, Service};
 use countersign::store::embedded::OpenError;
 use countersign::store::{Clock, Embedded, ManualClock, embedded};
@@ -187,8 +187,8 @@ impl World {
 }
 
 /// The state that a call left, or the reason why it did nothing.
-pub fn outcome(result: Result<Shown, Refusal>) -> Result<&'static str, &'static str> {
-    result.map(|shown| shown.approval().state.name()).map_err(|refusal| refusal.reason())
+pub fn outcome(result: Result<Told, Refusal>) -> Result<&'static str, &'static str> {
+    result.map(|told| told.approval().state.name()).map_err(|refusal| refusal.reason())
 }
 
 /// A call that is ready to be made.

@@ -146,7 +146,8 @@ fn guarded(
             | GuardAction::Cancel
             | GuardAction::Revoke
             | GuardAction::ReadApproval
-            | GuardAction::Reveal,
+            | GuardAction::Reveal
+            | GuardAction::ViewReviewers,
             _,
         ) => {
             return Err(format!("`{name}` is about an approval: say it in the `expect` of a test"));

@@ -13,7 +13,11 @@ use crate::wire::pb;
 /// The approval as text.
 #[must_use]
 pub fn approval(approval: &pb::Approval, now: jiff::Timestamp, style: Style) -> String {
-    format!("{}\n\n{}\n{}\n", body(approval, style), standing(approval, now, style), names(approval))
+    let status = match &*approval.status {
+        "" => String::new(),
+        status => format!("\n  status   {}", words::escaped(status)),
+    };
+    format!("{}\n\n{}{status}\n{}\n", body(approval, style), standing(approval, now, style), names(approval))
 }
 
 /// The same without the time that runs: what there is to read.
@@ -142,7 +146,7 @@ fn votes(heading: &str, votes: &[pb::Review], style: Style) -> String {
     for review in votes {
         rows.add_row([
             words::micros(review.at_micros),
-            words::identity(review.reviewer.as_ref()),
+            who(review.reviewer.as_ref()),
             words::verdict(review.verdict).to_owned(),
             review.gates.iter().map(|gate| words::escaped(gate)).collect::<Vec<_>>().join(", "),
             words::escaped(&review.comment),
@@ -151,12 +155,17 @@ fn votes(heading: &str, votes: &[pb::Review], style: Style) -> String {
     format!("{}\n{}", style.bold(heading), rows.trim_fmt())
 }
 
+/// Who voted is not everybody's to know.
+fn who(reviewer: Option<&pb::Identity>) -> String {
+    reviewer.map_or_else(|| "somebody".to_owned(), |reviewer| words::identity(Some(reviewer)))
+}
+
 /// Who let it pass alone, and who has looked at that.
 fn glass(approval: &pb::Approval, style: Style) -> String {
     let Some(glass) = &approval.break_glass else { return String::new() };
     let heading = style.red("The glass was broken");
     let left = if glass.open { "; two others have to look at it" } else { "" };
-    let (by, at) = (words::identity(glass.by.as_ref()), words::moment(glass.at.as_ref()));
+    let (by, at) = (who(glass.by.as_ref()), words::moment(glass.at.as_ref()));
     let broken = format!("{heading}\n  by {by} at {at}: \"{}\"{left}", words::escaped(&glass.reason));
     let looks = votes("Examined (APPROVE: it was right)", &glass.examinations, style);
     if looks.is_empty() { broken } else { format!("{broken}\n{looks}") }
@@ -255,6 +264,7 @@ pub(super) mod tests {
             }],
             opened_at: Some(well_known::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
             deadline: Some(well_known::Timestamp { seconds: 1_700_000_900, nanos: 0 }),
+            status: "waiting on 1 of Group::dpo, 14 min, until 22:28 UTC".into(),
             ..pb::Approval::default()
         }
     }
@@ -292,6 +302,7 @@ WHEN WHO VERDICT GATES COMMENT
 2023-11-14T22:13:50.000Z User::"bob" APPROVE export-pii fine
 
 PENDING, 14m left to decide
+status waiting on 1 of Group::dpo, 14 min, until 22:28 UTC
 id apr_01
 binding 00ff
 opened 2023-11-14T22:13:20Z"#

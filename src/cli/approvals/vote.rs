@@ -70,14 +70,9 @@ impl Vote {
 }
 
 fn outcome(approval: &pb::Approval, state: String) -> String {
-    let missing = approval.gates.iter().filter_map(|status| Some((status.gate.as_ref()?, status.approvals)));
-    let missing: Vec<_> = missing
-        .filter(|(gate, given)| *given < gate.quorum)
-        .map(|(gate, given)| format!("{} has {given} of {}", words::escaped(&gate.id), gate.quorum))
-        .collect();
     let id = words::escaped(&approval.id);
     if approval.state == i32::from(pb::ApprovalState::Pending) {
-        format!("{id} is still {state}: {}", missing.join(", "))
+        format!("{id} is still {state}: {}", words::escaped(&approval.status))
     } else {
         format!("{id} is {state}")
     }
@@ -90,7 +85,10 @@ mod tests {
 
     #[test]
     fn a_vote_that_leaves_it_pending_says_what_is_missing() {
-        assert_eq!(outcome(&export(), "PENDING".into()), "apr_01 is still PENDING: export-pii has 1 of 2");
+        assert_eq!(
+            outcome(&export(), "PENDING".into()),
+            "apr_01 is still PENDING: waiting on 1 of Group::dpo, 14 min, until 22:28 UTC"
+        );
         let approved = pb::Approval { state: pb::ApprovalState::Approved.into(), ..export() };
         assert_eq!(outcome(&approved, "APPROVED".into()), "apr_01 is APPROVED");
     }

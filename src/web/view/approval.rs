@@ -7,7 +7,7 @@ use super::chain::{self, Link};
 use super::gate::{GateShown, grant};
 use super::moment::Moment;
 use super::page::Chrome;
-use super::row::{Left, Row, outcome, standing};
+use super::row::{Left, Row, outcome, standing, who};
 use super::sentence::Sentence;
 use super::text::Text;
 use super::value::{Extent, Table};
@@ -174,7 +174,7 @@ impl ApprovalPage {
             version: approval.version,
             state: inspection.state.name(),
             standing: standing(approval, &inspection.state),
-            outcome: outcome(approval, &inspection.state, now),
+            outcome: outcome(approval, &inspection.state, &inspection.voters, now),
             gates: inspection.gates.iter().map(|gate| GateShown::of(gate, opening, now)).collect(),
             chain: chain::links(opening, now),
             justification: opening.justification.as_deref().map(|text| written(text, inspection)),
@@ -218,7 +218,7 @@ impl ApprovalPage {
             rejected: history.rejected,
             other: history.other,
             rejected_before: history.rejected_before,
-            similar: history.similar.iter().map(|approval| Row::of(approval, now)).collect(),
+            similar: history.similar.iter().map(|(approval, voters)| Row::of(approval, voters, now)).collect(),
             is_cut: history.is_cut,
             compared,
         });
@@ -232,7 +232,7 @@ fn reviews(inspection: &Inspection) -> Vec<ReviewShown> {
 
 fn review_shown(review: &Review, [yes, no]: [&'static str; 2], inspection: &Inspection) -> ReviewShown {
     ReviewShown {
-        who: Text::line(&review.reviewer.uid.id),
+        who: Text::line(&who(&review.reviewer, &inspection.voters)),
         verdict: match review.verdict {
             Verdict::Approve => yes,
             Verdict::Reject => no,
@@ -250,7 +250,7 @@ fn written(text: &str, inspection: &Inspection) -> Text {
 fn shown(glass: &Glass, inspection: &Inspection) -> GlassShown {
     let words = ["says it was right", "says it was not right"];
     GlassShown {
-        who: Text::line(&glass.broken.by.uid.id),
+        who: Text::line(&who(&glass.broken.by, &inspection.voters)),
         reason: written(&glass.broken.reason, inspection),
         at: Moment::at(glass.broken.at, inspection.now),
         looks: glass.examinations.iter().map(|look| review_shown(look, words, inspection)).collect(),

@@ -4,7 +4,8 @@ use super::gate::severity;
 use super::moment::{Moment, span};
 use super::sentence::Sentence;
 use super::text::Text;
-use crate::domain::{Approval, ApprovalState, Report, Severity, Timestamp};
+use crate::domain::{Approval, ApprovalState, Identity, Report, Severity, Timestamp};
+use crate::service::told::Voters;
 
 /// Characters of a gate's text in a list.
 const GATE_CHARS_MAX: usize = 120;
@@ -53,7 +54,7 @@ impl Left {
 
 impl Row {
     #[must_use]
-    pub fn of(approval: &Approval, now: Timestamp) -> Self {
+    pub fn of(approval: &Approval, voters: &Voters, now: Timestamp) -> Self {
         let opening = &approval.opening;
         let state = approval.state_at(now);
         let gates = opening.requirement.gates();
@@ -71,7 +72,7 @@ impl Row {
             more_gates: gates.len().saturating_sub(1),
             state: state.name(),
             standing: standing(approval, &state),
-            outcome: outcome(approval, &state, now),
+            outcome: outcome(approval, &state, voters, now),
             left: Left::of(approval, now),
             quorum: format!("{given} of {needed}"),
         }
@@ -87,12 +88,18 @@ pub fn standing(approval: &Approval, state: &ApprovalState) -> &'static str {
     }
 }
 
+/// Who voted, as far as the reader may know.
+#[must_use]
+pub fn who(person: &Identity, voters: &Voters) -> String {
+    if voters.are_told(person) { person.uid.id.to_string() } else { "somebody".to_owned() }
+}
+
 /// What came of it, in a few words.
 #[must_use]
-pub fn outcome(approval: &Approval, state: &ApprovalState, now: Timestamp) -> Text {
+pub fn outcome(approval: &Approval, state: &ApprovalState, voters: &Voters, now: Timestamp) -> Text {
     let relative = |at: Timestamp| Moment::at(at, now).relative;
-    let last = approval.reviews.last().map(|review| review.reviewer.uid.id.to_string()).unwrap_or_default();
-    let breaker = approval.glass.as_ref().map(|glass| glass.broken.by.uid.id.to_string()).unwrap_or_default();
+    let last = approval.reviews.last().map(|review| who(&review.reviewer, voters)).unwrap_or_default();
+    let breaker = approval.glass.as_ref().map(|glass| who(&glass.broken.by, voters)).unwrap_or_default();
     let outcome = match state {
         ApprovalState::Pending => format!("asked {}", relative(approval.opening.opened_at)),
         ApprovalState::Approved(grant) if approval.glass.is_some() => {
