@@ -71,3 +71,4 @@ bench:
 
 docs:
 	$(CARGO) run --quiet -- config print --reference > docs/configuration.md
+	$(CARGO) run --quiet -- config schema > docs/countersign.schema.json

@@ -1,15 +1,13 @@
 //! `countersign serve`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::config::File;
+use super::config::{File, Flags};
 use super::failure::Failure;
 use super::screen::Screen;
 use super::start::{self, Issuers};
-use crate::config::{Config, Layers, PublicUrl};
+use crate::config::{Config, PublicUrl};
 use crate::server::{Listeners, Server};
 
 #[derive(Debug, Args)]
@@ -20,18 +18,8 @@ pub struct Serve {
     /// machine can then be anybody
     #[arg(long)]
     dev: bool,
-    /// Address and port of the gRPC service
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-    /// Address and port of the inbox
-    #[arg(long, value_name = "ADDRESS")]
-    web_listen: Option<String>,
-    /// Where the journal is
-    #[arg(long, value_name = "DIR")]
-    journal_dir: Option<PathBuf>,
-    /// Where the policies are
-    #[arg(long, value_name = "DIR")]
-    policy_dir: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 impl Serve {
@@ -56,12 +44,7 @@ impl Serve {
     }
 
     fn config(&self) -> Result<Config, Failure> {
-        let layers = Layers::of_process(self.file.config.clone())
-            .flag("web.listen", self.web_listen.as_ref())
-            .flag("grpc.listen", self.listen.as_ref())
-            .flag("journal.dir", self.journal_dir.as_ref().map(|dir| dir.display()).as_ref())
-            .flag("policy.dir", self.policy_dir.as_ref().map(|dir| dir.display()).as_ref());
-        Ok(layers.load()?)
+        Ok(self.flags.layers(&self.file).load()?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `grpc.tls` table, and the rules in `[[identity.certificates]]`. What may stand in them is said where they are used.
 
+use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::values::Setting;
@@ -17,6 +18,10 @@ impl Setting for Files {
         // What is left out if it could not be written is the whole table: the server then refuses to listen to others.
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
+    }
 }
 
 impl Setting for Vec<CertificateRule> {
@@ -32,6 +37,10 @@ impl Setting for Vec<CertificateRule> {
 
     fn show(&self) -> Value {
         serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The issuers in `[[identity.issuers]]`. What may stand in one is said by [`crate::identity`]; unknown fields are refused
 //! there as well.
 
-use serde_json::Value;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
 
 use super::values::Setting;
 use crate::identity::IssuerSettings;
@@ -21,12 +22,17 @@ impl Setting for Vec<IssuerSettings> {
         // What is left out if it could not be written is the whole list, which the start then refuses.
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut issuer = generator.subschema_for::<IssuerSettings>();
+        // A preset may know the rest.
+        issuer.insert("required".to_owned(), json!(["name"]));
+        json_schema!({"type": "array", "items": issuer})
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::config::Layers;
     use crate::identity::Reason;

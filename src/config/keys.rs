@@ -1,7 +1,9 @@
 //! Where keys lie: a key is never a value of the configuration, only its place is.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -9,7 +11,7 @@ use super::values::Setting;
 use crate::vault::source::{self, KeyCommand, KeyFile, KeySource, KeyVariable, SourceError};
 
 /// `[[masking.sealing_keys]]` and `[[journal.sealing_keys]]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeySettings {
     pub id: String,
@@ -82,9 +84,31 @@ impl From<KeyPlace> for Value {
     }
 }
 
+impl JsonSchema for KeyPlace {
+    fn schema_name() -> Cow<'static, str> {
+        "KeyPlace".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Where a key lies: `file:/path`, `env:NAME`, or a command that prints it, as a list.",
+            "anyOf": [
+                {"type": "string", "pattern": "^(file|env):."},
+                {"type": "array", "minItems": 1, "items": {"type": "string"}},
+            ],
+        })
+    }
+}
+
 impl Setting for Option<KeyPlace> {
+    const IS_PLACE_OF_SECRET: bool = true;
+
     fn read(raw: &Value) -> Result<Self, String> {
         Ok(Some(KeyPlace::try_from(raw.clone())?))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<KeyPlace>()
     }
 
     fn show(&self) -> Value {

@@ -2,12 +2,14 @@
 //! (`"yes"` is a true, a float is a number); nothing of that reaches us: values are read by [`super::values`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::PathBuf;
 
 use config::builder::DefaultState;
 use config::{ConfigBuilder, Environment, File, FileFormat, ValueKind};
 use serde_json::Value;
 
+use super::lines::Lines;
 use super::problem::{ConfigError, Origin, Problem, nearest};
 use super::sections::Config;
 
@@ -17,6 +19,16 @@ pub const FILE_NAME: &str = "countersign.toml";
 const PREFIX: &str = "COUNTERSIGN";
 /// Between the prefix, the section and the key.
 const SEPARATOR: &str = "__";
+/// Behind the variable of a key that says where a secret lies: the variable holds the path of the secret's file.
+const FILE_SUFFIX: &str = "_FILE";
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    pub config: Config,
+    /// Of every key that somebody wrote, by its full name; all others are at their defaults.
+    pub origins: BTreeMap<String, Origin>,
+}
 
 /// Where settings come from; later fields win.
 #[derive(Debug, Clone, Default)]
@@ -53,21 +65,53 @@ impl Layers {
     /// # Errors
     /// Everything that is wrong with any layer.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        let written = self.merged()?;
-        let known = known_keys();
-        let mut reader = Reader { layers: self, config: Config::default(), known, problems: self.underscores() };
-        reader.table("", &written);
-        reader.problems.extend(reader.config.check());
-        if reader.problems.is_empty() { Ok(reader.config) } else { Err(ConfigError { problems: reader.problems }) }
+        self.load_with_origins().map(|loaded| loaded.config)
     }
 
-    fn merged(&self) -> Result<config::Map<String, config::Value>, ConfigError> {
+    /// The settings in force, and where each of them comes from.
+    ///
+    /// # Errors
+    /// As for [`Layers::load`].
+    pub fn load_with_origins(&self) -> Result<Loaded, ConfigError> {
+        let (environment, problems) = self.with_secret_files();
+        let written = self.merged(environment)?;
+        let mut reader = Reader {
+            layers: self,
+            lines: self.file.as_deref().map(Lines::of_file).unwrap_or_default(),
+            known: known_keys(),
+            config: Config::default(),
+            origins: BTreeMap::new(),
+            problems: problems.into_iter().chain(self.underscores()).collect(),
+        };
+        reader.table("", &written);
+        reader.problems.extend(reader.config.check());
+        let Reader { config, origins, problems, .. } = reader;
+        if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(ConfigError { problems }) }
+    }
+
+    /// The environment with `.._FILE` as what it means, and what is wrong with it.
+    fn with_secret_files(&self) -> (HashMap<String, String>, Vec<Problem>) {
+        let mut environment = self.environment.clone();
+        let mut problems = Vec::new();
+        for variable in places_of_secrets() {
+            let file_variable = format!("{variable}{FILE_SUFFIX}");
+            let Some(file) = environment.remove(&file_variable) else { continue };
+            if let Err(error) = std::fs::File::open(&file).and_then(|file| std::io::read_to_string(file.take(1))) {
+                problems.push(Problem::Secret { file_variable, file, reason: error.to_string() });
+            } else if environment.insert(variable.clone(), format!("file:{file}")).is_some() {
+                problems.push(Problem::Both { variable, file_variable });
+            }
+        }
+        (environment, problems)
+    }
+
+    fn merged(&self, environment: HashMap<String, String>) -> Result<config::Map<String, config::Value>, ConfigError> {
         let file = self.file.as_ref().map_or_else(String::new, |file| file.display().to_string());
         let unreadable = |error: config::ConfigError| {
             let problem = Problem::Unreadable { file: file.clone(), reason: error.to_string() };
             ConfigError { problems: vec![problem] }
         };
-        let merged = self.builder().and_then(ConfigBuilder::<DefaultState>::build).map_err(unreadable)?;
+        let merged = self.builder(environment).and_then(ConfigBuilder::<DefaultState>::build).map_err(unreadable)?;
         match merged.cache.kind {
             ValueKind::Table(table) => Ok(table),
             // config-rs starts from a table; nothing written is nothing set.
@@ -75,25 +119,42 @@ impl Layers {
         }
     }
 
-    fn builder(&self) -> Result<ConfigBuilder<DefaultState>, config::ConfigError> {
+    fn builder(&self, variables: HashMap<String, String>) -> Result<ConfigBuilder<DefaultState>, config::ConfigError> {
         let environment = Environment::with_prefix(PREFIX).prefix_separator(SEPARATOR).separator(SEPARATOR);
         let mut builder = config::Config::builder();
         if let Some(file) = &self.file {
             builder = builder.add_source(File::from(file.clone()).format(FileFormat::Toml));
         }
-        builder = builder.add_source(environment.source(Some(self.environment.clone().into_iter().collect())));
+        builder = builder.add_source(environment.source(Some(variables.into_iter().collect())));
         self.flags.iter().try_fold(builder, |builder, (key, value)| builder.set_override(*key, value.clone()))
     }
 
-    fn origin_of(&self, key: &str, value: &config::Value) -> Origin {
+    fn origin_of(&self, key: &str, value: &config::Value, lines: &Lines) -> Origin {
+        let of_file = |path: String| Origin::File { path, line: lines.of(key) };
         match (value.origin(), &self.file) {
             _ if self.flags.contains_key(key) => Origin::Flag,
-            (Some("the environment"), _) => Origin::Environment(variable_of(key)),
-            (Some(file), _) => Origin::File(file.to_owned()),
-            // A table has no origin; only a file can hold an empty one.
-            (None, Some(file)) => Origin::File(file.display().to_string()),
-            (None, None) => Origin::Default,
+            (Some("the environment"), _) => Origin::Environment(self.variable_used(key)),
+            (Some(_), Some(file)) => of_file(file.display().to_string()),
+            // A table has no origin: it is of the variable that sets a part of it, or of the file.
+            (None, _) if self.variable_within(key).is_some() => {
+                Origin::Environment(self.variable_within(key).unwrap_or_default())
+            }
+            (None, Some(file)) => of_file(file.display().to_string()),
+            (Some(_) | None, None) => Origin::Default,
         }
+    }
+
+    /// The variable as it was written.
+    fn variable_used(&self, key: &str) -> String {
+        let file_variable = format!("{}{FILE_SUFFIX}", variable_of(key));
+        let is_file = self.environment.contains_key(&file_variable);
+        if is_file { file_variable } else { variable_of(key) }
+    }
+
+    /// A variable that sets a part of this table.
+    fn variable_within(&self, key: &str) -> Option<String> {
+        let prefix = format!("{}{SEPARATOR}", variable_of(key));
+        self.environment.keys().filter(|name| name.starts_with(&prefix)).min().cloned()
     }
 
     /// Variables that would silently mean nothing: one underscore where two belong.
@@ -117,9 +178,17 @@ fn known_keys() -> Vec<String> {
     Config::default().entries().into_iter().map(|entry| entry.key).collect()
 }
 
+/// The variables of the keys that say where a secret lies.
+fn places_of_secrets() -> impl Iterator<Item = String> {
+    let entries = Config::default().entries().into_iter();
+    entries.filter(|entry| entry.is_place_of_secret).map(|entry| variable_of(&entry.key))
+}
+
 struct Reader<'a> {
     layers: &'a Layers,
+    lines: Lines,
     config: Config,
+    origins: BTreeMap<String, Origin>,
     known: Vec<String>,
     problems: Vec<Problem>,
 }
@@ -145,10 +214,13 @@ impl Reader<'_> {
     }
 
     fn leaf(&mut self, key: &str, value: &config::Value) {
-        let origin = self.layers.origin_of(key, value);
+        let origin = self.layers.origin_of(key, value, &self.lines);
         let raw = plain(&value.kind);
         let problem = match self.set(key, &raw, &origin) {
-            Some(Ok(())) => return,
+            Some(Ok(())) => {
+                self.origins.insert(key.to_owned(), origin);
+                return;
+            }
             Some(Err(expected)) => Problem::Value { origin, key: key.to_owned(), value: raw, expected },
             None => self.unknown(origin, key),
         };
@@ -170,7 +242,7 @@ impl Reader<'_> {
         let meant = nearest(key, &self.known);
         let nearest = match &origin {
             Origin::Environment(_) => meant.map(|key| variable_of(&key)),
-            Origin::File(_) | Origin::Flag | Origin::Default => meant,
+            Origin::File { .. } | Origin::Flag | Origin::Default => meant,
         };
         Problem::Unknown { origin, key: key.to_owned(), nearest }
     }
@@ -244,6 +316,62 @@ mod tests {
         assert_eq!(config.limits.waits_max.get(), 7);
         assert!(config.policy.allow_empty);
         assert_eq!((config.policy.on_error, config.policy.dir), (OnError::Cedar, PathBuf::from("12")));
+    }
+
+    #[test]
+    fn every_value_is_known_with_its_place() {
+        let (dir, mut layers) = file(
+            "[journal]\n\ndir = 'j'\n[store]\nkind = 'redis'\n[store.redis]\nurls = ['redis://a']\n\n[[identity.issuers]]\nname = 'a'\nissuer = \
+             'https://a.example'\naudiences = ['x']\nuser_clients = ['y']\n",
+        );
+        layers.environment.insert("COUNTERSIGN__LIMITS__WAITS_MAX".into(), "7".into());
+        let origins = layers.flag("policy.dir", Some(&"p")).load_with_origins().unwrap().origins;
+        let told: Vec<_> = origins.iter().map(|(key, origin)| format!("{key} {origin}")).collect();
+        let told: Vec<_> = told.iter().map(|line| line.replace(&layers_dir(&dir), "")).collect();
+        assert_eq!(
+            told,
+            [
+                "identity.issuers countersign.toml:9",
+                "journal.dir countersign.toml:3",
+                "limits.waits_max environment variable `COUNTERSIGN__LIMITS__WAITS_MAX`",
+                "policy.dir command line",
+                "store.kind countersign.toml:5",
+                "store.redis countersign.toml:6",
+            ]
+        );
+    }
+
+    fn layers_dir(dir: &tempfile::TempDir) -> String {
+        format!("{}/", dir.path().display())
+    }
+
+    #[test]
+    fn a_secret_is_in_the_file_that_a_variable_names_and_nowhere_else() {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), format!("{}\n", "0f".repeat(32))).unwrap();
+        let path = secret.path().to_str().unwrap();
+        let (place, file) = ("COUNTERSIGN__MASKING__FORMAT_KEY", "COUNTERSIGN__MASKING__FORMAT_KEY_FILE");
+        let loaded = with_variables(&[(file, path)]).load_with_origins().unwrap();
+        assert_eq!(loaded.config.masking.format_key.as_ref().unwrap().read().unwrap(), [15; 32]);
+        assert_eq!(loaded.origins["masking.format_key"], Origin::Environment(file.to_owned()));
+
+        let both = refusal(&with_variables(&[(file, path), (place, "env:KEY")]));
+        assert!(both.contains(&format!("`{place}` and `{file}` are both set")), "{both}");
+        let missing = refusal(&with_variables(&[(file, "/no/such/secret")]));
+        assert!(missing.starts_with(&format!("environment variable `{file}`: cannot read")), "{missing}");
+        let elsewhere = refusal(&with_variables(&[("COUNTERSIGN__JOURNAL__SYNC_FILE", path)]));
+        assert!(elsewhere.contains("unknown key"), "a file stands for secrets alone: {elsewhere}");
+    }
+
+    #[test]
+    fn the_file_of_a_password_goes_beside_what_the_configuration_says_of_redis() {
+        let (_dir, mut layers) = file("[store]\nkind = 'redis'\n[store.redis]\nurls = ['redis://a']\n");
+        let variable = "COUNTERSIGN__STORE__REDIS__PASSWORD_FILE";
+        layers.environment.insert(variable.into(), "/run/secrets/redis".into());
+        let loaded = layers.load_with_origins().unwrap();
+        let redis = loaded.config.store.redis.unwrap();
+        assert_eq!((redis.urls.len(), redis.password_file), (1, Some("/run/secrets/redis".into())));
+        assert_eq!(loaded.origins["store.redis"], Origin::Environment(variable.to_owned()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What masking is configured with: profiles, keys, and what the operator adds to the detectors. Keys are read once, at the
 //! start; a key is never a value of the configuration, only where it lies.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::service::mask::Settings;
 use crate::vault::source::SourceError;
 
 /// `[[masking.profiles]]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileSettings {
     pub name: String,
@@ -24,7 +25,7 @@ pub struct ProfileSettings {
 }
 
 /// `[[masking.detectors]]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorSettings {
     /// One of the operator's own (`X_...`) or one that is built in.
@@ -55,6 +56,10 @@ impl Setting for ViewRules {
     fn show(&self) -> Value {
         self.0.to_string().into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
+    }
 }
 
 macro_rules! tables {
@@ -66,6 +71,10 @@ macro_rules! tables {
 
             fn show(&self) -> Value {
                 serde_json::to_value(self).unwrap_or(Value::Null)
+            }
+
+            fn schema(generator: &mut SchemaGenerator) -> Schema {
+                generator.subschema_for::<Self>()
             }
         })*
     };

@@ -5,18 +5,21 @@
 //! never replaced by a default: every problem is reported, with the key, what was written, where, and what was expected.
 //!
 //! Reading order: [`sections`] (the table), [`values`] (what a value may be), [`load`] (the layers), [`check`] (what
-//! several values mean together), [`print`].
+//! several values mean together), [`print`], [`schema`].
 
 pub mod certificate;
 pub mod check;
 pub mod issuer;
 pub mod keys;
+mod lines;
 pub mod load;
 pub mod masking;
 pub mod notify;
 pub mod print;
 pub mod problem;
+pub mod redact;
 pub mod reviewers;
+pub mod schema;
 pub mod sealing;
 mod section;
 pub mod sections;
@@ -25,7 +28,7 @@ pub mod store;
 pub mod values;
 pub mod web;
 
-pub use load::{FILE_NAME, Layers};
+pub use load::{FILE_NAME, Layers, Loaded};
 pub use problem::{ConfigError, Origin, Problem};
 pub use sealing::Sealing;
 pub use section::{Entry, Section};

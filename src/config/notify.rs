@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use super::values::Setting;
@@ -32,6 +33,10 @@ impl Setting for WebAddress {
     fn show(&self) -> Value {
         self.0.clone().into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^https?://."})
+    }
 }
 
 impl Setting for Vec<TargetSettings> {
@@ -48,6 +53,10 @@ impl Setting for Vec<TargetSettings> {
     fn show(&self) -> Value {
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
+    }
 }
 
 impl Setting for Level {
@@ -59,6 +68,10 @@ impl Setting for Level {
     fn show(&self) -> Value {
         // A name always can be written.
         serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
     }
 }
 
@@ -73,5 +86,9 @@ impl Setting for SlackApp {
 
     fn show(&self) -> Value {
         serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
     }
 }

@@ -2,20 +2,52 @@
 
 use serde_json::Value;
 
-use super::load::variable_of;
+use super::load::{Loaded, variable_of};
+use super::problem::Origin;
+use super::redact::redacted;
 use super::section::{Entry, Section};
 use super::sections::Config;
 
-/// The settings in force as a `countersign.toml` with every key, its meaning and its default.
-#[must_use]
-pub fn to_toml(config: &Config) -> String {
-    let defaults = Config::default();
-    let sections = config.sections().into_iter().zip(defaults.sections());
-    sections.map(|(section, defaults)| section_toml(section, defaults)).collect::<Vec<_>>().join("\n")
+/// Whether what may be a secret is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    LeftOut,
+    Shown,
 }
 
-fn section_toml(section: &dyn Section, defaults: &dyn Section) -> String {
-    let entries = section.entries().into_iter().zip(defaults.entries());
+impl Secrets {
+    /// The value as it may be shown.
+    #[must_use]
+    pub fn show(self, entry: Entry) -> Entry {
+        match self {
+            Self::LeftOut => Entry { value: redacted(&entry.key, entry.value), ..entry },
+            Self::Shown => entry,
+        }
+    }
+}
+
+/// Every key with the value it has and where that comes from, a line each.
+#[must_use]
+pub fn with_origins(loaded: &Loaded, secrets: Secrets) -> String {
+    let line = |entry: Entry| {
+        let Entry { key, value, .. } = secrets.show(entry);
+        let value = if value.is_null() { "(not set)".to_owned() } else { literal(&value) };
+        let origin = loaded.origins.get(&key).unwrap_or(&Origin::Default);
+        format!("{key} = {value}  # {origin}\n")
+    };
+    loaded.config.entries().into_iter().map(line).collect()
+}
+
+/// The settings in force as a `countersign.toml` with every key, its meaning and its default.
+#[must_use]
+pub fn to_toml(config: &Config, secrets: Secrets) -> String {
+    let defaults = Config::default();
+    let sections = config.sections().into_iter().zip(defaults.sections());
+    sections.map(|(section, defaults)| section_toml(section, defaults, secrets)).collect::<Vec<_>>().join("\n")
+}
+
+fn section_toml(section: &dyn Section, defaults: &dyn Section, secrets: Secrets) -> String {
+    let entries = section.entries().into_iter().map(|entry| secrets.show(entry)).zip(defaults.entries());
     let (tables, plain): (Vec<_>, Vec<_>) = entries.partition(|(entry, _)| is_tables(&entry.value));
     let keys: String = plain.iter().map(|(entry, default)| entry_toml(entry, &default.value)).collect();
     let tables: String = tables.iter().map(|(entry, _)| tables_toml(entry)).collect();
@@ -79,7 +111,16 @@ Written by `make docs` from the table of keys in `src/config/sections.rs`; do no
 Settings come from `countersign.toml` (or `--config FILE`), then from environment variables, then from flags; the later
 wins. A key or variable that is not listed here is an error, and so is a value that is not exactly what is expected.
 Durations are written as `250ms`, `30s`, `15m` or `8h`; sizes are in bytes. `countersign config print` shows what is in
-force, `countersign config check` says what is wrong.
+force (`--origin`: and which file and line, variable or flag said so), `countersign config check` says what is wrong, and
+`countersign config schema` writes a JSON Schema, which is also in [countersign.schema.json](countersign.schema.json): a first line
+`#:schema https://../countersign.schema.json` has editors complete and check the file.
+
+No secret is a value of the configuration. A secret is in a file that a key names, which holds it and, if you like, the end of its
+line; of keys that say *where* a secret lies (`file:/path`, `env:NAME`, a command) the variable with `_FILE` behind it takes the
+path alone. Both variables at once, or a file that cannot be read, are errors.
+
+No key takes effect before the next start. What it *names* may be read again without one: the last column says which, and when.
+`read again`: no, where it says nothing.
 ";
 
 /// The reference, as Markdown.
@@ -93,14 +134,16 @@ pub fn reference() -> String {
 fn section_reference(section: &dyn Section) -> String {
     let about = section.about().concat();
     let rows: String = section.entries().iter().map(row).collect();
-    let head = "| key | default | variable | meaning |\n|---|---|---|---|\n";
+    let head = "| key | default | variable | meaning | read again |\n|---|---|---|---|---|\n";
     format!("\n## `[{}]`\n\n{}\n\n{head}{rows}", section.name(), about.trim())
 }
 
 fn row(entry: &Entry) -> String {
     let default = if entry.value.is_null() { "not set".to_owned() } else { format!("`{}`", literal(&entry.value)) };
     let variable = variable_of(&entry.key);
-    format!("| `{}` | {default} | `{variable}` | {} |\n", entry.key, entry.docs.concat().trim())
+    let file = if entry.is_place_of_secret { format!(", or `{variable}_FILE`") } else { String::new() };
+    let again = entry.read_again.map_or(String::new(), |again| format!(" {again}"));
+    format!("| `{}` | {default} | `{variable}`{file} | {} |{again} |\n", entry.key, entry.docs.concat().trim())
 }
 
 #[cfg(test)]
@@ -128,13 +171,13 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.toml");
-        std::fs::write(&file, to_toml(&config)).unwrap();
+        std::fs::write(&file, to_toml(&config, Secrets::LeftOut)).unwrap();
         assert_eq!(Layers { file: Some(file), ..Layers::default() }.load().unwrap(), config);
     }
 
     #[test]
     fn every_key_is_printed_with_its_meaning_and_default() {
-        let printed = to_toml(&Config::default());
+        let printed = to_toml(&Config::default(), Secrets::LeftOut);
         for entry in Config::default().entries() {
             let first = entry.docs.first().unwrap();
             assert!(printed.contains(&format!("#{first}\n")), "{}", entry.key);

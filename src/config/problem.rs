@@ -17,7 +17,11 @@ pub struct ConfigError {
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    File(String),
+    File {
+        path: String,
+        /// From 1, where the key stands; `None` where the file does not tell.
+        line: Option<usize>,
+    },
     /// The variable.
     Environment(String),
     Flag,
@@ -34,6 +38,10 @@ pub enum Problem {
     Unknown { origin: Origin, key: String, nearest: Option<String> },
     #[error("{origin}: `{key}` is {}, expected {expected}", ShownValue(.value))]
     Value { origin: Origin, key: String, value: Value, expected: String },
+    #[error("`{variable}` and `{file_variable}` are both set, and only one of them can be meant: unset the other")]
+    Both { variable: String, file_variable: String },
+    #[error("environment variable `{file_variable}`: cannot read the secret in `{file}`: {reason}")]
+    Secret { file_variable: String, file: String, reason: String },
     #[error("environment variable `{variable}` means nothing; did you mean `{meant}` (two underscores)?")]
     Underscore { variable: String, meant: String },
     /// Values that are good by themselves and cannot work together.
@@ -44,7 +52,8 @@ pub enum Problem {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => f.write_str(path),
+            Self::File { path, line: Some(line) } => write!(f, "{path}:{line}"),
+            Self::File { path, line: None } => f.write_str(path),
             Self::Environment(variable) => write!(f, "environment variable `{}`", Shown(variable)),
             Self::Flag => f.write_str("command line"),
             Self::Default => f.write_str("default"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::values::{Setting, Span};
@@ -23,6 +24,10 @@ impl Setting for Links {
     fn show(&self) -> Value {
         let shown = |set: Vec<&EntityUid>| set.into_iter().map(ToString::to_string).collect::<Vec<_>>();
         json!(self.sets().into_iter().map(shown).collect::<Vec<_>>())
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "array", "items": {"type": "array", "minItems": 2, "items": {"type": "string"}}})
     }
 }
 
@@ -52,6 +57,15 @@ impl Setting for StepUp {
         let parts: Map<String, Value> =
             parts.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect();
         Value::Object(parts)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let texts = json!({"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}});
+        json_schema!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {"max_authentication_age": Span::schema(generator), "acr": texts, "amr": texts},
+        })
     }
 }
 

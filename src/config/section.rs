@@ -1,6 +1,7 @@
 //! The table of keys. `section!` writes a section down once, as a reader of the documentation would, and makes of it the
 //! struct, its defaults, and its part of the table.
 
+use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 /// One key with its documentation and a value.
@@ -12,6 +13,10 @@ pub struct Entry {
     pub docs: &'static [&'static str],
     /// As TOML would have it; null where nothing is set.
     pub value: Value,
+    /// When what it names is read again without a restart; the value itself never is.
+    pub read_again: Option<&'static str>,
+    /// Whether it says where a secret lies ([`crate::config::values::Setting::IS_PLACE_OF_SECRET`]).
+    pub is_place_of_secret: bool,
 }
 
 /// One table of the file.
@@ -26,11 +31,13 @@ pub trait Section {
     /// # Errors
     /// What was expected instead of `raw`.
     fn set(&mut self, key: &str, raw: &Value) -> Option<Result<(), String>>;
+    /// What editors are told of its keys, in the order of `entries`.
+    fn schemas(&self, generator: &mut SchemaGenerator) -> Vec<Schema>;
 }
 
 macro_rules! section {
     ($(#[doc = $about:literal])+ $Name:ident $name:literal {
-        $( $(#[doc = $doc:literal])+ $key:ident: $Type:ty = $default:expr; )+
+        $( $(#[doc = $doc:literal])+ $key:ident: $Type:ty = $default:expr $(, read_again $again:literal)?; )+
     }) => {
         $(#[doc = $about])+
         #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +63,8 @@ macro_rules! section {
                     key: concat!($name, ".", stringify!($key)).to_owned(),
                     docs: &[$( $doc, )+],
                     value: $crate::config::values::Setting::show(&self.$key),
+                    read_again: { let again: &[&'static str] = &[$($again)?]; again.first().copied() },
+                    is_place_of_secret: <$Type as $crate::config::values::Setting>::IS_PLACE_OF_SECRET,
                 }, )+]
             }
 
@@ -66,6 +75,10 @@ macro_rules! section {
                     } )+
                     _ => None,
                 }
+            }
+
+            fn schemas(&self, generator: &mut schemars::SchemaGenerator) -> Vec<schemars::Schema> {
+                vec![$( <$Type as $crate::config::values::Setting>::schema(generator), )+]
             }
         }
     };

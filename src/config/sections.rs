@@ -31,7 +31,7 @@ section! {
         /// TLS 1.3: `certificate` and `key` of the server; `client_ca`, whose certificates clients may show, and `client_auth`
         /// (`required`, the default, or `optional`). All but the last are PEM files, read again every 30 s and on SIGHUP.
         /// Not set: in clear, on a loopback address.
-        tls: Option<Files> = None;
+        tls: Option<Files> = None, read_again "files: every 30 s and on SIGHUP";
         /// Listen in clear where other machines can reach it: a mesh or tunnel encrypts. Bearer tokens are as good as
         /// passwords.
         allow_plaintext: bool = false;
@@ -128,7 +128,7 @@ section! {
         /// every change before anybody is told) or `primary` (a failover may lose what was told). `prefix` of every key
         /// (`countersign`), `command_timeout` (`250ms`), `journal_lease` (`5s`: when a silent replica's events are journaled by
         /// another), `settled_retention` (`24h`: how long settled approvals are known). See docs/redis.md.
-        redis: Option<Redis> = None;
+        redis: Option<Redis> = None, read_again "`password_file`, `ca_file`: for every connection";
     }
 }
 
@@ -136,7 +136,7 @@ section! {
     /// The policies.
     Policy "policy" {
         /// The directory of `*.cedar`, `*.cedarschema`, `*.links.json`, `entities.json` and `*.entities.json`.
-        dir: PathBuf = PathBuf::from("policies");
+        dir: PathBuf = PathBuf::from("policies"), read_again "files: when they change, on SIGHUP, by `policy reload`";
         /// `deny`: where a forbid cannot be evaluated the outcome is DENY. `cedar`: it is skipped, as Cedar does, and all else is
         /// as plain Cedar too: no gates, no validation; for conformance runs only.
         on_error: OnError = OnError::Deny;
@@ -214,7 +214,7 @@ section! {
     /// Who is believed. Without an issuer the server starts only with `--dev`.
     IdentitySection "identity" {
         /// The trusted OIDC issuers, one `[[identity.issuers]]` table each: at least `name`, `issuer` and `audiences`.
-        issuers: Vec<IssuerSettings> = Vec::new();
+        issuers: Vec<IssuerSettings> = Vec::new(), read_again "keys: every `refresh_interval`, and for a key that is not known";
         /// Accounts that are one human (or an agent and who answers for it), a list each: `[["User::\"alice\"",
         /// "User::\"ci/alice\""]]`. They never countersign each other's actions, and their votes count once.
         links: Links = Links::default();
@@ -276,7 +276,7 @@ section! {
         /// The targets, one `[[notify.targets]]` table each: at least `name`, `kind` (`webhook`, `slack`, `teams` or `email`) and
         /// `secret_file`. A gate names its own in `@notify`; of the others each is told `from` a severity on. `buttons = true` on Slack, and on
         /// Teams with a `bot`: parameters are shown there, and people decide there what `[chat]` lets them.
-        targets: Vec<TargetSettings> = Vec::new();
+        targets: Vec<TargetSettings> = Vec::new(), read_again "`secret_file`, `ca_file`: for every message";
     }
 }
 
@@ -291,7 +291,7 @@ section! {
         /// The highest severity that has buttons: `low` or `medium`. What is higher is decided in the inbox.
         up_to: Level = Level::Medium;
         /// The Slack app: `workspace`, the id (`T...`) of the one workspace whose accounts may decide, and `signing_secret_file`.
-        slack: Option<SlackApp> = None;
+        slack: Option<SlackApp> = None, read_again "`signing_secret_file`: for every click";
     }
 }
 

@@ -5,15 +5,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 /// A type that a key can have.
 pub trait Setting: Sized {
+    /// Whether it says where a secret lies, so that a variable with `_FILE` behind its name can say it as well.
+    const IS_PLACE_OF_SECRET: bool = false;
+
     /// # Errors
     /// What was expected, as the end of the sentence "expected ..".
     fn read(raw: &Value) -> Result<Self, String>;
     /// As it would be written; null for nothing.
     fn show(&self) -> Value;
+    /// What editors are told of it. Everything that [`Setting::read`] takes must pass; some of what it refuses may.
+    fn schema(generator: &mut SchemaGenerator) -> Schema;
 }
 
 /// A span of time, written as `250ms`, `30s`, `15m` or `1h 30m`.
@@ -59,6 +65,10 @@ impl Setting for Span {
     fn show(&self) -> Value {
         self.to_string().into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[+0-9P]"})
+    }
 }
 
 /// A number of things or bytes: at least 1, because a limit of nothing is a mistake.
@@ -93,6 +103,10 @@ impl Setting for Count {
     fn show(&self) -> Value {
         self.0.into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "integer", "minimum": 1})
+    }
 }
 
 /// A part of all: from 0 (none) to 1 (all), in millionths.
@@ -120,6 +134,10 @@ impl Setting for Ratio {
 
     fn show(&self) -> Value {
         self.get().into()
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "minimum": 0, "maximum": 1})
     }
 }
 
@@ -150,6 +168,10 @@ impl Setting for Amount {
     fn show(&self) -> Value {
         self.0.into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "integer", "minimum": 0})
+    }
 }
 
 impl<T: Setting> Setting for Option<T> {
@@ -160,6 +182,10 @@ impl<T: Setting> Setting for Option<T> {
     fn show(&self) -> Value {
         self.as_ref().map_or(Value::Null, Setting::show)
     }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        T::schema(generator)
+    }
 }
 
 impl Setting for bool {
@@ -169,6 +195,10 @@ impl Setting for bool {
 
     fn show(&self) -> Value {
         (*self).into()
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "boolean"})
     }
 }
 
@@ -181,6 +211,10 @@ impl Setting for SocketAddr {
     fn show(&self) -> Value {
         self.to_string().into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^.+:[0-9]+$"})
+    }
 }
 
 impl Setting for PathBuf {
@@ -192,6 +226,10 @@ impl Setting for PathBuf {
     fn show(&self) -> Value {
         self.to_string_lossy().into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "minLength": 1})
+    }
 }
 
 impl Setting for IpAddr {
@@ -202,6 +240,10 @@ impl Setting for IpAddr {
 
     fn show(&self) -> Value {
         self.to_string().into()
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "minLength": 2})
     }
 }
 
@@ -231,6 +273,10 @@ impl Setting for Text {
     fn show(&self) -> Value {
         self.0.clone().into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^\\S(.*\\S)?$"})
+    }
 }
 
 macro_rules! list {
@@ -242,6 +288,10 @@ macro_rules! list {
 
             fn show(&self) -> Value {
                 self.iter().map(Setting::show).collect()
+            }
+
+            fn schema(generator: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "array", "items": <$Type>::schema(generator)})
             }
         })+
     };
@@ -285,6 +335,10 @@ impl Setting for LogFilter {
     fn show(&self) -> Value {
         self.0.clone().into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "minLength": 1})
+    }
 }
 
 macro_rules! choice {
@@ -303,6 +357,10 @@ macro_rules! choice {
 
             fn show(&self) -> Value {
                 match self { $( Self::$Variant => $text.into() ),+ }
+            }
+
+            fn schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"enum": [$($text),+]})
             }
         }
     };

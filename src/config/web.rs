@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use super::values::Setting;
@@ -46,6 +47,10 @@ impl Setting for PublicUrl {
     fn show(&self) -> Value {
         self.0.clone().into()
     }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^https?://."})
+    }
 }
 
 impl Setting for IdTokenRules {
@@ -57,6 +62,10 @@ impl Setting for IdTokenRules {
     fn show(&self) -> Value {
         // What could not be written is left out as a whole: the issuer's own rules then hold.
         serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
     }
 }
 

@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::time_provider::TimeProvider;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +32,7 @@ use crate::domain::Timestamp;
 use crate::identity::Certificates;
 
 /// The `grpc.tls` table of the config file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
     /// PEM: the server's certificate, then the intermediate ones.
@@ -47,7 +48,7 @@ pub struct Files {
 }
 
 /// Whether a client needs a certificate to be let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAuth {
     /// No connection without one, whatever token comes over it.

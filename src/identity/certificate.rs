@@ -53,6 +53,33 @@ struct Rule {
     groups: Vec<EntityUid>,
 }
 
+/// From when until when a certificate in a file is good, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validity {
+    /// As the certificate has it; for people.
+    pub subject: String,
+    pub from: Timestamp,
+    pub until: Timestamp,
+}
+
+/// The certificates of a PEM file, in its order.
+///
+/// # Errors
+/// What is wrong with the file, for people.
+pub fn validities(pem: &[u8]) -> Result<Vec<Validity>, String> {
+    let blocks = x509_parser::pem::Pem::iter_from_buffer(pem).collect::<Result<Vec<_>, _>>();
+    let blocks = blocks.map_err(|error| format!("it is no PEM: {error}"))?;
+    let certificates = blocks.iter().filter(|block| block.label == "CERTIFICATE");
+    let read = |block: &x509_parser::pem::Pem| {
+        let (_, read) = X509Certificate::from_der(&block.contents).map_err(|error| error.to_string())?;
+        let moment = |at: x509_parser::time::ASN1Time| Timestamp::from_micros(at.timestamp().saturating_mul(1_000_000));
+        let (from, until) = (moment(read.validity().not_before), moment(read.validity().not_after));
+        Ok(Validity { subject: read.subject().to_string(), from, until })
+    };
+    let found = certificates.map(read).collect::<Result<Vec<_>, String>>()?;
+    if found.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(found) }
+}
+
 /// The certificate that a connection was made with. INVARIANT: made only where its chain has been verified.
 #[derive(Debug, Clone)]
 pub struct ClientCertificate {

@@ -1,6 +1,7 @@
 //! Conditions on a token's claims, as a config file writes them and as they are evaluated. A claim of an unexpected
 //! type matches nothing: unknown is no.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::json::{Json, Members};
@@ -10,7 +11,7 @@ use super::json::{Json, Members};
 /// ```toml
 /// { claim = "/kind", equals = "agent" }
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimCondition {
     /// JSON Pointer (RFC 6901) to the claim, such as `/client_id` or `/realm_access/roles`.
@@ -42,7 +43,7 @@ pub struct ClaimCondition {
 }
 
 /// A value that a claim can be compared with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Scalar {
     Bool(bool),

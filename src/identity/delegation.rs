@@ -1,6 +1,7 @@
 //! Who acts, where it is not the token's subject: the `act` claim (RFC 8693 section 4.1), or the client that a person's
 //! token was issued to. The current actor is the principal; earlier ones are on record and decide nothing.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::json::{Json, Members};
@@ -11,7 +12,7 @@ use super::template::id_of;
 pub const DEPTH_MAX: usize = 8;
 
 /// How an issuer's tokens say that somebody acts for another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActorSettings {
     pub source: ActorSource,
@@ -28,7 +29,7 @@ pub struct ActorSettings {
 }
 
 /// Where the actor stands in a token.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorSource {
     /// `act`.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Pointer;
@@ -14,7 +15,7 @@ use super::template::{id_of, is_id};
 const GROUPS_MAX: usize = 200;
 
 /// One place in a token where groups or roles stand, as the configuration writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupSource {
     /// JSON Pointer to an array of texts, or to one text.
@@ -37,7 +38,7 @@ pub struct GroupSource {
 }
 
 /// What becomes of a name without the prefix that is expected.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Others {
     /// The token is refused: a group that is left out silently could be one that a policy forbids something.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::{ANY_CLIENT, SettingsError};
@@ -32,7 +33,7 @@ pub struct LoginSettings {
 }
 
 /// Where an issuer's ID tokens say things elsewhere than its access tokens do; what is left out is as it is there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdTokenRules {
     /// The person's id in policies. It must come to the same text as in an access token, or one person becomes two.

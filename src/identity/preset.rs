@@ -2,11 +2,12 @@
 //! whatever the file says stands instead, except that `required_claims` are added to the preset's. What must be done at
 //! the provider is in `docs/identity.md`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// A provider whose habits are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     Okta,

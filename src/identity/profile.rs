@@ -2,6 +2,7 @@
 //! keys. A profile is what a standard or a platform promises of all its tokens; what *you* demand beside that is
 //! `required_claims`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Pointer;
@@ -12,7 +13,7 @@ use super::refusal::Reason;
 pub const SPIFFE: &str = "spiffe://";
 
 /// The rules that all tokens of an issuer are held against.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenProfile {
     /// JWT access tokens (RFC 9068): `at+jwt`, with `client_id`, `jti` and `iat`.

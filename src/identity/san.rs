@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::PrincipalKind;
@@ -17,7 +18,7 @@ const SPIFFE: &str = "spiffe://";
 const DNS: &str = "dns:";
 
 /// What holders of certificates with certain names are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateRule {
     /// `spiffe://prod.example/ns/*/sa/*`, `spiffe://prod.example/**` or `dns:*.gateways.example`.
@@ -38,7 +39,7 @@ pub struct CertificateRule {
 }
 
 /// What a certificate can stand for. People do not log in with one: there is no way to say that here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MachineKind {
     Agent,

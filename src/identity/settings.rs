@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::condition::ClaimCondition;
@@ -15,7 +16,7 @@ use super::profile::TokenProfile;
 use crate::domain::identity::PrincipalKind;
 
 /// One trusted issuer of tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct IssuerSettings {
     /// Short name for logs, health and records.
@@ -64,9 +65,11 @@ pub struct IssuerSettings {
     pub actor: ActorSettings,
     /// How far the issuer's clock may be off. At most five minutes.
     #[serde(default = "default_leeway", with = "duration_text")]
+    #[schemars(with = "String")]
     pub leeway: Duration,
     /// How long after `iat` a token is refused, whatever its `exp`. `iat` is then mandatory.
     #[serde(default, with = "duration_text::optional")]
+    #[schemars(with = "Option<String>")]
     pub max_age: Option<Duration>,
     /// Where its keys are.
     #[serde(default)]
@@ -76,9 +79,11 @@ pub struct IssuerSettings {
     pub ca_file: Option<PathBuf>,
     /// How often keys are fetched anew.
     #[serde(default = "default_refresh_interval", with = "duration_text")]
+    #[schemars(with = "String")]
     pub refresh_interval: Duration,
     /// How long the last good keys serve while the issuer is out of reach.
     #[serde(default = "default_max_stale", with = "duration_text")]
+    #[schemars(with = "String")]
     pub max_stale: Duration,
     /// Allows `http://` to a loopback address; for development only.
     #[serde(default)]
@@ -101,7 +106,7 @@ impl Serialize for IssuerSettings {
 }
 
 /// Where an issuer's keys are found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyLocation {
     /// `<issuer>/.well-known/openid-configuration` says it.
@@ -112,7 +117,7 @@ pub enum KeyLocation {
 }
 
 /// A rule that says what sort of being a token's subject is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrincipalRule {
     pub kind: Kind,
@@ -127,7 +132,7 @@ pub struct PrincipalRule {
 }
 
 /// [`PrincipalKind`] as the config file writes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     User,
@@ -154,7 +159,7 @@ impl From<Kind> for PrincipalKind {
 }
 
 /// Signature algorithms (RFC 7518, RFC 8037). Symmetric ones and `none` do not exist here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     RS256,
     RS384,
