@@ -277,7 +277,7 @@ impl Server {
         let metrics = metrics(&service, &store, &verifier, &connections, traces);
         let metrics = listeners
             .metrics
-            .map(|listener| tokio::spawn(web::metrics::serve(listener, move || metrics.text(), stopped())));
+            .map(|listener| tokio::spawn(web::metrics::serve(listener, move |form| metrics.text(form), stopped())));
         let (port, reporter) = grpc::transport::Port::new(service.clone()).await?;
         let certificates =
             protection.tls().map(|tls| tokio::spawn(tls.clone().keep(reporter.clone(), stopping.subscribe())));

@@ -177,4 +177,10 @@ async fn the_page_is_open_metrics() {
     assert!(typed.len() > 40, "{typed:?}");
     let (head, _) = get(server.metrics, "/").await;
     assert!(head.starts_with("http/1.1 404"), "{head}");
+    let older = reqwest::Client::new().get(format!("http://{}/metrics", server.metrics));
+    let older = older.header("accept", "text/plain;version=0.0.4;q=0.5,*/*;q=0.1").send().await.unwrap();
+    assert_eq!(older.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let older = older.text().await.unwrap();
+    assert!(!older.contains("# EOF") && older.contains("# TYPE countersign_decisions_total counter\n"), "{older}");
+    assert_eq!(samples(&older).keys().collect::<Vec<_>>(), samples(&page).keys().collect::<Vec<_>>());
 }

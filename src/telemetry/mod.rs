@@ -6,6 +6,7 @@
 //! anything else that a caller chooses is never one: whoever asks could make as many as he likes.
 
 mod figures;
+mod older;
 mod page;
 mod traces;
 
@@ -23,6 +24,7 @@ use crate::identity::Verifier;
 use crate::journal::Log;
 use crate::service::Service;
 use crate::store::Store;
+use crate::web::metrics::Form;
 
 /// Every metric's name begins with it.
 const PREFIX: &str = "countersign";
@@ -53,10 +55,13 @@ impl Metrics {
     ///
     /// # Errors
     /// None that a string could bring about.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub fn text(&self, form: Form) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.0)?;
-        Ok(text)
+        Ok(match form {
+            Form::OpenMetrics => text,
+            Form::Text => older::from_open_metrics(&text),
+        })
     }
 }
 
