@@ -1,12 +1,14 @@
 //! The command line: a table of commands, and what all of them share.
 //!
-//! Commands that work on files (`config`, `policy check`, `audit verify`) or on Redis (`store`) need no server; all others speak gRPC to one, as any
+//! Commands that work on files (`config`, `policy check`, `audit verify`), on Redis (`store`) or on all of it (`doctor`) need no server; all others speak gRPC to one, as any
 //! client does, with the caller's own token. Whatever came from outside is shown escaped.
 
 mod approvals;
+mod ask;
 mod audit;
 mod config;
 mod demo;
+mod doctor;
 mod entities;
 mod failure;
 mod healthcheck;
@@ -66,6 +68,8 @@ enum Command {
     /// Write policies: check, test, explain, compare and format them; have the server load them again
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Ask whether something may be done, as an enforcement point does; exit code 0 for ALLOW alone
+    Ask(ask::Ask),
     /// See and decide what waits for people
     #[command(subcommand)]
     Approvals(approvals::Approvals),
@@ -78,6 +82,8 @@ enum Command {
     /// See and check the server's configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Find out what would keep the server from its work, today or soon, and what to do about it
+    Doctor(doctor::Doctor),
     /// Look after a store that several replicas share
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -112,9 +118,11 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<(), Failure> {
         Command::Demo(command) => command.run(screen).await,
         Command::Policy(command) => command.run(&cli.remote, screen).await,
         Command::Entities(command) => command.run(&cli.remote, screen).await,
+        Command::Ask(command) => command.run(&cli.remote, screen).await,
         Command::Approvals(command) => command.run(&cli.remote, screen).await,
         Command::Audit(command) => command.run(&cli.remote, screen).await,
         Command::Config(command) => command.run(screen),
+        Command::Doctor(command) => command.run(screen).await,
         Command::Store(command) => command.run(screen).await,
         Command::Healthcheck(command) => command.run(&cli.remote, screen).await,
         Command::Token(command) => command.run(screen).await,
@@ -152,6 +160,7 @@ mod tests {
             "policy explain --query a.test.yaml --filter export policies -o json",
             "policy diff old new --journal data --tests --exit-code",
             "policy fmt policies --check",
+            "ask export Dataset::a --context {\"rows\":1} --justification why --wait",
             "healthcheck --config c.toml --service journal",
             "approvals list --state pending --state approved --reviewable --principal Agent::bot -o json",
             "approvals show apr_1 --server http://127.0.0.1:1 --no-color",
@@ -162,6 +171,9 @@ mod tests {
             "audit tail --from-beginning",
             "audit verify dir",
             "config print --reference",
+            "config print --origin --redacted=false --listen 127.0.0.1:1 -o json",
+            "config schema",
+            "doctor --config c.toml --journal-dir j -o json",
             "config check --config c.toml",
             "store reconcile --config c.toml --journal a --journal b",
             "store fsck --config c.toml",

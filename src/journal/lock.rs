@@ -44,7 +44,7 @@ impl DirectoryLock {
     }
 }
 
-fn holder(file: &mut File) -> u32 {
+pub(super) fn holder(file: &mut File) -> u32 {
     let mut text = String::new();
     // Only for the message: an unreadable process id is shown as 0.
     let read = file.take(32).read_to_string(&mut text);

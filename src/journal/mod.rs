@@ -25,6 +25,7 @@
 
 mod directory;
 mod error;
+pub mod examine;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -65,7 +66,7 @@ pub use search::{Filter, Found, Search};
 pub use settings::{Settings, SyncPolicy};
 pub use shared::Head;
 pub use ticket::Ticket;
-pub use verify::{Anchor, Report, replay, verify};
+pub use verify::{Anchor, Report, replay, verify, verify_tail};
 
 #[cfg(test)]
 mod tests;

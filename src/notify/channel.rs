@@ -10,6 +10,24 @@ use crate::domain::Timestamp;
 /// A way to tell people.
 pub struct Channel<'a>(pub &'a Target);
 
+impl Channel<'_> {
+    /// Whether a message could be delivered now, as far as can be said without sending one: the secret is there, the address may be
+    /// reached and speaks TLS where it must; of a mail server also that it lets us in.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn reach(&self) -> Result<(), Failure> {
+        super::secret::read(&self.0.secret_file).await.map_err(Failure::later)?;
+        match self.0.kind {
+            Kind::Email => email::reach(self.0).await,
+            Kind::Webhook | Kind::Slack | Kind::Teams => {
+                let url = self.0.url().await.map_err(Failure::later)?;
+                super::dial::knock(&url, &self.0.allow).await
+            }
+        }
+    }
+}
+
 /// A message that can be changed later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

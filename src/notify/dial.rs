@@ -47,6 +47,20 @@ pub async fn send(
     asked.await.unwrap_or_else(|_| Err(Failure::later(format!("no answer within {} s", TIMEOUT.as_secs()))))
 }
 
+/// Asks the host for its front page's head, whatever it says: neither the path nor a secret is sent.
+pub async fn knock(url: &reqwest::Url, allowed: &[Network]) -> Result<(), Failure> {
+    let mut front = url.clone();
+    front.set_path("/");
+    front.set_query(None);
+    let request = async {
+        let client = client(admitted(&front, allowed).await?)?;
+        let sent = client.head(front.clone()).send().await;
+        sent.map(drop).map_err(|error| Failure::later(causes(&error.without_url())))
+    };
+    let asked = tokio::time::timeout(TIMEOUT, request).await;
+    asked.unwrap_or_else(|_| Err(Failure::later(format!("no answer within {} s", TIMEOUT.as_secs()))))
+}
+
 async fn exchange(
     method: Method,
     url: &reqwest::Url,
@@ -54,7 +68,16 @@ async fn exchange(
     headers: HeaderMap,
     body: Vec<u8>,
 ) -> Result<Answer, Failure> {
-    let addresses = admitted(url, allowed).await?;
+    let client = client(admitted(url, allowed).await?)?;
+    let sent = client.request(method, url.clone()).headers(headers).body(body).send().await;
+    let response = sent.map_err(|error| Failure::later(causes(&error.without_url())))?;
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds);
+    Ok(Answer { status, retry_after, body: beginning(response).await })
+}
+
+/// A client that connects to these addresses alone.
+fn client(addresses: Vec<SocketAddr>) -> Result<reqwest::Client, Failure> {
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -63,13 +86,8 @@ async fn exchange(
         // Whatever name it would look up, it gets what was judged: a second look could be answered differently.
         .dns_resolver(Arc::new(Pinned(addresses)))
         .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| Failure::later(causes(&error)))?;
-    let sent = client.request(method, url.clone()).headers(headers).body(body).send().await;
-    let response = sent.map_err(|error| Failure::later(causes(&error.without_url())))?;
-    let status = response.status().as_u16();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds);
-    Ok(Answer { status, retry_after, body: beginning(response).await })
+        .build();
+    client.map_err(|error| Failure::later(causes(&error)))
 }
 
 /// The addresses of the URL's host, if every one of them may be reached.

@@ -65,7 +65,24 @@ pub async fn deliver(target: &Target, message: &Message) -> Result<(), Failure> 
     sent.unwrap_or_else(|_| Err(Failure::later(format!("no answer within {} s", TIMEOUT.as_secs()))))
 }
 
+/// Logs in, and says nothing more.
+pub async fn reach(target: &Target) -> Result<(), Failure> {
+    let asked = tokio::time::timeout(TIMEOUT, async {
+        transport(target).await?.test_connection().await.map_err(|error| failure(&error))
+    });
+    match asked.await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(Failure::later("the mail server takes no mail".to_owned())),
+        Ok(Err(failure)) => Err(failure),
+        Err(_) => Err(Failure::later(format!("no answer within {} s", TIMEOUT.as_secs()))),
+    }
+}
+
 async fn send(target: &Target, mail: Mail) -> Result<(), Failure> {
+    transport(target).await?.send(mail).await.map(|_| ()).map_err(|error| failure(&error))
+}
+
+async fn transport(target: &Target) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failure> {
     let url = target.url().await.map_err(Failure::later)?;
     // Connected to what was judged; the certificate is for the name.
     let addresses = dial::admitted(&url, &target.allow).await?;
@@ -76,13 +93,12 @@ async fn send(target: &Target, mail: Mail) -> Result<(), Failure> {
     let (user, password) = secret.trim_end().split_once('\n').ok_or_else(|| {
         Failure::later("`secret_file` has the user in its first line and the password in its second".to_owned())
     })?;
-    let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
+    Ok(AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
         .port(address.port())
         .tls(tls)
         .credentials(Credentials::new(user.trim().to_owned(), password.trim().to_owned()))
         .timeout(Some(TIMEOUT))
-        .build();
-    transport.send(mail).await.map(|_| ()).map_err(|error| failure(&error))
+        .build())
 }
 
 async fn tls(target: &Target, host: &str) -> Result<TlsParameters, String> {

@@ -19,6 +19,8 @@ pub enum Reply {
     Redirect(String),
     /// 200 with this body.
     Json(serde_json::Value),
+    /// 200 with this `Date`, and nothing in it.
+    Dated(String),
     Never,
 }
 
@@ -117,6 +119,7 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
         }
         Reply::Redirect(to) => (StatusCode::TEMPORARY_REDIRECT, [("location", to)]).into_response(),
         Reply::Json(body) => axum::Json(body).into_response(),
+        Reply::Dated(date) => [("date", date)].into_response(),
         Reply::Never => std::future::pending().await,
     }
 }

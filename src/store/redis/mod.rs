@@ -14,6 +14,7 @@ mod commit;
 mod dial;
 mod discover;
 mod entities;
+pub mod examine;
 mod feed;
 pub mod fsck;
 mod fsck_head;
