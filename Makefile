@@ -17,7 +17,7 @@ help:
 	@echo "make helm          the Helm chart: lint, render, schemas, checkov, and the server's own word"
 	@echo "make proof         the policy index beside Cedar's authorizer on a million random queries (nightly)"
 	@echo "make bench         the benchmarks (benches/README.md)"
-	@echo "make docs          write docs/configuration.md anew"
+	@echo "make docs          write docs/configuration.md, its schema and docs/api.md anew"
 
 demo:
 	$(CARGO) run --quiet -- demo $(if $(AUTO),--auto)
@@ -72,3 +72,4 @@ bench:
 docs:
 	$(CARGO) run --quiet -- config print --reference > docs/configuration.md
 	$(CARGO) run --quiet -- config schema > docs/countersign.schema.json
+	$(CARGO) run --quiet --example api-docs > docs/api.md

@@ -12,7 +12,7 @@ use crate::configuration::countersign;
 use crate::notify::receiver::{Receiver, Reply};
 use crate::support::TestServer;
 use crate::support::pki::{HOUR, Leaf, Pki};
-use crate::support::redis::{Redis, Replicated, Spec};
+use crate::support::redis::{Redis, Replicated};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -236,7 +236,8 @@ async fn a_redis_that_forgets_is_alone_was_emptied_or_is_not_there_is_found() {
     primary.ask::<()>(&["CONFIG", "SET", "maxmemory", "1100000"]).await;
     site.examine(&site.and(&redis(&url, ""))).await.says("store", "warn", "MiB");
 
-    let locked = Redis::with(&Spec::default().set("requirepass", "sesame")).await;
+    let locked = Redis::start().await;
+    locked.ask::<()>(&["CONFIG", "SET", "requirepass", "sesame"]).await;
     site.examine(&site.and(&redis(&locked.url(), "durability = \"primary\""))).await.says("store", "fail", "redis at");
     site.examine(&site.and(&redis("redis://127.0.0.1:1", ""))).await.says("store", "fail", "127.0.0.1:1");
 }

@@ -16,6 +16,7 @@ mod configuration;
 mod conformance;
 mod crash;
 mod doctor;
+mod documents;
 mod entities;
 mod explain;
 mod full_disk;
