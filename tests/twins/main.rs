@@ -25,8 +25,15 @@ const PROGRAM: &str = "name = \"countersign\"\npath = \"src/main.rs\"";
 const PROGRAM_OF_TWINS: &str = "name = \"countersign-twins\"\npath = \"src/main.rs\"";
 const DEFAULT_RUN: &str = "default-run = \"countersign\"\n";
 /// The tests that start it.
-const RUN_THE_PROGRAM: [&str; 5] =
-    ["tests/authoring.rs", "tests/cli.rs", "tests/crash/child.rs", "tests/healthcheck.rs", "tests/shutdown.rs"];
+const RUN_THE_PROGRAM: [&str; 7] = [
+    "tests/authoring.rs",
+    "tests/cli.rs",
+    "tests/configuration.rs",
+    "tests/crash/child.rs",
+    "tests/documents.rs",
+    "tests/healthcheck.rs",
+    "tests/shutdown.rs",
+];
 const SWITCH: &str = "\n/// Whether the protection of that name is off.\n#[must_use]\npub fn twin(name: &str) -> bool {\n    std::env::var(\"TWIN\").as_deref() == Ok(name)\n}\n";
 /// A twin that hangs has failed as well, only slowly.
 const PATIENCE: Duration = Duration::from_secs(90);
