@@ -37,8 +37,6 @@ pub struct TestServer {
     /// Where `/metrics` is.
     pub metrics: SocketAddr,
     minter: DevMinter,
-    /// Where the development issuer is.
-    issuer: String,
     options: Options,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<Result<(), ServerError>>>,
@@ -117,15 +115,13 @@ impl TestServer {
         let listeners = Listeners { grpc, web, metrics: Some(metrics), dev_issuer: Some(dev_issuer) };
         let server = Server::prepare(setup, listeners).expect("a server");
         let address = server.address().expect("an address");
-        let issuer = server.dev_issuer().expect("a dev issuer").url().to_owned();
         let minter = server.dev_issuer().expect("a dev issuer").minter();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
         let (stop, running) = (Some(stop), Some(running));
-        let server =
-            Self { clock, dir, address, inbox, metrics: scraped, minter, issuer, options: kept, stop, running };
+        let server = Self { clock, dir, address, inbox, metrics: scraped, minter, options: kept, stop, running };
         server.ready().await;
         server
     }
@@ -161,10 +157,6 @@ impl TestServer {
     /// A client over TLS, with a token or none.
     pub async fn over(&self, tls: &ClientTlsConfig, token: Option<&str>) -> Client {
         Client::over(self.endpoint(Some(tls)).connect().await.expect("a connection"), token)
-    }
-
-    pub fn issuer(&self) -> &str {
-        &self.issuer
     }
 
     pub fn minter(&self) -> &DevMinter {
