@@ -1,8 +1,11 @@
 //! Masking over the API: an ALLOW for masked data only, its obligation carried out, and sealed data opened by those who may.
 
+use std::time::Duration;
+
 use countersign::config::Masking;
 use countersign::config::keys::{KeyPlace, KeySettings};
 use countersign::config::masking::{DetectorSettings, ProfileSettings};
+use countersign::config::values::Span;
 use countersign::grpc::generated::masking_client::MaskingClient;
 use countersign::wire::pb;
 use pb::Outcome;
@@ -38,17 +41,17 @@ async fn server(policies: &PolicyDir) -> TestServer {
     TestServer::with(Options { policies: policies.path().into(), masking: masking(&keys), ..Options::default() }).await
 }
 
-async fn stub(server: &TestServer) -> MaskingClient<tonic::transport::Channel> {
+pub async fn stub(server: &TestServer) -> MaskingClient<tonic::transport::Channel> {
     MaskingClient::new(server.endpoint(None).connect().await.unwrap())
 }
 
-fn bearing<T>(token: &str, message: T) -> Request<T> {
+pub fn bearing<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     request
 }
 
-async fn mask(server: &TestServer, who: &str, by: pb::mask_request::By, text: &str) -> Result<String, Status> {
+pub async fn mask(server: &TestServer, who: &str, by: pb::mask_request::By, text: &str) -> Result<String, Status> {
     let token = server.token(who);
     let data = Some(pb::mask_request::Data::Text(text.to_owned()));
     let asked = pb::MaskRequest { by: Some(by), data };
@@ -59,7 +62,7 @@ async fn mask(server: &TestServer, who: &str, by: pb::mask_request::By, text: &s
     }
 }
 
-fn profile(name: &str) -> pb::mask_request::By {
+pub fn profile(name: &str) -> pb::mask_request::By {
     pb::mask_request::By::Profile(name.to_owned())
 }
 
@@ -180,8 +183,64 @@ async fn case_69_a_stream_that_is_cut_anywhere_is_masked_like_the_whole() {
     assert_eq!(counted, 60);
 }
 
+async fn streamed(server: &TestServer, profile: &str, text: &str) -> (String, Result<(), Status>) {
+    let first = pb::MaskStreamRequest {
+        by: Some(pb::mask_stream_request::By::Profile(profile.into())),
+        format: pb::MaskFormat::Text.into(),
+        chunk: text.into(),
+    };
+    let sent = bearing(&server.token("report-bot"), tokio_stream::iter([first]));
+    let mut stream = match stub(server).await.mask_stream(sent).await {
+        Ok(stream) => stream.into_inner(),
+        Err(refused) => return (String::new(), Err(refused)),
+    };
+    let mut masked = String::new();
+    loop {
+        match stream.message().await {
+            Ok(Some(part)) => masked.push_str(&part.chunk),
+            Ok(None) => return (masked, Ok(())),
+            Err(refused) => return (masked, Err(refused)),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_searched_in_time_is_refused_as_a_whole_or_withheld() {
+    let (policies, keys) = (PolicyDir::shipped(), tempfile::tempdir().unwrap());
+    let mut masking = masking(&keys);
+    masking.timeout = Span(Duration::ZERO);
+    let rules = "ALL".to_owned();
+    masking.profiles.push(ProfileSettings { name: "lenient".into(), rules, lenient: true });
+    let server = TestServer::with(Options { policies: policies.path().into(), masking, ..Options::default() }).await;
+    let token = server.token("report-bot");
+    let row = pb::Row { cells: vec!["219-09-9999".into()] };
+    let data = [
+        pb::mask_request::Data::Text("nothing in it".into()),
+        pb::mask_request::Data::Text(TEXT.into()),
+        pb::mask_request::Data::Json(r#"{"ssn": "219-09-9999"}"#.into()),
+        pb::mask_request::Data::Rows(pb::Rows { columns: vec!["ssn".into()], rows: vec![row] }),
+    ];
+    let asked = data.map(|data| pb::MaskRequest { by: Some(profile("everything")), data: Some(data) });
+    for asked in asked {
+        let refused = stub(&server).await.mask(bearing(&token, asked)).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::DeadlineExceeded, "masking_timeout"));
+        assert!(refused.message().contains("masking.timeout") && refused.message().contains("MaskStream"));
+        assert!(!format!("{refused:?}").contains("219"), "{refused:?}");
+    }
+    let (out, ended) = streamed(&server, "everything", &format!("{TEXT}\n{TEXT}")).await;
+    assert_eq!((&*out, ended.map_err(|refused| refused.code())), ("", Err(Code::DeadlineExceeded)));
+    // A profile that withholds instead lets nothing through either.
+    assert_eq!(mask(&server, "report-bot", profile("lenient"), TEXT).await.unwrap(), "<REDACTED>");
+    assert_eq!(streamed(&server, "lenient", TEXT).await.0, "<REDACTED>");
+    // Nor is anything of a query shown.
+    let mut query = crate::support::client::export();
+    query.justification = "because it is needed".into();
+    let approval = server.client("report-bot").await.authorize(query).await.unwrap().approval.unwrap();
+    assert_eq!(approval.justification, "<REDACTED>");
+}
+
 /// Alice may unmask; what she opens must be countersigned by the data protection officer where `gate` says so.
-fn may_unmask(gate: &str) -> PolicyDir {
+pub fn may_unmask(gate: &str) -> PolicyDir {
     let permit = "@id(\"alice-unmasks\") permit (principal == User::\"alice\", action == Countersign::Action::\"unmask\", resource);";
     PolicyDir::shipped().and(&format!("{permit}\n{gate}"))
 }
@@ -191,7 +250,7 @@ async fn sealed(server: &TestServer) -> String {
     masked.strip_prefix("SSN ").unwrap().to_owned()
 }
 
-async fn unmask(server: &TestServer, who: &str, wanted: pb::UnmaskRequest) -> Result<pb::UnmaskResponse, Status> {
+pub async fn unmask(server: &TestServer, who: &str, wanted: pb::UnmaskRequest) -> Result<pb::UnmaskResponse, Status> {
     let token = server.token(who);
     stub(server).await.unmask(bearing(&token, wanted)).await.map(tonic::Response::into_inner)
 }
@@ -232,7 +291,7 @@ async fn opening_can_itself_be_gated_for_exactly_these_tokens() {
     assert_eq!((opened.decision.unwrap().outcome(), opened.values), (Outcome::Allow, vec!["219-09-9999".to_owned()]));
 }
 
-fn written(dir: &std::path::Path) -> Vec<u8> {
+pub fn written(dir: &std::path::Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -241,6 +300,6 @@ fn written(dir: &std::path::Path) -> Vec<u8> {
     bytes
 }
 
-fn find(bytes: &[u8], text: &[u8]) -> bool {
+pub fn find(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use countersign::domain::{DataKind, MaskRules};
-use countersign::masking::{Custom, Keyring, Masker, Mode, Profile};
+use countersign::masking::{Budget, Custom, Keyring, Masker, Mode, Profile};
 use serde_json::json;
 
 use corpus::{Random, Sample};
@@ -28,7 +28,12 @@ struct Score {
 fn main() {
     let dir = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let masker = Masker::new(Custom::default(), Keyring::default()).unwrap();
-    let profile = Profile { tenant: "bench".into(), rules: MaskRules::everything(), mode: Mode::Strict };
+    let profile = Profile {
+        tenant: "bench".into(),
+        rules: MaskRules::everything(),
+        mode: Mode::Strict,
+        budget: Budget::default(),
+    };
     let mut random = Random::new(SEED);
     let (positives, negatives) = (corpus::positives(&mut random, ROUNDS), corpus::negatives(&mut random, ROUNDS));
 

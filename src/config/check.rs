@@ -59,6 +59,7 @@ impl Config {
                 "journal.sync_interval",
                 "more than 0s, at most 1m",
             ),
+            (self.masking.timeout.get().is_zero(), "masking.timeout", "more than 0s: nothing could be masked"),
             (
                 self.limits.pending_per_principal_max > self.limits.pending_max,
                 "limits.pending_per_principal_max",
@@ -314,6 +315,7 @@ mod tests {
         check(|config| config.limits.query_bytes_max = Count::of(1 << 20), "limits.query_bytes_max");
         check(|config| config.limits.batch_bytes_max = Count::of(4 << 20), "limits.batch_bytes_max");
         check(|config| config.approvals.redeem_within = Span(Duration::ZERO), "approvals.redeem_within");
+        check(|config| config.masking.timeout = Span(Duration::ZERO), "masking.timeout");
         check(|config| config.review.membership_max_age = Span(Duration::ZERO), "review.membership_max_age");
         check(|config| config.grpc.listen = ([0, 0, 0, 0], 7443).into(), "grpc.listen");
         check(|config| config.grpc.tls = Some(files(None, Some(ClientAuth::Optional))), "grpc.tls");

@@ -104,7 +104,8 @@ pub enum MaskingSettingsError {
 /// # Errors
 /// The first that is wrong; never with a part of a key.
 pub fn settings(written: &super::Masking) -> Result<Settings, MaskingSettingsError> {
-    let mut settings = Settings { keyring: keyring(written)?, views: written.views.0.clone(), ..Settings::default() };
+    let (keyring, views, timeout) = (keyring(written)?, written.views.0.clone(), written.timeout.get());
+    let mut settings = Settings { keyring, views, timeout, ..Settings::default() };
     for profile in &written.profiles {
         let rules = MaskRules::parse(&profile.rules);
         let rules = rules.map_err(|problem| MaskingSettingsError::Profile { name: profile.name.clone(), problem })?;

@@ -252,6 +252,9 @@ section! {
         /// What is done to personal data and secrets wherever queries are shown: lists, reviewers' pages, answers, `Audit` and
         /// `Subscribe`. As in `@mask`. Who may see an approval unmasked is policy (`reveal`).
         views: ViewRules = ViewRules::default();
+        /// The longest that a call of `Mask`, a piece of `MaskStream` or one view of a query may be searched. Then a call fails, and
+        /// of a view what was not searched is withheld: nothing leaves unmasked.
+        timeout: Span = Span(Duration::from_secs(10));
         /// What is found beside what is built in, one `[[masking.detectors]]` table each: a `kind` (`X_...` of your own, or one that
         /// is built in) with `patterns` (syntax of the regex crate), `words` and names of `fields`.
         detectors: Vec<DetectorSettings> = Vec::new();

@@ -46,6 +46,8 @@ fn pushback(refusal: &Refusal) -> Option<Duration> {
         // By then the client has another connection, or there is another server.
         Refusal::ShuttingDown | Refusal::WaitBrokenOff(_) => (200, 5_000),
         Refusal::Exhausted { .. } | Refusal::Overloaded => (500, 2_000),
+        // The same text takes as long again.
+        Refusal::MaskingTimeout { .. } => return None,
         Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) => (500, 5_000),
         Refusal::Contention | Refusal::PoliciesStale { .. } => (20, 200),
         Refusal::Unauthenticated(_)
@@ -96,6 +98,7 @@ pub fn code(refusal: &Refusal) -> Code {
         | Refusal::RequirementRaised => Code::FailedPrecondition,
         Refusal::BindingMismatch | Refusal::Contention => Code::Aborted,
         Refusal::Exhausted { .. } | Refusal::TooFast { .. } | Refusal::Overloaded => Code::ResourceExhausted,
+        Refusal::MaskingTimeout { .. } => Code::DeadlineExceeded,
         Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown | Refusal::WaitBrokenOff(_) => {
             Code::Unavailable
         }
@@ -126,6 +129,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         | Refusal::CursorTrimmed
         | Refusal::BindingMismatch
         | Refusal::Contention
+        | Refusal::MaskingTimeout { .. }
         | Refusal::Overloaded
         | Refusal::Unavailable(_)
         | Refusal::ShuttingDown

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::MaskError;
+use super::budget::Budget;
 use super::custom::Custom;
 use super::encoded;
 use super::finding::{Finding, Layer};
@@ -12,7 +13,7 @@ use super::json::JsonStream;
 use super::keys::Keyring;
 use super::scan::Scanner;
 use super::text::TextStream;
-use super::token::{Token, is_partial, token_at};
+use super::token::{REDACTED, Token, is_partial, token_at};
 use super::transform::apply;
 use crate::domain::{DataKind, MaskRules, Transform};
 
@@ -37,6 +38,8 @@ pub struct Profile {
     pub tenant: Arc<str>,
     pub rules: MaskRules,
     pub mode: Mode,
+    /// Of this call.
+    pub budget: Budget,
 }
 
 /// How many values of each kind were masked.
@@ -71,8 +74,9 @@ impl Masker {
     /// What is in a text, with its context before `from`.
     ///
     /// # Errors
-    /// [`MaskError::Engine`].
+    /// [`MaskError::Engine`], and [`MaskError::Timeout`] once the profile's time is up.
     pub fn find(&self, profile: &Profile, text: &str, from: usize) -> Result<Vec<Finding>, MaskError> {
+        profile.budget.ask()?;
         let wanted = |kind: &DataKind| profile.rules.transform_of(kind).is_some();
         self.scanner.find(text, from, &wanted, &|token| self.keyring.wrote(&profile.tenant, token))
     }
@@ -116,6 +120,12 @@ impl Masker {
     /// # Errors
     /// Why it could not be masked.
     pub fn field(&self, profile: &Profile, name: &str, value: &str) -> Result<(String, Counts), MaskError> {
+        // What its name tells needs no search, which would ask.
+        match (profile.budget.ask(), profile.mode) {
+            (Ok(()), _) => {}
+            (Err(error), Mode::Strict) => return Err(error),
+            (Err(_), Mode::Lenient) => return Ok((format!("<{REDACTED}>"), Counts::new())),
+        }
         match self.rule_of_field(profile, name) {
             Some((kind, transform)) if self.is_value(profile, value) => {
                 let masked = apply(transform, &self.keyring, &profile.tenant, kind, value)?;

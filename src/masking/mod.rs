@@ -5,10 +5,11 @@
 //!   [`custom`] is what the operator adds
 //! - [`scan`]: one text to findings; [`view`] and [`encoded`] look through encodings; [`finding`] settles overlaps
 //! - [`transform`]: what stands in place of a value; [`keys`] makes and opens what needs a key; [`token`] is how it is written
-//! - [`masker`]: all of it together, for [`text`] and [`json`] that arrive in pieces, and for single values
+//! - [`masker`]: all of it together, for [`text`] and [`json`] that arrive in pieces, and for single values, within a [`budget`]
 //!
 //! Time is linear in the text and memory is bounded. Nothing here logs, and no error carries what was searched.
 
+pub mod budget;
 pub mod checksum;
 pub mod context;
 pub mod custom;
@@ -29,6 +30,7 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
+pub use budget::Budget;
 pub use custom::{Custom, CustomRules};
 pub use finding::{Confidence, Finding};
 pub use json::JsonStream;
@@ -43,6 +45,8 @@ use crate::domain::{DataKind, Transform};
 pub enum MaskError {
     #[error("the search could not be finished")]
     Engine,
+    #[error("the search took too long")]
+    Timeout,
     #[error("`{0}` is no pattern that can be used")]
     Pattern(String),
     #[error("expected UTF-8")]

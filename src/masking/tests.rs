@@ -1,12 +1,13 @@
 //! What masking promises, held against it: what is found and what is not, that pieces do not matter, that twice is once, that
 //! JSON stays JSON, that what was sealed can be opened, and how well it finds what a generator hid.
 
+mod budget;
 mod detectors;
 mod promises;
 mod quality;
 mod transforms;
 
-use super::{Custom, CustomRules, Keyring, Masker, Mode, Profile};
+use super::{Budget, Custom, CustomRules, Keyring, Masker, Mode, Profile};
 use crate::domain::{DataKind, MaskRules};
 
 pub fn masker() -> Masker {
@@ -26,5 +27,5 @@ fn rules() -> CustomRules {
 }
 
 pub fn profile(rules: &str) -> Profile {
-    Profile { tenant: "acme".into(), rules: MaskRules::parse(rules).unwrap(), mode: Mode::Strict }
+    Profile { tenant: "acme".into(), rules: MaskRules::parse(rules).unwrap(), mode: Mode::Strict, budget: Budget::default() }
 }

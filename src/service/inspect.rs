@@ -90,7 +90,7 @@ impl Service {
     pub async fn inspect(&self, caller: &Caller, id: ApprovalId) -> Result<Inspection, Refusal> {
         let approval = self.guarded_approval(caller, GuardAction::ReadApproval, id).await?;
         let approval = self.as_of_now(approval).await?;
-        Ok(self.inspection(caller, approval, self.shared.veil.clone()))
+        Ok(self.inspection(caller, approval, self.veil()))
     }
 
     /// The same with personal data, as [`Service::reveal`] lets it be seen.

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::stopwatch::Stopwatch;
 use super::veil::Veil;
 use super::{Caller, Refusal, Service};
 use crate::domain::{Decided, DecisionId, EntityUid, MaskRules, Obligation};
-use crate::masking::{Custom, CustomRules, JsonStream, Keyring, MaskError, Masker, Mode, Profile, TextStream};
+use crate::masking::{Budget, Custom, CustomRules, JsonStream, Keyring, MaskError, Masker, Mode, Profile, TextStream};
 
 pub use crate::masking::Counts;
 
@@ -25,6 +27,8 @@ const DECISIONS_MAX: usize = 50_000;
 const MASKS_MAX: usize = 16;
 /// Streams at the same time; each has a thread.
 const STREAMS_MAX: usize = 64;
+/// Of a service that nobody configured.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pieces of one stream that wait, each way.
 const PIECES_MAX: usize = 4;
 
@@ -35,6 +39,8 @@ pub struct Settings {
     /// What is done to queries wherever they are shown.
     pub views: MaskRules,
     pub keyring: Keyring,
+    /// The longest that one call, one view or one piece of a stream is searched.
+    pub timeout: Duration,
 }
 
 impl Default for Settings {
@@ -44,6 +50,7 @@ impl Default for Settings {
             profiles: BTreeMap::new(),
             views: MaskRules::views(),
             keyring: Keyring::default(),
+            timeout: TIMEOUT,
         }
     }
 }
@@ -63,6 +70,7 @@ pub struct Masking {
     masker: Arc<Masker>,
     profiles: BTreeMap<String, Arc<Profile>>,
     views: Arc<Profile>,
+    timeout: Duration,
     decisions: quick_cache::sync::Cache<DecisionId, Given>,
     places: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -110,6 +118,7 @@ impl Masking {
             masker: Arc::new(masker),
             profiles,
             views: profile(settings.views, Mode::Lenient),
+            timeout: settings.timeout,
             decisions: quick_cache::sync::Cache::new(DECISIONS_MAX),
             places: Arc::new(Semaphore::new(MASKS_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -118,12 +127,23 @@ impl Masking {
 
     /// Over all that is shown of queries. What cannot be searched is withheld.
     pub(super) fn veil(&self) -> Veil {
-        Veil::new(self.masker.clone(), self.views.clone())
+        Veil::new(self.masker.clone(), self.views.clone(), self.timeout)
     }
 
     /// Room to mask; others wait.
     pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         self.places.clone().acquire_owned().await.map_err(|_| Refusal::ShuttingDown)
+    }
+
+    /// The same within the time of a call.
+    async fn place_within(&self, watch: &Stopwatch) -> Result<OwnedSemaphorePermit, Refusal> {
+        let place = tokio::time::timeout(watch.rest(), self.place()).await;
+        place.map_err(|_| self.refusal(MaskError::Timeout))?
+    }
+
+    /// What a caller is told.
+    fn refusal(&self, error: MaskError) -> Refusal {
+        if error == MaskError::Timeout { Refusal::MaskingTimeout { timeout: self.timeout } } else { refusal(error) }
     }
 
     pub(super) fn masker(&self) -> &Masker {
@@ -143,7 +163,12 @@ pub(super) fn tenant() -> &'static str {
 }
 
 fn profile(rules: MaskRules, mode: Mode) -> Arc<Profile> {
-    Arc::new(Profile { tenant: TENANT.into(), rules, mode })
+    Arc::new(Profile { tenant: TENANT.into(), rules, mode, budget: Budget::default() })
+}
+
+/// For one call.
+pub(super) fn timed(profile: &Profile, watch: &Stopwatch) -> Profile {
+    Profile { budget: watch.budget(), ..profile.clone() }
 }
 
 /// By what the rules are found.
@@ -179,17 +204,19 @@ impl Service {
     /// Masks all of it, or nothing.
     ///
     /// # Errors
-    /// Rules that nobody can find, data that is not what it is said to be, and masking that is not possible here.
+    /// Rules that nobody can find, data that is not what it is said to be, masking that is not possible here, and
+    /// [`Refusal::MaskingTimeout`].
     pub async fn mask(&self, caller: &Caller, by: By, data: Data) -> Result<(Data, Counts), Refusal> {
         let profile = self.mask_profile(caller, by).await?;
         let masking = &self.shared.masking;
-        let place = masking.place().await?;
-        let masker = masking.masker.clone();
+        let watch = Stopwatch::start(masking.timeout);
+        let place = masking.place_within(&watch).await?;
+        let (masker, profile) = (masking.masker.clone(), timed(&profile, &watch));
         let masked = tokio::task::spawn_blocking(move || {
             let _place = place;
             mask(&masker, &profile, data)
         });
-        masked.await.map_err(Refusal::panicked)?
+        masked.await.map_err(Refusal::panicked)?.map_err(|error| masking.refusal(error))
     }
 
     /// Masks pieces as they come. Ends after the first error, or with [`Piece::End`].
@@ -201,19 +228,22 @@ impl Service {
         let masking = &self.shared.masking;
         let full = |_| Refusal::Exhausted { limit: "mask_streams_max", most: STREAMS_MAX };
         let place = masking.streams.clone().try_acquire_owned().map_err(full)?;
-        let masker = masking.masker.clone();
+        let masking = masking.clone();
         let (pieces, mut incoming) = mpsc::channel::<Vec<u8>>(PIECES_MAX);
         let (outgoing, masked) = mpsc::channel(PIECES_MAX);
         // Ends when either side lets go of its channel.
         drop(tokio::task::spawn_blocking(move || {
             let _place = place;
             let send = |piece: Result<Piece, Refusal>| outgoing.blocking_send(piece).is_ok();
-            let mut stream = Stream::new(&masker, &profile, format);
+            let watch = Stopwatch::start(masking.timeout);
+            let profile = timed(&profile, &watch);
+            let mut stream = Stream::new(&masking.masker, &profile, format);
             while let Some(piece) = incoming.blocking_recv() {
+                watch.restart();
                 let is_taken = match stream.push(&piece) {
                     Ok(part) => part.is_empty() || send(Ok(Piece::Part(part))),
                     Err(error) => {
-                        send(Err(refusal(error)));
+                        send(Err(masking.refusal(error)));
                         false
                     }
                 };
@@ -221,6 +251,7 @@ impl Service {
                     return;
                 }
             }
+            watch.restart();
             match stream.finish() {
                 Ok((rest, counts)) => {
                     if send(Ok(Piece::Part(rest))) {
@@ -228,7 +259,7 @@ impl Service {
                     }
                 }
                 Err(error) => {
-                    send(Err(refusal(error)));
+                    send(Err(masking.refusal(error)));
                 }
             }
         }));
@@ -276,7 +307,7 @@ fn unknown() -> Refusal {
     Refusal::invalid("decision_id", message)
 }
 
-fn mask(masker: &Masker, profile: &Profile, data: Data) -> Result<(Data, Counts), Refusal> {
+fn mask(masker: &Masker, profile: &Profile, data: Data) -> Result<(Data, Counts), MaskError> {
     match data {
         Data::Text(text) => masker.text(profile, &text).map(|(text, counts)| (Data::Text(text), counts)),
         Data::Json(json) => masker.json(profile, &json).map(|(json, counts)| (Data::Json(json), counts)),
@@ -284,7 +315,6 @@ fn mask(masker: &Masker, profile: &Profile, data: Data) -> Result<(Data, Counts)
             masker.rows(profile, &columns, rows).map(|(rows, counts)| (Data::Rows { columns, rows }, counts))
         }
     }
-    .map_err(refusal)
 }
 
 enum Stream<'m> {
@@ -329,6 +359,9 @@ pub(super) fn refusal(error: MaskError) -> Refusal {
         | MaskError::Rows => Refusal::invalid("data", error.to_string()),
         MaskError::Unopened => Refusal::invalid("tokens", error.to_string()),
         MaskError::NoKey(_) | MaskError::UnknownKind(_) => Refusal::unavailable(error),
-        MaskError::Engine | MaskError::Unsettled | MaskError::Pattern(_) => Refusal::Internal(Box::new(error)),
+        // Who has a deadline says which one before it comes here.
+        MaskError::Timeout | MaskError::Engine | MaskError::Unsettled | MaskError::Pattern(_) => {
+            Refusal::Internal(Box::new(error))
+        }
     }
 }

@@ -32,7 +32,7 @@ pub const STEPS: [&str; 17] = [
 
 /// Reasons of refusals beside those of credentials ([`identity::Reason`]), as `Refusal::reason` and the guard give them. What is
 /// not among them counts as `other`.
-pub const REFUSALS: [&str; 23] = [
+pub const REFUSALS: [&str; 24] = [
     "authentication_too_old",
     "stronger_authentication_required",
     "not_permitted",
@@ -51,6 +51,7 @@ pub const REFUSALS: [&str; 23] = [
     "binding_mismatch",
     "contention",
     "limit_exceeded",
+    "masking_timeout",
     "overloaded",
     "unavailable",
     "shutting_down",

@@ -31,6 +31,7 @@ pub mod read;
 mod refusal;
 pub mod report;
 pub mod review;
+mod stopwatch;
 mod strangers;
 pub mod told;
 pub mod unmask;

@@ -109,7 +109,7 @@ impl Service {
                     return Ok(ToldPage { approvals: self.all_told(caller, found).await?, more });
                 }
                 more = Some(approval.id());
-                if request.is_about(&approval, &self.shared.veil)
+                if request.is_about(&approval, &self.veil())
                     && self.shows(&snapshot, caller, &approval, request.reviewable)
                 {
                     found.push(approval);

@@ -68,6 +68,13 @@ pub enum Refusal {
     /// Too many within a span.
     #[error("over the limit `{limit}` of {most}; ask again in {} s", .retry_after.as_secs().saturating_add(1))]
     TooFast { limit: &'static str, most: usize, retry_after: Duration },
+    /// Nothing of it was masked, and nothing left unmasked.
+    #[error(
+        "masking took longer than `masking.timeout`, {} s, and nothing more comes out: send less at once, or in pieces with \
+         `MaskStream`; if that does not help the server is overloaded or a pattern of `masking.detectors` is slow",
+        .timeout.as_secs_f32()
+    )]
+    MaskingTimeout { timeout: Duration },
     /// The disk is slower than the callers.
     #[error("too many records are waiting for the disk; try again later")]
     Overloaded,
@@ -124,6 +131,7 @@ impl Refusal {
             Self::BindingMismatch => "binding_mismatch",
             Self::Contention => "contention",
             Self::Exhausted { .. } | Self::TooFast { .. } => "limit_exceeded",
+            Self::MaskingTimeout { .. } => "masking_timeout",
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) => "unavailable",
             Self::ShuttingDown | Self::WaitBrokenOff(_) => "shutting_down",
@@ -154,6 +162,7 @@ impl Refusal {
             | Self::Contention
             | Self::Exhausted { .. }
             | Self::TooFast { .. }
+            | Self::MaskingTimeout { .. }
             | Self::Overloaded
             | Self::Unavailable(_)
             | Self::ShuttingDown

@@ -6,7 +6,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::mask::timed;
+use super::stopwatch::Stopwatch;
 use super::{Caller, Refusal, Service};
 use crate::domain::{
     Approval, ApprovalId, Attributes, Breach, Change, Decided, EntitiesChanged, Entity, EntityUid, Fact, Glass,
@@ -20,7 +23,15 @@ const WITHHELD: &str = "<REDACTED>";
 
 /// Masks what is shown, or lets it through.
 #[derive(Clone)]
-pub struct Veil(Option<(Arc<Masker>, Arc<Profile>)>);
+pub struct Veil(Option<Over>);
+
+#[derive(Clone)]
+struct Over {
+    masker: Arc<Masker>,
+    profile: Arc<Profile>,
+    /// The longest that one view takes; what was not searched by then is withheld.
+    timeout: Duration,
+}
 
 impl fmt::Debug for Veil {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,10 +83,10 @@ impl Service {
         self.as_of_now(approval).await
     }
 
-    /// What everybody sees queries through.
+    /// What everybody sees queries through, for one view.
     #[must_use]
     pub fn veil(&self) -> Veil {
-        self.shared.veil.clone()
+        self.shared.veil.begun()
     }
 
     pub(super) fn veiled(&self, approval: &Arc<Approval>) -> Shown {
@@ -93,8 +104,17 @@ impl Service {
 
 impl Veil {
     #[must_use]
-    pub fn new(masker: Arc<Masker>, profile: Arc<Profile>) -> Self {
-        Self(Some((masker, profile)))
+    pub const fn new(masker: Arc<Masker>, profile: Arc<Profile>, timeout: Duration) -> Self {
+        Self(Some(Over { masker, profile, timeout }))
+    }
+
+    /// For one view: its time begins.
+    fn begun(&self) -> Self {
+        let begun = |over: &Over| Over {
+            profile: Arc::new(timed(&over.profile, &Stopwatch::start(over.timeout))),
+            ..over.clone()
+        };
+        Self(self.0.as_ref().map(begun))
     }
 
     /// For whoever may see what is there.
@@ -118,9 +138,10 @@ impl Veil {
     /// A value of this name; the name tells what is in it.
     #[must_use]
     pub fn text(&self, name: &str, text: &str) -> Veiled {
-        let Some((masker, profile)) = &self.0 else { return Veiled { text: text.into(), is_masked: false } };
-        match masker.field(profile, name, text) {
-            Ok((_, found)) if found.is_empty() => Veiled { text: text.into(), is_masked: false },
+        let Some(over) = &self.0 else { return Veiled { text: text.into(), is_masked: false } };
+        match over.masker.field(&over.profile, name, text) {
+            // INVARIANT: by what comes out, never by what was counted: what is withheld unsearched counts as nothing.
+            Ok((seen, _)) if seen == text => Veiled { text: text.into(), is_masked: false },
             Ok((masked, _)) => Veiled { text: masked.into(), is_masked: true },
             Err(_) => Veiled { text: WITHHELD.into(), is_masked: true },
         }
@@ -128,10 +149,10 @@ impl Veil {
 
     #[must_use]
     pub fn approval(&self, approval: &Arc<Approval>) -> Shown {
-        let mut drawn = Drawn { veil: self, masked: 0 };
         if self.is_lifted() {
             return Shown { approval: approval.clone(), masked: 0 };
         }
+        let mut drawn = Drawn { veil: &self.begun(), masked: 0 };
         let opening = Arc::new(drawn.opening(&approval.opening));
         let reviews = approval.reviews.iter().map(|review| drawn.review(review)).collect();
         let glass = approval.glass.as_deref().map(|glass| Arc::new(drawn.glass(glass)));
@@ -147,7 +168,7 @@ impl Veil {
         if self.is_lifted() {
             return record;
         }
-        let mut drawn = Drawn { veil: self, masked: 0 };
+        let mut drawn = Drawn { veil: &self.begun(), masked: 0 };
         let fact = match record.fact {
             Fact::Decided(decided) => Fact::Decided(Arc::new(drawn.decided(&decided))),
             Fact::Moved(moved) => {
@@ -338,9 +359,30 @@ mod tests {
         Value::string(text)
     }
 
+    fn endless() -> Veil {
+        Masking::new(Settings::default()).unwrap().veil()
+    }
+
+    #[test]
+    fn what_was_not_searched_in_time_is_withheld() {
+        let veil = Masking::new(Settings { timeout: Duration::ZERO, ..Settings::default() }).unwrap().veil().begun();
+        for (name, value) in [("", "as plain as can be"), ("ssn", "219-09-9999"), ("", "to jane@example.com")] {
+            assert_eq!(veil.text(name, value), Veiled { text: WITHHELD.into(), is_masked: true }, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_searched_is_withheld_and_not_shown_as_if_it_were_clean() {
+        let value = format!("AKIAIOSFODNN7EXAMPLE{}", "x".repeat(200_000));
+        for text in [format!("password={value}"), format!("-----BEGIN PRIVATE KEY-----\n{value}")] {
+            let seen = endless().text("", &text);
+            assert!(seen.is_masked && !seen.text.contains("IOSFODNN7"), "{}", &seen.text[..40.min(seen.text.len())]);
+        }
+    }
+
     #[test]
     fn what_a_name_tells_holds_for_the_record_within_and_for_every_sort_of_value() {
-        let veil = Masking::new(Settings::default()).unwrap().veil();
+        let veil = endless();
         let (resource, other) =
             (EntityUid::new("Customer", "jane@example.com"), EntityUid::new("Customer", "joe@example.com"));
         let inner = |name: &str, value| Value::Record([(name.into(), value)].into());

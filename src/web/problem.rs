@@ -66,7 +66,10 @@ impl Problem {
             Refusal::Contention | Refusal::KeyReused | Refusal::CursorTrimmed | Refusal::PoliciesStale { .. } => {
                 new(StatusCode::CONFLICT, "It changed while you decided", "Nothing was decided. Look at it again.")
             }
-            Refusal::Exhausted { .. } | Refusal::TooFast { .. } | Refusal::Overloaded => {
+            Refusal::Exhausted { .. }
+            | Refusal::TooFast { .. }
+            | Refusal::MaskingTimeout { .. }
+            | Refusal::Overloaded => {
                 new(StatusCode::TOO_MANY_REQUESTS, "Too much at once", "Nothing was decided. Try again in a moment.")
             }
             Refusal::KeysUnavailable(_)

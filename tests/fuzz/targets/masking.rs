@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use countersign::domain::MaskRules;
-use countersign::masking::{Custom, JsonStream, Keyring, Masker, Mode, Profile, TextStream};
+use countersign::masking::{Budget, Custom, JsonStream, Keyring, Masker, Mode, Profile, TextStream};
 use libfuzzer_sys::fuzz_target;
 
 static MASKER: LazyLock<Masker> = LazyLock::new(|| {
@@ -14,7 +14,7 @@ static MASKER: LazyLock<Masker> = LazyLock::new(|| {
 });
 
 fn profile(rules: &str) -> Profile {
-    Profile { tenant: "t".into(), rules: MaskRules::parse(rules).expect("rules"), mode: Mode::Strict }
+    Profile { tenant: "t".into(), rules: MaskRules::parse(rules).expect("rules"), mode: Mode::Strict, budget: Budget::default() }
 }
 
 fuzz_target!(|input: (u16, u8, &[u8])| {
