@@ -85,6 +85,30 @@ impl DataKind {
         found.map_or(KindGroup::Personal, |(_, group)| *group)
     }
 
+    /// Whether `format` is offered for it: it ends in a check digit, and has nothing but digits. A result has a wrong one, by
+    /// which it is known; of what has none, a result could be told from a value by nobody.
+    #[must_use]
+    pub fn keeps_form(&self) -> bool {
+        Self::FORMED.contains(self)
+    }
+
+    const FORMED: [Self; 14] = [
+        Self::CREDIT_CARD,
+        Self::ABA_ROUTING_NUMBER,
+        Self::UK_NHS,
+        Self::DE_TAX_ID,
+        Self::PL_PESEL,
+        Self::NL_BSN,
+        Self::SE_PERSONNUMMER,
+        Self::IN_AADHAAR,
+        Self::AU_TFN,
+        Self::AU_ABN,
+        Self::AU_ACN,
+        Self::BR_CPF,
+        Self::BR_CNPJ,
+        Self::CA_SIN,
+    ];
+
     /// Whether the operator defined it.
     #[must_use]
     pub const fn is_own(&self) -> bool {
@@ -109,7 +133,8 @@ impl fmt::Debug for DataKind {
 pub enum Transform {
     /// The last four characters stay, or the domain of an e-mail address: `**** 4242`.
     Partial,
-    /// As many other digits between the same separators, the same for the same value: for what must keep its form.
+    /// As many other digits between the same separators, the same for the same value: for what must keep its form. Only of kinds
+    /// with a check digit ([`DataKind::keeps_form`]).
     Format,
     /// The same value becomes the same token, which nobody can open.
     Pseudonym,
@@ -185,18 +210,33 @@ impl MaskRules {
                 Some((name, word)) => (name.trim_end(), parse_transform(word.trim_start())?),
                 None => (item, Transform::Replace),
             };
-            if rules.insert(parse_target(name)?, transform).is_some() {
+            let target = parse_target(name)?;
+            if let Target::Kind(kind) = &target
+                && transform == Transform::Format
+                && !kind.keeps_form()
+            {
+                return Err(format!(
+                    "`{kind}` has no check digit, so that what `format` makes of it would be taken for a value again: use \
+                     `pseudonym`, or `format` for one of {}",
+                    DataKind::FORMED.map(|kind| kind.to_string()).join(", ")
+                ));
+            }
+            if rules.insert(target, transform).is_some() {
                 return Err(format!("`{name}` is named twice"));
             }
         }
         Ok(Self(rules))
     }
 
-    /// What to do with values of a kind; `None` leaves them as they are.
+    /// What to do with values of a kind; `None` leaves them as they are. Where a group is to keep its form, a kind that cannot
+    /// is replaced.
     #[must_use]
     pub fn transform_of(&self, kind: &DataKind) -> Option<Transform> {
         let own = self.0.get(&Target::Kind(*kind));
-        own.or_else(|| self.0.get(&Target::Group(kind.group()))).or_else(|| self.0.get(&Target::All)).copied()
+        let asked =
+            own.or_else(|| self.0.get(&Target::Group(kind.group()))).or_else(|| self.0.get(&Target::All)).copied();
+        let is_possible = asked != Some(Transform::Format) || kind.keeps_form();
+        if is_possible { asked } else { Some(Transform::Replace) }
     }
 
     /// Both: what either wants done, and the stronger of two.
@@ -298,10 +338,21 @@ mod tests {
             ("US_SSN:", "expected `redact`"),
             ("US_SSN:redact:seal", "expected `redact`"),
             ("US_SSN, US_SSN:redact", "named twice"),
+            ("US_SSN:format", "`US_SSN` has no check digit"),
+            ("X_BADGE:format", "`X_BADGE` has no check digit"),
         ] {
             let refused = MaskRules::parse(text).unwrap_err();
             assert!(refused.contains(expected), "`{text}`: {refused}");
         }
+    }
+
+    #[test]
+    fn of_a_group_that_keeps_its_form_what_cannot_is_replaced() {
+        let rules = rules("PERSONAL:format, SECRETS:redact, CA_SIN:format");
+        assert_eq!(rules.transform_of(&DataKind::CREDIT_CARD), Some(Transform::Format));
+        assert_eq!(rules.transform_of(&DataKind::CA_SIN), Some(Transform::Format));
+        assert_eq!(rules.transform_of(&DataKind::US_SSN), Some(Transform::Replace));
+        assert_eq!(rules.transform_of(&DataKind::JWT), Some(Transform::Redact));
     }
 
     #[test]

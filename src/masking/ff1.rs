@@ -51,6 +51,20 @@ impl Ff1 {
         Ok([text(one, left.len()), text(other, right.len())].concat())
     }
 
+    /// A number that only the key tells, for these digits under this tweak: what is put in shares no beginning with what the
+    /// rounds put in, and says how long it is.
+    ///
+    /// # Errors
+    /// [`MaskError::Engine`] when AES fails.
+    pub fn tag(&self, tweak: &[u8], digits: &[u8]) -> Result<u128, MaskError> {
+        let mut input = vec![2];
+        for part in [tweak, digits] {
+            input.extend(u32::try_from(part.len()).map_err(|_| MaskError::Engine)?.to_be_bytes());
+            input.extend(part);
+        }
+        self.chained(&input).map(u128::from_be_bytes)
+    }
+
     /// Step 6 of algorithm 7: what the other half adds to this one.
     fn noise(&self, tweak: &[u8], length: usize, round: u8, half: u128) -> Result<u128, MaskError> {
         let half_bytes = bytes_of(length.div_ceil(2));
@@ -112,7 +126,7 @@ fn bytes_of(digits: usize) -> usize {
 mod tests {
     use std::collections::HashSet;
 
-    use aws_lc_rs::cipher::AES_128;
+    use aws_lc_rs::cipher::{AES_128, AES_192};
 
     use super::*;
 
@@ -124,20 +138,61 @@ mod tests {
         text.bytes().map(|byte| byte - b'0').collect()
     }
 
-    /// NIST's examples for SP 800-38G with radix 10: samples 1, 2, 7 and 8.
+    fn ff1(key: &[u8]) -> Ff1 {
+        let algorithm = match key.len() {
+            16 => &AES_128,
+            24 => &AES_192,
+            _ => &AES_256,
+        };
+        Ff1::with(algorithm, key).unwrap()
+    }
+
+    /// Samples 1, 2, 4, 5, 7 and 8 of NIST's "FF1 samples" for SP 800-38G (csrc.nist.gov, Cryptographic Standards and Guidelines,
+    /// Examples with Intermediate Values); 3, 6 and 9 are of radix 36. The crate `fpe` 0.6.1 gives the same.
     #[test]
     fn the_examples_of_the_standard_come_out() {
-        let short = "2B7E151628AED2A6ABF7158809CF4F3C";
-        let long = "2B7E151628AED2A6ABF7158809CF4F3CEF4359D8D580AA4F7F036D6F04FC6A94";
-        let tweak = "39383736353433323130";
-        for (algorithm, key, tweak, expected) in [
-            (&AES_128, short, "", "2433477484"),
-            (&AES_128, short, tweak, "6124200773"),
-            (&AES_256, long, "", "6657667009"),
-            (&AES_256, long, tweak, "1001623463"),
+        let key = bytes("2B7E151628AED2A6ABF7158809CF4F3CEF4359D8D580AA4F7F036D6F04FC6A94");
+        let tweak = bytes("39383736353433323130");
+        for (key_bytes, tweak, expected) in [
+            (16, &[][..], "2433477484"),
+            (16, &tweak, "6124200773"),
+            (24, &[], "2830668132"),
+            (24, &tweak, "2496655549"),
+            (32, &[], "6657667009"),
+            (32, &tweak, "1001623463"),
         ] {
-            let ff1 = Ff1::with(algorithm, &bytes(key)).unwrap();
-            assert_eq!(ff1.encrypt(&bytes(tweak), &digits("0123456789")).unwrap(), digits(expected), "{expected}");
+            let ff1 = ff1(&key[..key_bytes]);
+            assert_eq!(ff1.encrypt(tweak, &digits("0123456789")).unwrap(), digits(expected), "{expected}");
+        }
+    }
+
+    /// Those examples are all of ten digits. These are what the crate `fpe` 0.6.1 (with `aes` 0.8) made of the key 0, 1, 2 ...:
+    /// halves that are not equally long, the shortest, and both sides of where a half takes another byte.
+    #[test]
+    fn other_lengths_come_out_as_another_implementation_has_them() {
+        let key: Vec<u8> = (0..32).collect();
+        for (key_bytes, tweak, text, expected) in [
+            (32, "", "307418", "335612"),
+            (32, "tenant/US_SSN!!!!!x", "307418", "659428"),
+            (32, "", "3074185", "0619113"),
+            (32, "tenant/US_SSN!!!!!x", "3074185", "4168079"),
+            (16, "", "307418529", "782190780"),
+            (16, "tenant/US_SSN!!!!!x", "307418529", "423651397"),
+            (24, "", "307418529", "024728611"),
+            (24, "tenant/US_SSN!!!!!x", "307418529", "434978141"),
+            (32, "", "307418529", "995425116"),
+            (32, "tenant/US_SSN!!!!!x", "307418529", "447190065"),
+            (32, "", "30741852963074185", "14070930194993807"),
+            (32, "tenant/US_SSN!!!!!x", "30741852963074185", "72167003629663465"),
+            (32, "", "307418529630741852", "811673815712814075"),
+            (32, "tenant/US_SSN!!!!!x", "307418529630741852", "596116034757360253"),
+            (32, "", "3074185296307418529", "0665340257724659782"),
+            (32, "tenant/US_SSN!!!!!x", "3074185296307418529", "3728794866208371806"),
+            (32, "", "307418529630741852963074185296307418", "298300208255823590015070544795168854"),
+            (32, "tenant/US_SSN!!!!!x", "307418529630741852963074185296307418", "558088556142884305600230984451565457"),
+        ] {
+            let encrypted = ff1(&key[..key_bytes]).encrypt(tweak.as_bytes(), &digits(text)).unwrap();
+            assert_eq!(encrypted, digits(expected), "{key_bytes} {text}");
         }
     }
 
@@ -159,6 +214,6 @@ mod tests {
         for bad in [vec![1; DIGITS_MIN - 1], vec![1; DIGITS_MAX + 1], vec![10; 9]] {
             assert_eq!(ff1.encrypt(b"", &bad), Err(MaskError::Engine));
         }
-        assert!(Ff1::new(&[7; 16]).is_none());
+        assert!(Ff1::new(&[7; 16]).is_none() && Ff1::new(&[7; 24]).is_none(), "AES-256 or nothing");
     }
 }

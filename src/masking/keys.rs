@@ -5,8 +5,8 @@
 use aws_lc_rs::hmac;
 
 use super::MaskError;
-use super::checksum::luhn;
-use super::ff1::{DIGITS_MAX, DIGITS_MIN, Ff1};
+use super::ff1::Ff1;
+use super::formed;
 use super::token::{CONSONANTS, PSEUDONYM_LETTERS, Payload, SEALED, Token};
 use crate::aead;
 pub use crate::aead::{KEY_BYTES, KeyError};
@@ -78,33 +78,25 @@ impl Keyring {
         Ok(format!("<{kind}:{}>", letters.map(|letter| char::from(*letter)).collect::<String>()))
     }
 
-    /// As many digits between the same separators. Of a card the last one is such that the check digit is wrong, so that it is
-    /// nobody's card. `None` where the value has letters, or so few or many digits that it could be tried out or does not fit.
+    /// As many digits between the same separators, and nobody's number; with every `attempt` others. `None` where the value is no
+    /// number of its kind.
     ///
     /// # Errors
     /// [`MaskError::NoKey`]; [`MaskError::Engine`] when AES fails.
-    pub fn format(&self, tenant: &str, kind: DataKind, value: &str) -> Result<Option<String>, MaskError> {
-        let ff1 = self.format.as_ref().ok_or(MaskError::NoKey(Transform::Format))?;
-        let is_kept = |byte: u8| byte.is_ascii_digit() || b" -./()+".contains(&byte);
-        let digits: Vec<u8> = value.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
-        let is_card = kind == DataKind::CREDIT_CARD;
-        let body = digits.get(..digits.len().saturating_sub(usize::from(is_card))).unwrap_or_default();
-        if !value.bytes().all(is_kept) || !(DIGITS_MIN..=DIGITS_MAX).contains(&body.len()) {
-            return Ok(None);
-        }
-        let mut bound = Vec::new();
-        for part in [tenant, kind.as_str()] {
-            bound.extend((part.len() as u64).to_be_bytes());
-            bound.extend(part.as_bytes());
-        }
-        let mut other = ff1.encrypt(&bound, body)?;
-        if is_card {
-            other.push(wrong_check_digit(&other));
-        }
-        let mut other = other.into_iter().map(|digit| char::from(b'0' + digit));
-        let formed =
-            value.chars().map(|letter| if letter.is_ascii_digit() { other.next().unwrap_or('0') } else { letter });
-        Ok(Some(formed.collect()))
+    pub fn format(&self, tenant: &str, kind: DataKind, value: &str, attempt: u8) -> Result<Option<String>, MaskError> {
+        formed::form(self.ff1()?, &tweak(tenant, kind), attempt, kind, value)
+    }
+
+    /// Whether [`Keyring::format`] made this value, or one that ends like it.
+    ///
+    /// # Errors
+    /// As for [`Keyring::format`].
+    pub fn is_formed(&self, tenant: &str, kind: DataKind, value: &str) -> Result<bool, MaskError> {
+        formed::is_formed(self.ff1()?, &tweak(tenant, kind), kind, value)
+    }
+
+    fn ff1(&self) -> Result<&Ff1, MaskError> {
+        self.format.as_ref().ok_or(MaskError::NoKey(Transform::Format))
     }
 
     /// A token that only this deployment opens, for this tenant and kind. Twice the same value gives two tokens.
@@ -140,11 +132,14 @@ impl Keyring {
     }
 }
 
-/// Five away from the right one.
-fn wrong_check_digit(body: &[u8]) -> u8 {
-    let with = |last: u8| body.iter().chain([&last]).map(|digit| u32::from(*digit)).collect::<Vec<_>>();
-    let right = (0..10).find(|last| luhn(&with(*last))).unwrap_or_default();
-    (right + 5) % 10
+/// Numbers of one tenant and kind say nothing about those of another.
+fn tweak(tenant: &str, kind: DataKind) -> Vec<u8> {
+    let mut tweak = Vec::new();
+    for part in [tenant, kind.as_str()] {
+        tweak.extend((part.len() as u64).to_be_bytes());
+        tweak.extend(part.as_bytes());
+    }
+    tweak
 }
 
 /// What a sealed token is sealed for; it opens for nothing else.

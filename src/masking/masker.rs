@@ -1,7 +1,6 @@
 //! All of masking behind one type: scanner, keys, and what a profile asks for.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::MaskError;
@@ -20,6 +19,9 @@ use crate::domain::{DataKind, MaskRules, Transform};
 /// How often a text is masked again until nothing is found in it any more. From the second half on values are replaced by
 /// their kind, whatever the rules say, since that leaves nothing to find.
 const ROUNDS_MAX: usize = 8;
+
+/// How often another number is tried where one would be taken for a value; about one in twelve cards is.
+const ATTEMPTS_MAX: u8 = 8;
 
 /// What happens to a part of the text that could not be searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -127,6 +129,12 @@ impl Masker {
             (Err(_), Mode::Lenient) => return Ok((format!("<{REDACTED}>"), Counts::new())),
         }
         match self.rule_of_field(profile, name) {
+            Some((kind, Transform::Format)) if self.is_value(profile, value) => {
+                if self.keyring.is_formed(&profile.tenant, kind, value)? {
+                    return Ok((value.to_owned(), Counts::new()));
+                }
+                Ok((self.formed(profile, kind, value)?, Counts::from([(kind, 1)])))
+            }
             Some((kind, transform)) if self.is_value(profile, value) => {
                 let masked = apply(transform, &self.keyring, &profile.tenant, kind, value)?;
                 let mut counts = Counts::from([(kind, 1)]);
@@ -201,51 +209,29 @@ impl Masker {
         counts: &mut Counts,
     ) -> Result<Option<String>, MaskError> {
         let mut settled: Option<String> = None;
-        // Values that kept their form, as they stand in `now`: they would be found again for what they look like.
-        let mut formed: Vec<Range<usize>> = Vec::new();
         for round in 0..ROUNDS_MAX {
             let now = settled.as_deref().unwrap_or(segment);
             whole.clear();
             whole.extend([before, now, ahead]);
             let end = before.len() + now.len();
             let mut found = self.find(profile, whole, before.len())?;
-            let is_formed = |span: &Range<usize>| {
-                let within = |formed: &Range<usize>| {
-                    before.len() + formed.start <= span.start && span.end <= before.len() + formed.end
-                };
-                formed.iter().any(within)
-            };
-            found.retain(|finding| finding.span.start < end && !is_formed(&finding.span));
+            found.retain(|finding| finding.span.start < end);
             if found.is_empty() {
                 return Ok(settled);
             }
             let mut masked = String::with_capacity(now.len());
-            let (mut at, mut kept) = (before.len(), Vec::new());
+            let mut at = before.len();
             for finding in found {
-                keep(&formed, before.len(), at..finding.span.start, masked.len(), &mut kept);
                 masked.push_str(whole.get(at..finding.span.start).ok_or(MaskError::Engine)?);
                 let span = finding.span.start..finding.span.end.min(end);
                 let value = whole.get(span.clone()).ok_or(MaskError::Engine)?;
-                let replacement = self.replacement(profile, &finding, value, round, counts)?;
-                if self.keeps_form(profile, &finding, round) && !replacement.starts_with('<') {
-                    kept.push(masked.len()..masked.len() + replacement.len());
-                }
-                masked.push_str(&replacement);
+                masked.push_str(&self.replacement(profile, &finding, value, round, counts)?);
                 at = span.end;
             }
-            keep(&formed, before.len(), at..end, masked.len(), &mut kept);
-            formed = kept;
             masked.push_str(whole.get(at..end).ok_or(MaskError::Engine)?);
             settled = Some(masked);
         }
         Err(MaskError::Unsettled)
-    }
-
-    /// Whether what stands for it looks like a value.
-    fn keeps_form(&self, profile: &Profile, finding: &Finding, round: usize) -> bool {
-        finding.layer == Layer::Plain
-            && round < ROUNDS_MAX / 2
-            && profile.rules.transform_of(&finding.kind) == Some(Transform::Format)
     }
 
     fn replacement(
@@ -266,16 +252,26 @@ impl Masker {
         }
         add(counts, &[(finding.kind, 1)].into());
         let asked = profile.rules.transform_of(&finding.kind).unwrap_or(Transform::Redact);
-        let transform = if round < ROUNDS_MAX / 2 { asked } else { asked.max(Transform::Replace) };
-        apply(transform, &self.keyring, &profile.tenant, finding.kind, value)
+        // What kept its form and is found all the same, by the words around it, would be another value each time.
+        let rounds_max = if asked == Transform::Format { 1 } else { ROUNDS_MAX / 2 };
+        let transform = if round < rounds_max { asked } else { asked.max(Transform::Replace) };
+        match transform {
+            Transform::Format => self.formed(profile, finding.kind, value),
+            other => apply(other, &self.keyring, &profile.tenant, finding.kind, value),
+        }
     }
-}
 
-/// What of `formed` lies in a part of the text that is copied to another place.
-fn keep(formed: &[Range<usize>], before: usize, part: Range<usize>, to: usize, kept: &mut Vec<Range<usize>>) {
-    let part = part.start - before..part.end - before;
-    let within = formed.iter().filter(|formed| part.start <= formed.start && formed.end <= part.end);
-    kept.extend(within.map(|formed| to + formed.start - part.start..to + formed.end - part.start));
+    /// What keeps its form and is taken for no other value: of four groups of digits three may be somebody's number. The same
+    /// whatever else is masked.
+    fn formed(&self, profile: &Profile, kind: DataKind, value: &str) -> Result<String, MaskError> {
+        for attempt in 0..ATTEMPTS_MAX {
+            let Some(formed) = self.keyring.format(&profile.tenant, kind, value, attempt)? else { break };
+            if self.scanner.find(&formed, 0, &|_| true, &|_| false)?.is_empty() {
+                return Ok(formed);
+            }
+        }
+        apply(Transform::Replace, &self.keyring, &profile.tenant, kind, value)
+    }
 }
 
 /// Adds up.

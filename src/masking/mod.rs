@@ -4,7 +4,7 @@
 //! - [`detect`]: what is looked for, one file per family; [`shape`] runs what is known by form, [`context`] weighs the words around,
 //!   [`custom`] is what the operator adds
 //! - [`scan`]: one text to findings; [`view`] and [`encoded`] look through encodings; [`finding`] settles overlaps
-//! - [`transform`]: what stands in place of a value; [`keys`] makes and opens what needs a key; [`token`] is how it is written
+//! - [`transform`]: what stands in place of a value, [`formed`] where it keeps its form ([`ff1`]); [`keys`] makes and opens what needs a key; [`token`] is how it is written
 //! - [`masker`]: all of it together, for [`text`] and [`json`] that arrive in pieces, and for single values, within a [`budget`]
 //!
 //! Time is linear in the text and memory is bounded. Nothing here logs, and no error carries what was searched.
@@ -17,6 +17,7 @@ pub mod detect;
 pub mod encoded;
 pub mod ff1;
 mod finding;
+pub mod formed;
 pub mod json;
 pub mod keys;
 pub mod masker;
@@ -32,7 +33,7 @@ mod tests;
 
 pub use budget::Budget;
 pub use custom::{Custom, CustomRules};
-pub use finding::{Confidence, Finding};
+pub use finding::{Confidence, Finding, Layer};
 pub use json::JsonStream;
 pub use keys::{KeyError, Keyring};
 pub use masker::{Counts, Masker, Mode, Profile};

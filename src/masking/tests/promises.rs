@@ -19,7 +19,7 @@ fn text() -> impl Strategy<Value = String> {
             "jane@example.com", " ", "\n", "4242 4242 4242 4242", "219-09-9999", "ssn ", "password: hunter2", "password=", "Dear ", "Ms. Smith",
             "Alice ", "Jones", "+1 415 555 2671", "10.0.0.1", "<US_SSN>", "**** 4242", "***@example.com", "%40", "\\u0040", "\u{ff14}\u{ff12}", "https://u:p@h.example/",
             "postgres://a:b@c.example/d", "AKIAIOSFODNN7EXAMPLE", "amFuZS5kb2VAZXhhbXBsZS5jb20=", "-----BEGIN RSA PRIVATE KEY-----", "\nMIIB\n", "-----END RSA PRIVATE KEY-----",
-            "123 Main Street", "Hauptstra\u{df}e 12", "Bearer 0a1b2c3d4e5f60718293", "é", "🦀", "born 1984-03-12", "'", "\"", "<", ">", ":", "-", "86095742719", "<REDACTED>",
+            "123 Main Street", "Hauptstra\u{df}e 12", "Bearer 0a1b2c3d4e5f60718293", "é", "🦀", "born 1984-03-12", "'", "\"", "<", ">", ":", "-", "86095742719", "<REDACTED>", "BSN 111222333", "CPF 111.444.777-35", "card ",
             "DE89 3704 0044 0532 0130 00", "secret=9f86d081884c7d659a2f", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc",
         ]).prop_map(str::to_owned),
     ];
@@ -57,13 +57,9 @@ fn rules() -> impl Strategy<Value = Profile> {
         "ALL:pseudonym",
         "PERSONAL:partial, SECRETS:redact",
         "EMAIL_ADDRESS:partial, US_SSN:pseudonym",
+        "ALL:format",
     ])
     .prop_map(profile)
-}
-
-/// And one whose results look like values: masked twice, they are other values.
-fn rules_for_pieces() -> impl Strategy<Value = Profile> {
-    prop_oneof![6 => rules(), 1 => Just("ALL:format").prop_map(profile)]
 }
 
 fn in_pieces(profile: &Profile, text: &[u8], cuts: &[prop::sample::Index]) -> String {
@@ -141,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, rng_seed: seed(), ..ProptestConfig::default() })]
 
     #[test]
-    fn case_69_pieces_do_not_matter(text in text(), profile in rules_for_pieces(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
+    fn case_69_pieces_do_not_matter(text in text(), profile in rules(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
         let whole = MASKER.text(&profile, &text).unwrap().0;
         prop_assert_eq!(in_pieces(&profile, text.as_bytes(), &cuts), whole);
     }

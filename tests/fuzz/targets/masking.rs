@@ -8,18 +8,23 @@ use countersign::masking::{Budget, Custom, JsonStream, Keyring, Masker, Mode, Pr
 use libfuzzer_sys::fuzz_target;
 
 static MASKER: LazyLock<Masker> = LazyLock::new(|| {
-    let keyring =
-        Keyring::default().with_pseudonym_key(&[7; 32]).and_then(|keys| keys.with_sealing_key("k1", &[8; 32]));
+    let keyring = Keyring::default().with_pseudonym_key(&[7; 32]).and_then(|keys| keys.with_format_key(&[9; 32]));
+    let keyring = keyring.and_then(|keys| keys.with_sealing_key("k1", &[8; 32]));
     Masker::new(Custom::default(), keyring.expect("keys")).expect("detectors that compile")
 });
 
 fn profile(rules: &str) -> Profile {
-    Profile { tenant: "t".into(), rules: MaskRules::parse(rules).expect("rules"), mode: Mode::Strict, budget: Budget::default() }
+    Profile {
+        tenant: "t".into(),
+        rules: MaskRules::parse(rules).expect("rules"),
+        mode: Mode::Strict,
+        budget: Budget::default(),
+    }
 }
 
 fuzz_target!(|input: (u16, u8, &[u8])| {
     let (cut, which, bytes) = input;
-    let rules = ["ALL", "ALL:redact", "ALL:partial", "ALL:pseudonym"];
+    let rules = ["ALL", "ALL:redact", "ALL:partial", "ALL:pseudonym", "ALL:format"];
     let profile = profile(rules[usize::from(which) % rules.len()]);
     let at = usize::from(cut) % (bytes.len() + 1);
     let text = |pieces: [&[u8]; 2]| {
