@@ -4,6 +4,9 @@
 
 use std::ops::Range;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 pub struct Sample {
     pub text: String,
     /// Kinds by name (Presidio's where it has one) and bytes of the text.
@@ -161,6 +164,13 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("CONNECTION_STRING", "DATABASE_URL={}"),
     ("API_KEY", "api_key={}"),
     ("PRIVATE_KEY", "{}"),
+    ("VAT_NUMBER", "VAT number {} on the invoice."),
+    ("VAT_NUMBER", "USt-ID: {}"),
+    ("DE_SOCIAL_SECURITY", "Rentenversicherungsnummer {} liegt vor."),
+    ("AU_ACN", "ACN {}"),
+    ("AU_MEDICARE", "Medicare card {} was shown."),
+    ("AZURE_KEY", "AccountName=store;AccountKey={}"),
+    ("BASIC_CREDENTIALS", "Authorization: Basic {}"),
 ];
 
 /// Looks like it, and is not.
@@ -358,6 +368,7 @@ fn value(kind: &str, random: &mut Random) -> String {
             }
         }
         "LOCATION" => address(random),
+        "VAT_NUMBER" => vat(random),
         _ if kind.starts_with("US_") => american(kind, random),
         _ if kind.get(2..3) == Some("_") => abroad(kind, random),
         "FI_PERSONAL_IDENTITY_CODE" => abroad(kind, random),
@@ -378,6 +389,38 @@ fn phone(random: &mut Random) -> String {
         5 => format!("+33 6 {}", grouped(&digits, &[2, 2, 2, 2], " ")),
         6 => format!("0{} {}", 20 + random.below(70), &digits[..7]),
         _ => format!("+91 9{} {}", &digits[..4], &digits[4..9]),
+    }
+}
+
+fn vat(random: &mut Random) -> String {
+    match random.below(6) {
+        0 => {
+            let digits = until(random, 8, |_| true);
+            let product = digits.iter().fold(10, |product, digit| match (digit + product) % 10 {
+                0 => 20 % 11,
+                sum => sum * 2 % 11,
+            });
+            format!("DE{}{}", join(&digits), (11 - product) % 10)
+        }
+        1 => format!("IT{}", join(&luhn(random.digits(10)))),
+        2 => {
+            let weights = [6, 5, 7, 2, 3, 4, 5, 6, 7];
+            let digits = until(random, 9, |digits| weighted(digits, &weights) % 11 < 10);
+            format!("PL{}{}", join(&digits), weighted(&digits, &weights) % 11)
+        }
+        3 => {
+            let siren = 100_000_000 + random.below(900_000_000);
+            format!("FR{:02}{siren}", (12 + 3 * (siren % 97)) % 97)
+        }
+        4 => {
+            let digits = until(random, 7, |_| true);
+            let sum = weighted(&digits, &[8, 7, 6, 5, 4, 3, 2]) % 97;
+            format!("GB{}{:02}", join(&digits), 97 - sum)
+        }
+        _ => {
+            let body = 1_000_000 + random.below(9_000_000);
+            format!("BE0{body}{:02}", 97 - body % 97)
+        }
     }
 }
 
@@ -513,6 +556,30 @@ fn abroad(kind: &str, random: &mut Random) -> String {
                 |digits: &[u32]| (weighted(digits, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]) - 10).is_multiple_of(89);
             grouped(&join(&until(random, 11, holds)), &[2, 3, 3, 3], " ")
         }
+        "AU_ACN" => {
+            let mut digits = random.digits(8);
+            digits.push((10 - weighted(&digits, &[8, 7, 6, 5, 4, 3, 2, 1]) % 10) % 10);
+            grouped(&join(&digits), &[3, 3, 3], " ")
+        }
+        "AU_MEDICARE" => {
+            let mut digits = [vec![2 + random.below(5) as u32], random.digits(7)].concat();
+            digits.push(weighted(&digits, &[1, 3, 7, 9, 1, 3, 7, 9]) % 10);
+            digits.push(1 + random.below(9) as u32);
+            grouped(&join(&digits), &[4, 5, 1], " ")
+        }
+        "DE_SOCIAL_SECURITY" => {
+            let (year, month, day) = date(random);
+            let (area, serial) = (10 + random.below(80), random.below(100));
+            let (letter, date) = (random.below(26), format!("{day:02}{month:02}{:02}", year % 100));
+            let digits: Vec<u32> = format!("{area}{date}{:02}{serial:02}", letter + 1)
+                .bytes()
+                .map(|byte| u32::from(byte - b'0'))
+                .collect();
+            let weights = [2, 1, 2, 5, 7, 1, 2, 1, 2, 1, 2, 1];
+            let sum: u32 =
+                digits.iter().zip(weights).map(|(digit, weight)| (digit * weight) / 10 + (digit * weight) % 10).sum();
+            format!("{area}{date}{}{serial:02}{}", char::from(b'A' + letter as u8), sum % 10)
+        }
         "SG_NRIC_FIN" => {
             let digits = random.digits(7);
             let sum = weighted(&digits, &[2, 7, 6, 5, 4, 3, 2]) as usize;
@@ -579,6 +646,8 @@ fn secret(kind: &str, random: &mut Random) -> String {
         "PASSWORD" => format!("{}!9{}", letters(5), letters(4)),
         "URL_CREDENTIALS" => format!("deploy:{}", letters(12)),
         "CONNECTION_STRING" => format!("postgres://app:{}@db.internal:5432/main", letters(12)),
+        "AZURE_KEY" => letters(86) + "==",
+        "BASIC_CREDENTIALS" => STANDARD.encode(format!("deploy:{}", letters(12))),
         "PRIVATE_KEY" => {
             format!("-----BEGIN PRIVATE KEY-----\n{}\n{}\n-----END PRIVATE KEY-----", letters(64), letters(64))
         }

@@ -3,6 +3,7 @@
 
 mod budget;
 mod detectors;
+mod nearly;
 mod promises;
 mod quality;
 mod transforms;
@@ -27,5 +28,10 @@ fn rules() -> CustomRules {
 }
 
 pub fn profile(rules: &str) -> Profile {
-    Profile { tenant: "acme".into(), rules: MaskRules::parse(rules).unwrap(), mode: Mode::Strict, budget: Budget::default() }
+    Profile {
+        tenant: "acme".into(),
+        rules: MaskRules::parse(rules).unwrap(),
+        mode: Mode::Strict,
+        budget: Budget::default(),
+    }
 }

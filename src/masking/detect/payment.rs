@@ -270,7 +270,44 @@ fn vat(text: &str) -> bool {
             let sum = weighted(&number, &[8, 7, 6, 5, 4, 3, 2]) + (value % 100) as u32;
             sum.is_multiple_of(97) || (sum + 55).is_multiple_of(97)
         }
+        // Newer ones have letters in their key, whose rule is not public.
+        Some("FR") => number.len() != 11 || value / 1_000_000_000 == (12 + 3 * (value % 1_000_000_000 % 97)) % 97,
+        Some("AT") => (luhn_sum(number.get(..7).unwrap_or_default()) + 4 + last(&number)).is_multiple_of(10),
+        Some("SE") => luhn(number.get(..10).unwrap_or_default()),
+        // Those of companies have the eleven-proof, those of people ISO/IEC 7064.
+        Some("NL") => {
+            let sum = weighted(&number, &[9, 8, 7, 6, 5, 4, 3, 2]) % 11;
+            number.get(8) == Some(&sum) || mod_97(&code) == Some(1)
+        }
+        Some("IE") => {
+            let more = code.chars().nth(10).map_or(0, |letter| u32::from(letter) - u32::from('A') + 1);
+            let check = (weighted(&number, &[8, 7, 6, 5, 4, 3, 2]) + 9 * more) % 23;
+            code.chars().nth(9) == "WABCDEFGHIJKLMNOPQRSTUV".chars().nth(check as usize)
+        }
+        Some("ES") => spanish_vat(code.get(2..).unwrap_or_default()),
         Some(_) => true,
         None => false,
     }
+}
+
+fn last(digits: &[u32]) -> u32 {
+    digits.last().copied().unwrap_or_default()
+}
+
+/// As in Luhn's check, the second digit doubled, and every other after it.
+fn luhn_sum(digits: &[u32]) -> u32 {
+    let doubled = |(place, digit): (usize, &u32)| if place % 2 == 1 { digit * 2 / 10 + digit * 2 % 10 } else { *digit };
+    digits.iter().enumerate().map(doubled).sum()
+}
+
+/// Of a company: a digit or a letter for the same check. Of people with a letter in front the form must do.
+fn spanish_vat(code: &str) -> bool {
+    let (Some(kind), Some(check)) = (code.chars().next(), code.chars().last()) else { return false };
+    if "KLMXYZ".contains(kind) {
+        return true;
+    }
+    let number = digits(code.get(1..8).unwrap_or_default());
+    let sum = luhn_sum(&std::iter::once(0).chain(number).collect::<Vec<_>>());
+    let right = (10 - sum % 10) % 10;
+    check.to_digit(10) == Some(right) || "JABCDEFGHI".chars().nth(right as usize) == Some(check)
 }
