@@ -181,7 +181,7 @@ async fn case_68_what_is_planted_in_every_field_is_in_no_file_log_metric_message
 }
 
 /// Every file below a directory, but for the key.
-fn files(dir: &Path, sinks: &mut Vec<(String, Vec<u8>)>) {
+pub fn files(dir: &Path, sinks: &mut Vec<(String, Vec<u8>)>) {
     for entry in std::fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -193,14 +193,14 @@ fn files(dir: &Path, sinks: &mut Vec<(String, Vec<u8>)>) {
 }
 
 /// The records of a journal, as whoever has the key reads them.
-fn opened(dir: &Path) -> impl Iterator<Item = String> {
+pub fn opened(dir: &Path) -> impl Iterator<Item = String> {
     let (vault, mut records) = (sealed::of_kept(dir), Vec::new());
     countersign::journal::replay(dir, &mut |raw| records.push(format!("{:?}", raw.parse(&vault).unwrap()))).unwrap();
     records.into_iter()
 }
 
 /// What a scrape gets.
-async fn scraped(said: &str) -> Vec<u8> {
+pub async fn scraped(said: &str) -> Vec<u8> {
     let address = said.split("metrics are at http://").nth(1).unwrap().split('/').next().unwrap();
     let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
     connection.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -226,6 +226,6 @@ async fn ready(url: &str, token: &str) -> Client {
     client
 }
 
-fn find(bytes: &[u8], text: &str) -> bool {
+pub fn find(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }

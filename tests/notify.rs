@@ -3,7 +3,7 @@
 #[path = "notify/chat.rs"]
 mod chat;
 #[path = "notify/email.rs"]
-mod email;
+pub mod email;
 #[path = "notify/receiver.rs"]
 pub mod receiver;
 #[path = "notify/slack.rs"]
@@ -24,7 +24,7 @@ use crate::crash::child::{Child, Site};
 use crate::support::client::{Client, export};
 use crate::support::{Options, PolicyDir, TestServer};
 
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// What the outbox keeps, and the secrets.
 pub struct Outbox {
@@ -40,7 +40,7 @@ impl Outbox {
         Self { dir: tempfile::tempdir().unwrap(), retry }
     }
 
-    fn secret(&self, name: &str, text: &str) -> PathBuf {
+    pub fn secret(&self, name: &str, text: &str) -> PathBuf {
         let file = self.dir.path().join(name);
         std::fs::write(&file, text).unwrap();
         file

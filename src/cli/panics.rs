@@ -29,9 +29,39 @@ fn said(payload: &(dyn Any + Send)) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::values::{LogFilter, Setting};
 
     fn of(panics: impl FnOnce() + std::panic::UnwindSafe) -> &'static str {
         said(&*std::panic::catch_unwind(panics).unwrap_err())
+    }
+
+    /// Says to this very test, in a process of its own, that it is the server.
+    const SERVER: &str = "COUNTERSIGN_TEST_PANICS";
+
+    /// The hook, the log and the answer of a server, as they are: in a process of its own, since a hook is the whole process'.
+    #[test]
+    fn a_call_that_panics_over_data_is_answered_and_logged_without_it() {
+        const TEST: &str = "cli::panics::tests::a_call_that_panics_over_data_is_answered_and_logged_without_it";
+        if let Ok(secret) = std::env::var(SERVER) {
+            let log = crate::config::Log {
+                level: LogFilter::read(&"trace".into()).unwrap(),
+                ..crate::config::Log::default()
+            };
+            crate::cli::logging::start(&log, None).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let call = crate::grpc::unbroken(async move { Ok::<_, crate::service::Refusal>(secret[..6].to_owned()) });
+            let answer = runtime.block_on(call).unwrap_err();
+            eprintln!("answered: {:?}", crate::grpc::refused(&answer));
+            return;
+        }
+        let mut server = std::process::Command::new(std::env::current_exe().unwrap());
+        let ran = server.args(["--exact", TEST, "--nocapture"]).env(SERVER, "sesam\u{e9}, open").output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+        assert!(
+            ran.status.success() && said.contains("panicked: (its message") && said.contains("internal error"),
+            "{said}"
+        );
+        assert!(!said.contains("sesam") && !said.contains("open"), "{said}");
     }
 
     #[test]

@@ -40,3 +40,5 @@ pub mod generated {
 }
 
 pub use decision_point::Edge;
+#[cfg(test)]
+pub(crate) use {status::status as refused, unbroken::unbroken};

@@ -5,7 +5,7 @@ mod checker;
 mod deaths;
 mod durability;
 mod entities;
-mod fleet;
+pub mod fleet;
 mod followers;
 mod histories;
 mod load;

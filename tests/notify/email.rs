@@ -16,18 +16,18 @@ use crate::support::pki::Ca;
 
 /// What a session said, and the letter of it.
 #[derive(Debug)]
-struct Session {
+pub struct Session {
     commands: Vec<String>,
-    letter: String,
+    pub letter: String,
 }
 
-struct MailServer {
-    port: u16,
-    sessions: mpsc::UnboundedReceiver<Session>,
+pub struct MailServer {
+    pub port: u16,
+    pub sessions: mpsc::UnboundedReceiver<Session>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     Tls,
     StartTls,
     /// It offers no encryption.
@@ -36,7 +36,7 @@ enum Way {
 
 impl MailServer {
     /// Answers the letters by these codes, one each, and then by 250.
-    async fn start(ca: &Ca, way: Way, codes: &'static [&'static str]) -> Self {
+    pub async fn start(ca: &Ca, way: Way, codes: &'static [&'static str]) -> Self {
         let pair = ca.server();
         let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();

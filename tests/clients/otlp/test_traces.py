@@ -13,6 +13,8 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 CALL_SECONDS = 30
 MORE_THAN_THE_QUEUE_HOLDS = 3_000
 SECRET = "s3://a-secret-destination"
+# One for each other field that a caller fills in.
+WHY, SESSION, KEY, UNDECLARED = "canary-why 219-09-9999", "canary-session", "canary-key", "canary-undeclared"
 
 collector = Collector()
 os.environ["COUNTERSIGN__TELEMETRY__TRACES"] = f"http://127.0.0.1:{collector.port}"
@@ -38,7 +40,12 @@ class Traces(Served):
         self.assertEqual(self.collector.resources[0]["service.name"], "countersign")
         within = self.collector.wait_for(lambda spans: [span for span in spans if span.parent_span_id == call.span_id])
         self.assertEqual({span.name for span in within}, {"evaluate policies", "commit"})
-        self.assertNotIn(SECRET, "".join(str(span) for span in self.collector.spans))
+        with self.assertRaises(grpc.RpcError):
+            self.ask("export", trace=6, undeclared=UNDECLARED)
+        self.call(6)
+        told = "".join(str(span) for span in self.collector.spans) + str(self.collector.resources)
+        for secret in (SECRET, WHY, SESSION, KEY, UNDECLARED, self.agent):
+            self.assertNotIn(secret, told)
 
     def test_2_a_denial_is_no_error_and_neither_is_a_refusal(self):
         answer, _ = self.ask("drop", trace=2)
@@ -84,7 +91,7 @@ class Traces(Served):
         is_it = lambda span: span.trace_id == trace(number) and span.name == "Authorize"  # noqa: E731
         return self.collector.wait_for(lambda spans: [span for span in spans if is_it(span)])
 
-    def ask(self, action, trace, sampled=True, token=None):
+    def ask(self, action, trace, sampled=True, token=None, undeclared=None):
         request = pb.AuthorizeRequest(
             principal=query_pb2.EntityUid(type="Agent", id="report-bot"),
             action=query_pb2.EntityUid(type="Action", id=action),
@@ -92,7 +99,11 @@ class Traces(Served):
         )
         if action == "export":
             request.context["destination"].string = SECRET
-            request.justification = "the quarterly report"
+            request.justification = WHY
+            request.environment["session"].string = SESSION
+            request.idempotency_key = KEY + str(trace)
+        if undeclared:
+            request.context["undeclared"].string = undeclared
         flags = "01" if sampled else "00"
         metadata = [
             ("authorization", f"Bearer {token or self.agent}"),

@@ -94,6 +94,11 @@ impl Redis {
         alive && self.try_ask::<String>(&["PING"]).await.is_ok()
     }
 
+    /// Where it writes its files.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     pub fn log_file(&self) -> PathBuf {
         self.dir.path().join("log")
     }
