@@ -187,7 +187,7 @@ section! {
         subscribers_max: Count = Count::of(20_000);
         /// Approvals that wait for people.
         pending_max: Count = Count::of(2_000_000);
-        /// Approvals that wait for people, of one principal.
+        /// Approvals that wait for people, of one principal; counted for each caller that asks for it.
         pending_per_principal_max: Count = Count::of(100);
         /// Approvals that one caller opens for one principal within a minute. A query that joins a pending one opens none.
         openings_per_minute_max: Count = Count::of(100);

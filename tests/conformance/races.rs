@@ -175,6 +175,26 @@ pub async fn an_opening_over_a_limit_is_refused_by_the_limits_name_until_one_set
     assert!(matches!(over, Err(CommitError::TooMany { limit: "pending_per_principal_max", .. })), "{over:?}");
 }
 
+pub async fn who_asks_for_another_fills_no_place_that_the_other_needs(stage: &Stage) {
+    let most = super::stage::limits().pending_per_principal_max as i64;
+    let open = async |caller: &str, rows: i64| {
+        let query = facts::export("spoken-for", rows);
+        let opening = facts::opening(&query, stage.now(), HOUR, facts::requirement(1, GrantTerms::Once));
+        let opening = facts::asked_by(caller, opening);
+        stage.commit(&fact(&opening), Seen::Slot(None)).await.map(|_| opening)
+    };
+    let first = open("gateway", 0).await.unwrap();
+    for rows in 1..most {
+        open("gateway", rows).await.unwrap();
+    }
+    let over = open("gateway", most).await;
+    assert!(matches!(over, Err(CommitError::TooMany { limit: "pending_per_principal_max", .. })), "{over:?}");
+    open("spoken-for", most).await.expect("its own places are its own");
+    let first = stage.approval(first.approval.unwrap()).await;
+    stage.advance(&first, cancelled(stage.now())).await;
+    open("gateway", most + 1).await.expect("its place is given back");
+}
+
 pub async fn openings_are_counted_by_the_minute_whatever_becomes_of_them(stage: &Stage) {
     let most = super::stage::limits().openings_per_minute_max as i64;
     for rows in 0..most {

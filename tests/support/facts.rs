@@ -120,6 +120,16 @@ pub fn opening(query: &Arc<Query>, now: Timestamp, span: Duration, requirement: 
     Decided { approval: Some(id), change: Change::Opened(Arc::new(opening)), ..plain }
 }
 
+/// The same, asked for by somebody else.
+pub fn asked_by(caller: &str, opened: Decided) -> Decided {
+    let caller = agent(caller);
+    let change = match &opened.change {
+        Change::Opened(opening) => Change::Opened(Arc::new(Opening { caller: caller.clone(), ..(**opening).clone() })),
+        Change::None | Change::Redeemed(_) => opened.change.clone(),
+    };
+    Decided { caller, change, ..opened }
+}
+
 /// A new name for an approval of this binding.
 pub fn approval_id(binding: Binding) -> ApprovalId {
     ApprovalId::opened(Uuid::now_v7(), &binding)

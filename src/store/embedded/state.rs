@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::openings::{Opener, Openings};
 use crate::domain::{
-    Approval, ApprovalId, ApprovalState, Binding, Change, Decided, EntityUid, Fact, IdempotencyKey, IllegalTransition,
-    Opening, Outcome, REJECTION_STANDS, Timestamp, Transition,
+    Approval, ApprovalId, ApprovalState, Binding, Change, Decided, Fact, IdempotencyKey, IllegalTransition, Opening,
+    Outcome, REJECTION_STANDS, Timestamp, Transition,
 };
 use crate::store::answers::{Answers, key_of};
 use crate::store::entities::Entities;
@@ -25,8 +25,9 @@ use crate::store::{CommitError, Listed, Page, Seen};
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub pending_max: usize,
+    /// Of one principal, asked for by one caller.
     pub pending_per_principal_max: usize,
-    /// Opened by one principal within a minute.
+    /// The same within a minute.
     pub openings_per_minute_max: usize,
     pub idempotency_keys_max: usize,
     /// Past it a caller's own oldest answers are forgotten early, and nobody else's.
@@ -89,7 +90,7 @@ pub struct State {
     limits: Limits,
     approvals: BTreeMap<ApprovalId, Kept>,
     standing: HashMap<Binding, ApprovalId>,
-    pending: HashMap<EntityUid, usize>,
+    pending: HashMap<Opener, usize>,
     pending_total: usize,
     openings: Openings,
     due: BTreeSet<(Timestamp, ApprovalId)>,
@@ -268,8 +269,8 @@ impl State {
         if seen != Seen::Slot(is) || overdue {
             return Err(CommitError::Conflict);
         }
-        let of_principal = self.pending.get(&opening.query.principal).copied().unwrap_or(0);
-        if of_principal >= self.limits.pending_per_principal_max {
+        let of_both = self.pending.get(&Opener::of(opening)).copied().unwrap_or(0);
+        if of_both >= self.limits.pending_per_principal_max {
             let most = self.limits.pending_per_principal_max;
             return Err(CommitError::TooMany { limit: "pending_per_principal_max", most });
         }
@@ -314,7 +315,7 @@ impl State {
     fn open(&mut self, opening: Arc<Opening>, sequence: u64) {
         let approval = Arc::new(Approval::opened(opening));
         self.standing.insert(approval.opening.binding, approval.id());
-        *self.pending.entry(approval.opening.query.principal.clone()).or_default() += 1;
+        *self.pending.entry(Opener::of(&approval.opening)).or_default() += 1;
         self.pending_total += 1;
         self.openings.note(&Opener::of(&approval.opening), approval.opening.opened_at);
         self.schedule(&approval);
@@ -325,7 +326,7 @@ impl State {
         let was_pending = matches!(before.state, ApprovalState::Pending);
         let is_pending = matches!(after.state, ApprovalState::Pending);
         if was_pending && !is_pending {
-            self.no_longer_pending(&before.opening.query.principal);
+            self.no_longer_pending(&Opener::of(&before.opening));
         }
         if let Some(moment) = before.next_due() {
             self.due.remove(&(moment, before.id()));
@@ -345,12 +346,12 @@ impl State {
         }
     }
 
-    fn no_longer_pending(&mut self, principal: &EntityUid) {
+    fn no_longer_pending(&mut self, opener: &Opener) {
         self.pending_total = self.pending_total.saturating_sub(1);
-        if let Some(count) = self.pending.get_mut(principal) {
+        if let Some(count) = self.pending.get_mut(opener) {
             *count -= 1;
             if *count == 0 {
-                self.pending.remove(principal);
+                self.pending.remove(opener);
             }
         }
     }

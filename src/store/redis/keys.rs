@@ -151,9 +151,9 @@ impl Keys {
         self.key(name.shard(), &[b"c:", &name.0[..]].concat())
     }
 
-    /// Sorted set: the queries of one principal that wait for people, by their deadlines.
-    pub fn places(&self, principal: &Name) -> Vec<u8> {
-        self.key(principal.shard(), &[b"p:", &principal.0[..]].concat())
+    /// Sorted set: the queries that wait for people, of one principal, that one caller asked for, by their deadlines.
+    pub fn places(&self, principal: &Name, caller: &EntityUid) -> Vec<u8> {
+        self.key(principal.shard(), &[b"p:", &principal.0[..], &Name::of_entity(caller).0[..]].concat())
     }
 
     /// Sorted set: what one caller opened for one principal within the last minute, by when. Beside the principal's places.

@@ -1,11 +1,11 @@
-//! How much of one principal may wait for people: a set of places, in a shard of its own.
+//! How much of one principal may wait for people: a set of places for each caller that asks for it, in the principal's shard.
 //!
 //! A place is taken before the approval is opened and given back when it is settled. The two are in different shards, so
 //! that a crash may come in between; every place is free again at its deadline. There may be fewer places than approvals
 //! that wait for a moment, never more.
 //!
-//! Places that were taken are counted by the minute as well, for each caller by itself: who may ask for others uses up nothing
-//! that these need; one that then was not needed counts all the same.
+//! For each caller by itself: who may ask for others uses up nothing that these need. Places that were taken are counted by the
+//! minute as well; one that then was not needed counts all the same.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ impl Shared {
         let principal = Name::of_entity(&opening.query.principal);
         let limits = &self.links.settings.limits;
         let (most, most_in_minute) = (limits.pending_per_principal_max, limits.openings_per_minute_max);
-        let names = &self.links.keys;
+        let (names, caller) = (&self.links.keys, &opening.caller.uid);
         let keys =
-            [names.places(&principal), names.openings(&principal, &opening.caller.uid), names.head(principal.shard())];
+            [names.places(&principal, caller), names.openings(&principal, caller), names.head(principal.shard())];
         let mut call = self.links.scripts.reserve.call(&keys);
         call.arg(&opening.binding.0[..]).arg(opening.deadline.as_micros()).arg(most).arg(most_in_minute);
         let reserved = match self.links.read(principal.shard(), &[call]).await {
@@ -53,7 +53,7 @@ impl Shared {
 
     pub(super) async fn release(&self, opening: &Opening) {
         let principal = Name::of_entity(&opening.query.principal);
-        let mut call = self.links.scripts.release.call(&[self.links.keys.places(&principal)]);
+        let mut call = self.links.scripts.release.call(&[self.links.keys.places(&principal, &opening.caller.uid)]);
         call.arg(&opening.binding.0[..]).arg(opening.deadline.as_micros());
         // Where it fails the place is free at the approval's deadline: less is allowed until then, never more.
         let _ = self.links.read(principal.shard(), &[call]).await;

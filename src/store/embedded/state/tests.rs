@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{
-    Attributes, DecisionId, Gate, Grant, GrantTerms, Identity, Justification, PolicyDigest, PolicyId, Query, Quorum,
-    Reason, Requirement, Review, SelfReview, Severity, Value, Verdict,
+    Attributes, DecisionId, EntityUid, Gate, Grant, GrantTerms, Identity, Justification, PolicyDigest, PolicyId, Query,
+    Quorum, Reason, Requirement, Review, SelfReview, Severity, Value, Verdict,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -289,4 +289,18 @@ fn who_asks_for_another_uses_up_nothing_that_the_other_needs() {
     let by = |caller| state.check(&opened(opening(9, caller, "victim", 1)), Seen::Slot(None), NOW);
     assert!(matches!(by("gateway"), Err(CommitError::TooFast { .. })));
     assert!(by("victim").is_ok(), "the principal's own allowance is untouched");
+}
+
+#[test]
+fn who_asks_for_another_fills_no_place_that_the_other_needs() {
+    let limits = Limits { pending_per_principal_max: 2, ..Limits::default() };
+    let mut state = State::new(limits);
+    for n in 1..3 {
+        state.apply(&opened(opening(n, "gateway", "victim", 1)), u64::from(n), NOW).unwrap();
+    }
+    let by = |state: &State, caller| state.check(&opened(opening(9, caller, "victim", 1)), Seen::Slot(None), NOW);
+    assert!(matches!(by(&state, "gateway"), Err(CommitError::TooMany { limit: "pending_per_principal_max", .. })));
+    assert!(by(&state, "victim").is_ok(), "the principal's own places are its own");
+    state.apply(&rejected(&state, 1), 3, NOW).unwrap();
+    assert!(by(&state, "gateway").is_ok(), "one settled: room again");
 }

@@ -1,4 +1,4 @@
--- A place among what waits for people of one principal, until the deadline at the latest. Openings of the same query share
+-- A place among what waits for people of one principal, asked for by one caller, until the deadline at the latest. Openings of the same query share
 -- one. A new place is an opening, of which a minute has so many.
 -- KEYS 1 the places  2 the openings of the last minute (set: places by when they were taken)  3 head.
 -- ARGV 1 binding  2 deadline  3 places at the most  4 openings in a minute at the most.
