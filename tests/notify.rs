@@ -154,7 +154,7 @@ async fn fault_72_after_the_last_attempt_a_message_is_a_dead_letter_and_so_is_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_73_a_redirect_is_not_followed() {
+async fn case_57_fault_73_a_redirect_is_not_followed() {
     let (receiver, elsewhere, mut outbox) = (Receiver::start().await, Receiver::start().await, Outbox::new());
     outbox.retry.attempts_max = 2;
     receiver.otherwise(Reply::Redirect(elsewhere.url()));
@@ -166,7 +166,7 @@ async fn fault_73_a_redirect_is_not_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_73_an_address_that_was_not_allowed_is_never_connected_to() {
+async fn case_57_fault_73_an_address_that_was_not_allowed_is_never_connected_to() {
     let (receiver, mut outbox) = (Receiver::start().await, Outbox::new());
     outbox.retry.attempts_max = 2;
     let port = receiver.port();
@@ -317,7 +317,7 @@ async fn a_broken_glass_is_told_everywhere_whatever_the_gate_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_72_the_inbox_says_where_nobody_was_told() {
+async fn case_54_fault_72_the_inbox_says_where_nobody_was_told() {
     let (receiver, mut outbox) = (Receiver::start().await, Outbox::new());
     outbox.retry.attempts_max = 1;
     receiver.otherwise(Reply::Status(503));

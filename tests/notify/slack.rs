@@ -5,6 +5,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::receiver::{Receiver, Reply};
 use super::{Outbox, asked};
+use crate::support::{Options, PolicyDir, TestServer};
 
 fn target(outbox: &Outbox, receiver: &Receiver) -> Value {
     let secret_file = outbox.secret("slack.token", "xoxb-1-secret\n");
@@ -83,4 +84,32 @@ async fn who_is_asked_as_well_is_told_below_the_message_and_in_the_channel() {
     assert_eq!((&*reply.path, &reply.json()["thread_ts"]), ("/api/chat.postMessage", &json!("11.1")));
     assert_eq!(reply.json()["reply_broadcast"], true);
     assert!(reply.text().contains("privacy-leads"), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_54_a_room_that_is_gone_stops_neither_another_target_nor_the_clock() {
+    let (room, receiver, mut outbox) = (Receiver::start().await, Receiver::start().await, Outbox::new());
+    outbox.retry.attempts_max = 1;
+    room.otherwise(refused("is_archived"));
+    let groups: Vec<String> = (1..=25).map(|number| format!("Group::\\\"team:{number}, <!here>\\\"")).collect();
+    let gate = format!(
+        "@id(\"many\") @approval(\"why\") @reviewers(\"{}\") @timeout(\"5m\")\n\
+         forbid (principal, action == Action::\"read\", resource == Dataset::\"weather\");",
+        groups.join(", ")
+    );
+    let policies = PolicyDir::shipped().and(&gate);
+    let notify = outbox.settings(&[target(&outbox, &room), outbox.webhook("siem", &receiver.url())]);
+    let server = TestServer::with(Options { policies: policies.path().into(), notify, ..Options::default() }).await;
+    let query = crate::support::client::query("read", "Dataset", "weather");
+    let agent = server.client("report-bot").await;
+    let approval = agent.authorize(query).await.unwrap().approval.unwrap();
+    let posted = room.next().await;
+    assert!(!posted.text().contains("<!here>"), "a group's name pings nobody: {}", posted.text());
+    let told = receiver.next().await.json();
+    assert_eq!(told["data"]["gates"][0]["reviewers"].as_array().unwrap().len(), 25);
+    let letters = outbox.given_up("room", 1).await;
+    assert!(letters[0]["why"].as_str().unwrap().contains("is_archived"), "{letters:?}");
+    server.advance(std::time::Duration::from_secs(300));
+    assert_eq!(receiver.next().await.json()["data"]["state"], "expired");
+    assert_eq!(agent.get(&approval.id).await.unwrap().state(), countersign::wire::pb::ApprovalState::Expired);
 }
