@@ -668,3 +668,21 @@ async fn the_glass_is_broken_and_examined_on_the_page_by_those_who_may() {
     assert!(alice.get(&address).await.says("Two others have looked at it"));
     assert!(!alice.get("/?show=history&state=unexamined").await.says(&address));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_gets_so_many_answers_and_no_more_also_without_a_login() {
+    let pace = web::Pace { burst: 20, interval: Duration::from_secs(3_600) };
+    let inbox = Some(web::Settings { pace, ..web::Settings::default() });
+    let server = serve(Options { inbox, ..Options::default() }).await;
+    let approval = server.asked().await;
+    let mut stranger = server.browser();
+    for answered in 0..20 {
+        assert_ne!(stranger.get("/no-such-page").await.status, 429, "after {answered}");
+    }
+    for path in ["/no-such-page", "/", "/login", "/signed-out", "/events"] {
+        let refused = stranger.get(path).await;
+        assert_eq!((refused.status, refused.headers["retry-after"].to_str().unwrap()), (429, "3600"), "{path}");
+        assert!(refused.says("Too many requests from your address") && refused.headers.contains_key("x-frame-options"));
+    }
+    assert_eq!(server.client("erin").await.records_of(&approval.id).await.len(), 1, "a flood fills no journal");
+}

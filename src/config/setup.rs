@@ -80,6 +80,7 @@ impl Config {
             fresh_login: written.fresh_login.get(),
             allow_plaintext: written.allow_plaintext,
             proxies: written.proxies.clone(),
+            ..web::Settings::default()
         }
     }
 

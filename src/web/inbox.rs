@@ -9,15 +9,16 @@ use axum::middleware;
 use axum::routing::{get, post};
 use axum::{Router, http};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::cookie::Cookies;
 use super::provider::Provider;
 use super::seal::{NoRandomness, Seal};
 use super::session::Sessions;
 use super::settings::Settings;
-use super::throttle::Throttle;
+use super::throttle::{self, Throttle};
 use super::{
-    assets, clicks, decision, detail, events, figures, glass, headers, link, list, listen, login, problem, slack,
+    assets, clicks, decision, detail, events, figures, glass, headers, link, list, listen, login, pace, problem, slack,
     teams, together,
 };
 use crate::identity::{IssuerSettings, LoginSettings, LoginVerifier, SettingsError, Verifier};
@@ -68,7 +69,11 @@ pub(super) struct Shared {
     pub seal: Seal,
     pub provider: Provider,
     pub logins: LoginVerifier,
+    /// Logins.
     pub throttle: Throttle,
+    /// Everything.
+    pub requests: Throttle,
+    pub started: Instant,
     /// Clicks in chat.
     pub work: clicks::Work,
 }
@@ -121,7 +126,9 @@ impl Place {
             seal: Seal::new()?,
             provider: provider.map_err(InboxError::Provider)?,
             logins: verifier.for_login(&login)?,
-            throttle: Throttle::default(),
+            throttle: Throttle::new(throttle::LOGINS),
+            requests: Throttle::new(settings.pace),
+            started: Instant::now(),
             work: clicks::Work::default(),
             settings,
         })))
@@ -148,8 +155,6 @@ impl Inbox {
             .route(link::PAGE, get(link::show))
             .route("/link/code", post(link::begin))
             .route("/link/end", post(link::end))
-            .route("/slack/interactions", post(slack::interact).layer(DefaultBodyLimit::max(slack::BODY_BYTES_MAX)))
-            .route("/teams/messages", post(teams::messages).layer(DefaultBodyLimit::max(teams::BODY_BYTES_MAX)))
             .route("/login", get(login::depart))
             .route(CALLBACK, get(login::arrive))
             .route("/logout", post(login::leave))
@@ -157,6 +162,10 @@ impl Inbox {
             .route("/assets/{digest}/{name}", get(assets::serve))
             .fallback(problem::no_such_page)
             .method_not_allowed_fallback(problem::no_such_page)
+            .layer(middleware::from_fn_with_state(self.0.clone(), pace::keep))
+            // All clicks in chat come from a few addresses, are signed, and have limits of their own.
+            .route("/slack/interactions", post(slack::interact).layer(DefaultBodyLimit::max(slack::BODY_BYTES_MAX)))
+            .route("/teams/messages", post(teams::messages).layer(DefaultBodyLimit::max(teams::BODY_BYTES_MAX)))
             .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
             .layer(middleware::from_fn(headers::guard))
             .with_state(self.0)

@@ -15,8 +15,8 @@ use super::listen::Peer;
 use super::problem::Problem;
 use super::provider::Wanted;
 use super::request::{Submitted, Visitor, address, request_id};
+use super::seal;
 use super::view::page::SignedOut;
-use super::{seal, throttle};
 use crate::domain::{ApprovalId, Refused, Severity, StepUp, Timestamp};
 use crate::service::{Refusal, RequestId};
 
@@ -94,7 +94,7 @@ pub async fn depart(
     Query(query): Query<Departing>,
 ) -> Response {
     if !shared.throttle.admit(address(&shared, peer, &headers), shared.service.wall()) {
-        return too_often();
+        return too_often(&shared);
     }
     let to = Destination::parse(query.to.as_deref().unwrap_or("/"));
     let wanted = if query.again.is_some() { wanted(&shared, &headers, &to).await } else { Wanted::AnyLogin };
@@ -156,7 +156,7 @@ pub async fn arrive(
     Query(query): Query<Arriving>,
 ) -> Response {
     if !shared.throttle.admit(address(&shared, peer, &headers), shared.service.wall()) {
-        return too_often();
+        return too_often(&shared);
     }
     let mut response = match finish(&shared, &headers, query).await {
         Ok(response) => response,
@@ -229,10 +229,10 @@ pub async fn signed_out() -> Response {
     SignedOut::page()
 }
 
-fn too_often() -> Response {
+fn too_often(shared: &Shared) -> Response {
     let mut response = Problem::too_often().into_response();
     *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(throttle::INTERVAL.as_secs()));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(shared.throttle.retry_after()));
     response
 }
 

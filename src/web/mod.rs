@@ -27,6 +27,7 @@ mod link;
 mod list;
 mod listen;
 mod login;
+mod pace;
 mod problem;
 mod provider;
 mod request;
@@ -41,3 +42,4 @@ mod view;
 
 pub use inbox::{Inbox, InboxError};
 pub use settings::Settings;
+pub use throttle::Pace;

@@ -147,6 +147,11 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Not so fast", text, "too_many_logins").with_login()
     }
 
+    pub fn too_fast() -> Self {
+        let text = "Too many requests from your address. Wait a moment, then try again.";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Not so fast", text, "too_many_requests")
+    }
+
     pub fn internal() -> Self {
         let text = "Something went wrong here. Nothing was decided.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "This went wrong", text, "internal")

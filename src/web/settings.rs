@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::throttle::{Pace, REQUESTS};
 use crate::identity::IdTokenRules;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Settings {
     pub allow_plaintext: bool,
     /// Whose `x-forwarded-for` is believed.
     pub proxies: Vec<IpAddr>,
+    /// How many requests of one address are answered.
+    pub pace: Pace,
 }
 
 impl Default for Settings {
@@ -40,6 +43,7 @@ impl Default for Settings {
             fresh_login: Duration::from_secs(15 * 60),
             allow_plaintext: false,
             proxies: Vec::new(),
+            pace: REQUESTS,
         }
     }
 }
