@@ -268,7 +268,7 @@ impl<'a> Scenario<'a> {
             comment: None,
         };
         let may = |person: &Identity, gate: &Gate| snapshot.may_review(approval, person, gate, now);
-        let poll = Poll { rules: &self.terms.review, now, may: &may };
+        let poll = Poll { rules: &self.terms.review, now, credentials_at: now, may: &may };
         Ok(match review::count(approval, ballot, &poll)? {
             Counted::Already => None,
             Counted::Vote(vote) => Some(approval.voted(vote, self.terms.redeem_within, &poll)),

@@ -55,20 +55,19 @@ impl Glass {
     }
 }
 
-/// Checks a blow against everything that stands above policy. `may`: whether a gate names the person for it, and policy lets
-/// him.
+/// Checks a blow against everything that stands above policy. Here `poll.may` says whether a gate names the person for it, and
+/// policy lets him.
 pub fn blow(
     approval: &Approval,
     blow: Blow,
-    rules: &ReviewRules,
-    now: Timestamp,
+    poll: &Poll<'_>,
     redeem_within: Duration,
-    may: impl Fn(&Gate) -> bool,
 ) -> Result<Transition, ReviewRefusal> {
+    let now = poll.now;
     if !is_human(&blow.by) {
         return Err(ReviewRefusal::NotHuman);
     }
-    if !approval.opening.requirement.gates().iter().all(may) {
+    if !approval.opening.requirement.gates().iter().all(|gate| (poll.may)(&blow.by, gate)) {
         return Err(ReviewRefusal::NotReviewer);
     }
     if blow.binding != approval.opening.binding {
@@ -78,7 +77,7 @@ pub fn blow(
     if state != ApprovalState::Pending {
         return Err(ReviewRefusal::Settled(Box::new(state)));
     }
-    if let Some((shortfall, demand)) = rules.unmet_to_break(&blow.by, now) {
+    if let Some((shortfall, demand)) = poll.rules.unmet_to_break(&blow.by, poll.credentials_at) {
         return Err(ReviewRefusal::StepUp(shortfall, demand));
     }
     let grant = Grant { terms: GrantTerms::Once, granted_at: now, lapses_at: now.after(redeem_within) };
@@ -108,7 +107,7 @@ pub fn examine(approval: &Approval, ballot: Ballot, poll: &Poll<'_>) -> Result<O
     if !glass.is_open() {
         return Err(ReviewRefusal::Settled(Box::new(approval.state_at(poll.now))));
     }
-    if let Some((shortfall, demand)) = poll.rules.unmet(&ballot.reviewer, requirement.severity(), poll.now) {
+    if let Some((shortfall, demand)) = poll.rules.unmet(&ballot.reviewer, requirement.severity(), poll.credentials_at) {
         return Err(ReviewRefusal::StepUp(shortfall, demand.clone()));
     }
     let gates = gates.into_iter().map(|gate| gate.id.clone()).collect();

@@ -60,6 +60,9 @@ impl Shortfall {
 pub struct Poll<'a> {
     pub rules: &'a ReviewRules,
     pub now: Timestamp,
+    /// The time by which it is judged how old logins and what they said are: the latest that any clock here says. Where clocks
+    /// disagree they are too old too early, never too late.
+    pub credentials_at: Timestamp,
     /// Policy's word today: may this person review this gate?
     pub may: &'a dyn Fn(&Identity, &Gate) -> bool,
 }
@@ -131,7 +134,7 @@ impl Poll<'_> {
 
     fn is_lately_stated(&self, person: &Identity) -> bool {
         let stated_at = person.proof.credential.as_deref().and_then(|credential| credential.issued_at);
-        stated_at.is_some_and(|at| !at.after(self.rules.membership_max_age).is_due(self.now))
+        stated_at.is_some_and(|at| !at.after(self.rules.membership_max_age).is_due(self.credentials_at))
     }
 }
 
@@ -228,7 +231,8 @@ mod tests {
     fn a_group_counts_while_it_was_stated_lately_and_a_forbidden_one_for_ever() {
         let rules = ReviewRules { membership_max_age: Duration::from_secs(300), ..ReviewRules::default() };
         let counts = |issued_at, may: &dyn Fn(&Identity, &Gate) -> bool| {
-            let poll = Poll { rules: &rules, now: NOW.after(Duration::from_secs(300)), may };
+            let later = NOW.after(Duration::from_secs(300));
+            let poll = Poll { rules: &rules, now: NOW, credentials_at: later, may };
             poll.still_counts(&review(person("alice", &["privacy"], issued_at)), &gate(1))
         };
         let by_group = |person: &Identity, _: &Gate| is_in(person, "privacy");
@@ -244,7 +248,7 @@ mod tests {
     fn rules_that_were_tightened_meanwhile_hold_for_votes_already_cast() {
         let high = StepUp { acr: vec!["phr".into()], ..StepUp::default() };
         let rules = ReviewRules { high, ..ReviewRules::default() };
-        let poll = Poll { rules: &rules, now: NOW, may: &|_, _| true };
+        let poll = Poll { rules: &rules, now: NOW, credentials_at: NOW, may: &|_, _| true };
         assert!(!poll.still_counts(&review(person("alice", &[], Some(NOW))), &gate(1)));
         let lax = ReviewRules::default();
         let poll = Poll { rules: &lax, ..poll };
@@ -259,7 +263,7 @@ mod tests {
         let after = after.apply(&first).unwrap();
         let vote = review(admin.clone());
         let closes = |rules: &ReviewRules| {
-            let poll = Poll { rules, now: NOW, may: &|_, _| true };
+            let poll = Poll { rules, now: NOW, credentials_at: NOW, may: &|_, _| true };
             matches!(after.voted(vote.clone(), Duration::from_secs(60), &poll), Transition::Approved(..))
         };
         assert!(closes(&ReviewRules::default()));
@@ -271,7 +275,7 @@ mod tests {
     fn only_who_proved_it_by_a_token_is_a_human() {
         let asked = approval(1);
         let rules = ReviewRules::default();
-        let poll = Poll { rules: &rules, now: NOW, may: &|_, _| true };
+        let poll = Poll { rules: &rules, now: NOW, credentials_at: NOW, may: &|_, _| true };
         let counted = |reviewer| count(&asked, ballot(&asked, reviewer), &poll);
         assert!(matches!(counted(person("alice", &[], Some(NOW))), Ok(Counted::Vote(_))));
         for method in [ProofMethod::Asserted, ProofMethod::Service] {

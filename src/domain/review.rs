@@ -107,7 +107,7 @@ pub fn count(approval: &Approval, ballot: Ballot, poll: &Poll<'_>) -> Result<Cou
         return Err(ReviewRefusal::Settled(Box::new(state)));
     }
     let severity = gates.iter().map(|gate| gate.severity).max().unwrap_or(Severity::Critical);
-    if let Some((shortfall, demand)) = rules.unmet(&ballot.reviewer, severity, now) {
+    if let Some((shortfall, demand)) = rules.unmet(&ballot.reviewer, severity, poll.credentials_at) {
         return Err(ReviewRefusal::StepUp(shortfall, demand.clone()));
     }
     let gates = gates.into_iter().map(|gate| gate.id.clone()).collect();

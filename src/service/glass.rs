@@ -61,8 +61,9 @@ impl Service {
     fn broken(&self, caller: &Caller, approval: &Approval, blow: Blow) -> Result<Transition, Refusal> {
         let (now, limits) = (self.shared.store.now(), &self.shared.limits);
         let snapshot = self.in_force()?;
-        let may = |gate: &Gate| snapshot.may_break_glass(approval, &caller.identity, gate, now);
-        let broken = glass::blow(approval, blow, &limits.review, now, limits.redeem_within, may);
+        let may = |person: &Identity, gate: &Gate| snapshot.may_break_glass(approval, person, gate, now);
+        let poll = Poll { rules: &limits.review, now, credentials_at: self.credentials_at(), may: &may };
+        let broken = glass::blow(approval, blow, &poll, limits.redeem_within);
         let transition = broken.map_err(|refusal| unseen(refusal, &snapshot, caller, approval, now))?;
         // What today's gates would not let pass is not worth a broken glass.
         if is_raised(&snapshot, approval, now) { Err(Refusal::RequirementRaised) } else { Ok(transition) }
@@ -91,7 +92,8 @@ impl Service {
         let now = self.shared.store.now();
         let snapshot = self.in_force()?;
         let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
-        let poll = Poll { rules: &self.shared.limits.review, now, may: &may };
+        let (rules, credentials_at) = (&self.shared.limits.review, self.credentials_at());
+        let poll = Poll { rules, now, credentials_at, may: &may };
         glass::examine(approval, ballot, &poll).map_err(|refusal| unseen(refusal, &snapshot, caller, approval, now))
     }
 

@@ -103,7 +103,8 @@ impl Service {
         let (now, snapshot) = (self.shared.store.now(), self.shared.engine.current());
         let rules = &self.shared.limits.review;
         let may = |person: &Identity, gate: &Gate| may_review(&snapshot, &approval, person, gate, now);
-        let poll = Poll { rules, now, may: &may };
+        let credentials_at = self.credentials_at();
+        let poll = Poll { rules, now, credentials_at, may: &may };
         let requirement = &approval.opening.requirement;
         let gates: Vec<GateView> =
             requirement.gates().iter().map(|gate| view(&approval, caller.identity(), gate, &poll)).collect();
@@ -124,14 +125,19 @@ impl Service {
             step_up: None,
             approval: approval.clone(),
         };
-        inspection.step_up = step_up(rules, &inspection, caller.identity());
+        inspection.step_up = step_up(rules, &inspection, caller.identity(), credentials_at);
         inspection
     }
 }
 
-fn step_up(rules: &ReviewRules, inspection: &Inspection, person: &Identity) -> Option<(Shortfall, StepUp)> {
+fn step_up(
+    rules: &ReviewRules,
+    inspection: &Inspection,
+    person: &Identity,
+    at: Timestamp,
+) -> Option<(Shortfall, StepUp)> {
     let severity = inspection.open_gates().map(|gate| gate.severity).max()?;
-    rules.unmet(person, severity, inspection.now).map(|(shortfall, demand)| (shortfall, demand.clone()))
+    rules.unmet(person, severity, at).map(|(shortfall, demand)| (shortfall, demand.clone()))
 }
 
 fn view(approval: &Approval, person: &Identity, gate: &Gate, poll: &Poll<'_>) -> GateView {

@@ -158,6 +158,12 @@ impl Service {
         self.shared.store.now()
     }
 
+    /// The time by which it is judged how old a login is, and what it said: the latest that the store's clock and this machine's
+    /// say. INVARIANT: one that is too old by either is too old.
+    pub(crate) fn credentials_at(&self) -> Timestamp {
+        self.now().max(self.wall())
+    }
+
     /// Puts the start of a server on record.
     pub async fn record_start(&self, version: &str) -> Result<Committed, Refusal> {
         let started = Started { version: version.into(), digest: self.digest() };

@@ -58,7 +58,8 @@ impl Service {
         let now = self.shared.store.now();
         let snapshot = self.in_force()?;
         let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
-        let poll = Poll { rules: &self.shared.limits.review, now, may: &may };
+        let (rules, credentials_at) = (&self.shared.limits.review, self.credentials_at());
+        let poll = Poll { rules, now, credentials_at, may: &may };
         let vote = match review::count(approval, ballot, &poll) {
             Ok(Counted::Already) => return Ok(None),
             Ok(Counted::Vote(vote)) => vote,

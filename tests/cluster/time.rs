@@ -22,7 +22,12 @@ fn libraries() -> impl Iterator<Item = String> {
 
 /// Three servers whose clocks are so far from the machine's.
 async fn askew(redis: &Redis, offsets: [&str; 3]) -> Fleet {
-    let mut fleet = Fleet::prepare(3, &Store::alone(&redis.url()), "").await;
+    askew_with(redis, offsets, "").await
+}
+
+/// The same with more of the configuration.
+async fn askew_with(redis: &Redis, offsets: [&str; 3], sections: &str) -> Fleet {
+    let mut fleet = Fleet::prepare(3, &Store::alone(&redis.url()), sections).await;
     let preload = format!("LD_PRELOAD={FAKETIME}");
     assert!(
         libraries().any(|dir| Path::new(&FAKETIME.replace("$LIB", &dir)).exists()),
@@ -99,4 +104,28 @@ async fn expiry_is_told_everywhere_soon_after_the_deadline() {
     // 100 ms by design; the rest is what a busy machine takes.
     assert!((0..1_000).contains(&(now - deadline)), "told {} ms after the deadline", now - deadline);
     until("shown", async || fleet.show(0, &approval.id).await.state() == pb::ApprovalState::Expired).await;
+}
+
+/// Who logged in must not be held to be fresh because the clock that decides about approvals is behind: the other one counts too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_too_old_by_the_servers_clock_or_by_redis_reviews_nothing() {
+    const MINUTE: i64 = 60;
+    let redis = Redis::start().await;
+    let rules = "[review]\nlow = { max_authentication_age = \"15m\" }\n";
+    let fleet = askew_with(&redis, ["+1h", "-1h", "+0s"], rules).await;
+    let agent = fleet.client(2, "report-bot").await;
+    let approval = agent.authorize(export(1, "ask")).await.unwrap().approval.unwrap();
+    for (place, logged_in, what) in [
+        (0, 40 * MINUTE, "20 minutes ago by the server, and yet to come by redis"),
+        (1, -60 * MINUTE, "now by the server, and an hour ago by redis"),
+        (2, -20 * MINUTE, "20 minutes ago by both"),
+    ] {
+        let alice = fleet.client_ahead(place, "alice", logged_in).await;
+        let refused = alice.approve(&approval).await.expect_err(what);
+        assert!(format!("{refused:?}").contains("max_age"), "{what}: {refused:?}");
+    }
+    let votes = [(0, "alice", 60 * MINUTE), (2, "bob", 0)];
+    for (place, who, logged_in) in votes {
+        fleet.client_ahead(place, who, logged_in).await.approve(&approval).await.expect("a fresh login by both clocks");
+    }
 }

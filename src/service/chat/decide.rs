@@ -107,7 +107,7 @@ impl Service {
     fn is_lately_here(&self, person: &Identity) -> bool {
         let stated_at = person.proof.credential.as_deref().and_then(|credential| credential.issued_at);
         let most = self.shared.limits.review.membership_max_age;
-        stated_at.is_some_and(|at| !at.after(most).is_due(self.shared.store.now()))
+        stated_at.is_some_and(|at| !at.after(most).is_due(self.credentials_at()))
     }
 
     /// A code to enter from the account that is to be linked; `None` where there are none to be had.
