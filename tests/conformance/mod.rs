@@ -55,6 +55,7 @@ const BEHAVIOURS: &[(&str, Behaviour)] = behaviours![
     races::an_opening_over_a_limit_is_refused_by_the_limits_name_until_one_settles,
     races::who_asks_for_another_fills_no_place_that_the_other_needs,
     races::openings_are_counted_by_the_minute_whatever_becomes_of_them,
+    races::asking_again_for_what_was_taken_back_is_another_opening,
     time::a_vote_at_the_deadline_is_too_late_and_expiry_is_not_early,
     time::what_only_tells_people_is_recorded_once_before_anything_else_and_not_early,
     time::a_grant_lapses_at_its_moment_and_not_before,

@@ -212,3 +212,22 @@ pub async fn openings_are_counted_by_the_minute_whatever_becomes_of_them(stage: 
         try_open_as("hasty", stage, most, stage.now()).await.expect("room again");
     }
 }
+
+pub async fn asking_again_for_what_was_taken_back_is_another_opening(stage: &Stage) {
+    let most = super::stage::limits().openings_per_minute_max;
+    let query = facts::export("hasty", 1);
+    let mut slot = None;
+    for (number, store) in (0..=most).zip([stage.one(), stage.other()].into_iter().cycle()) {
+        let opening = facts::opening(&query, stage.now(), HOUR, facts::requirement(1, GrantTerms::Once));
+        let asked = store.commit(fact(&opening), Seen::Slot(slot)).await;
+        if number == most {
+            assert!(matches!(asked, Err(CommitError::TooFast { limit: "openings_per_minute_max", .. })), "{asked:?}");
+            return;
+        }
+        asked.unwrap();
+        // The answer to who takes it back may come after the next question.
+        let opened = stage.approval(opening.approval.unwrap()).await;
+        let taken_back = stage.advance(&opened, cancelled(stage.now())).await;
+        slot = Some((taken_back.id(), taken_back.version));
+    }
+}

@@ -112,7 +112,7 @@ impl Shared {
     ) -> Result<Committed, CommitError> {
         let Seen::Slot(slot) = seen else { return Err(CommitError::Conflict) };
         self.check_pending_max().await?;
-        let place = self.reserve(opening).await?;
+        let place = self.reserve(opening, slot).await?;
         let approval = Stored { approval: Approval::opened(opening.clone()), uses: 0, head: 0 };
         let event = self.shared_form(&draft)?;
         let call = Call {

@@ -4,15 +4,15 @@
 //! that a crash may come in between; every place is free again at its deadline. There may be fewer places than approvals
 //! that wait for a moment, never more.
 //!
-//! For each caller by itself: who may ask for others uses up nothing that these need. Places that were taken are counted by the
-//! minute as well; one that then was not needed counts all the same.
+//! For each caller by itself: who may ask for others uses up nothing that these need. Openings are counted by the minute as well. One
+//! that then failed counts all the same, and so does one in place of what its author has just taken back.
 
 use std::time::Duration;
 
 use super::keys::Name;
 use super::trouble::Trouble;
 use super::{Shared, answer};
-use crate::domain::Opening;
+use crate::domain::{ApprovalId, Opening};
 use crate::store::{CommitError, StoreError};
 
 /// What taking a place came to.
@@ -24,7 +24,12 @@ pub enum Place {
 }
 
 impl Shared {
-    pub(super) async fn reserve(&self, opening: &Opening) -> Result<Place, CommitError> {
+    /// A place for what is opened in place of `before`: an approval that stood for the query, as it was seen.
+    pub(super) async fn reserve(
+        &self,
+        opening: &Opening,
+        before: Option<(ApprovalId, u64)>,
+    ) -> Result<Place, CommitError> {
         let principal = Name::of_entity(&opening.query.principal);
         let limits = &self.links.settings.limits;
         let (most, most_in_minute) = (limits.pending_per_principal_max, limits.openings_per_minute_max);
@@ -33,6 +38,7 @@ impl Shared {
             [names.places(&principal, caller), names.openings(&principal, caller), names.head(principal.shard())];
         let mut call = self.links.scripts.reserve.call(&keys);
         call.arg(&opening.binding.0[..]).arg(opening.deadline.as_micros()).arg(most).arg(most_in_minute);
+        call.arg(before.map_or_else(Vec::new, |(id, version)| [&id.as_bytes()[..], &version.to_be_bytes()].concat()));
         let reserved = match self.links.read(principal.shard(), &[call]).await {
             Err(trouble) if trouble.is_out_of_memory() => return Err(CommitError::Busy),
             reserved => reserved.map_err(StoreError::from)?,

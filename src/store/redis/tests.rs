@@ -6,6 +6,7 @@ mod checked;
 mod closed;
 mod entities;
 mod losses;
+mod places;
 mod reconciled;
 mod slots;
 mod times;
