@@ -18,6 +18,9 @@ pub enum StoreCommand {
     Fsck {
         #[command(flatten)]
         file: File,
+        /// The journals of all other replicas, or copies of them: whether they, the configured one and Redis tell the same
+        #[arg(long, value_name = "DIR")]
+        journal: Vec<PathBuf>,
     },
     /// After Redis lost state: deny on record what was open and is gone, and begin those shards anew. The server whose
     /// journal is configured must not be running
@@ -36,11 +39,14 @@ pub enum StoreCommand {
 impl StoreCommand {
     pub async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
         match self {
-            Self::Fsck { file } => {
+            Self::Fsck { file, journal } => {
                 let (config, settings) = redis(file)?;
-                let dir = std::iter::once(&*config.journal.dir);
-                let vault = config.sealing().reading(dir).map_err(|error| Failure::Failed(error.to_string()))?;
-                let report = fsck::check(settings, &vault).await.map_err(|error| Failure::Failed(error.to_string()))?;
+                let own = (!journal.is_empty()).then(|| config.journal.dir.clone());
+                let journals: Vec<PathBuf> = own.into_iter().chain(journal).collect();
+                let dirs = std::iter::once(&*config.journal.dir).chain(journals.iter().map(PathBuf::as_path));
+                let vault = config.sealing().reading(dirs).map_err(|error| Failure::Failed(error.to_string()))?;
+                let report = fsck::check(settings, &vault, &journals).await;
+                let report = report.map_err(|error| Failure::Failed(error.to_string()))?;
                 match screen.format {
                     Format::Json => {
                         screen.json(&json!({"approvals": report.approvals, "findings": report.findings}))?;

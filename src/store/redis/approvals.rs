@@ -55,9 +55,7 @@ impl Shared {
     }
 
     pub(super) fn members(&self, id: ApprovalId) -> Cmd {
-        let mut members = redis::cmd("LRANGE");
-        members.arg(self.links.keys.approval(id)).arg(0).arg(-1);
-        members
+        Stored::question(&self.links.keys, id)
     }
 
     pub(super) fn parsed(&self, id: ApprovalId, members: Value) -> Result<Option<Arc<Stored>>, StoreError> {

@@ -1,14 +1,17 @@
 //! Is all in Redis as it must be? Read-only, and beside running servers: what looks wrong is looked at again, and told only
 //! if it stays so.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Cmd;
 
 use super::clock::SharedClock;
+use super::fsck_journals::Journals;
 use super::keys::Shard;
 use super::links::Links;
+use super::reconcile::ReconcileError;
 use super::settings::Settings;
 use super::stored::Stored;
 use super::trouble::Trouble;
@@ -30,14 +33,20 @@ pub struct Report {
     pub findings: Vec<String>,
 }
 
-/// Checks every invariant of the store.
+/// Checks every invariant of the store, and that it does not contradict these journals, of which there should be those of all
+/// replicas or none.
 ///
 /// # Errors
-/// When Redis is out of reach.
-pub async fn check(settings: Settings, vault: &Vault) -> Result<Report, Trouble> {
+/// When Redis is out of reach, or a journal cannot be read.
+pub async fn check(settings: Settings, vault: &Vault, journals: &[PathBuf]) -> Result<Report, ReconcileError> {
     let links = Arc::new(Links::to_look(settings, SharedClock::new(Clock::system(Timestamp::default()))));
     links.look().await?;
     let mut report = Report::default();
+    let journals = match journals {
+        [] => None,
+        dirs => Some(Journals::read(&links, dirs, vault).await?),
+    };
+    report.findings.extend(journals.iter().flat_map(|journals| journals.forks.iter().cloned()));
     for shard in Shard::all() {
         if let Some(finding) = fsck_head::shard(&links, vault, shard).await? {
             // Whoever reads refuses it, and so does what follows.
@@ -55,6 +64,9 @@ pub async fn check(settings: Settings, vault: &Vault) -> Result<Report, Trouble>
         }
         if let Some(finding) = persistent(async || whole(&links, shard).await).await? {
             report.findings.push(format!("shard {}: {finding}", shard.number()));
+        }
+        if let Some(journals) = &journals {
+            report.findings.extend(journals.against(&links, vault, shard).await?);
         }
     }
     if report.findings.is_empty()
@@ -96,8 +108,7 @@ async fn ids(links: &Links, shard: Shard) -> Result<Vec<ApprovalId>, Trouble> {
 /// What is wrong with one approval, if anything is.
 async fn approval(links: &Links, vault: &Vault, shard: Shard, id: ApprovalId) -> Result<Option<String>, Trouble> {
     let keys = &links.keys;
-    let mut members = command("LRANGE", keys.approval(id));
-    members.arg(0).arg(-1);
+    let members = Stored::question(keys, id);
     let mut due = command("ZSCORE", keys.due(shard));
     due.arg(&id.as_bytes()[..]);
     let mut settled = command("ZSCORE", keys.settled(shard));

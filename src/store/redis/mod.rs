@@ -18,6 +18,7 @@ pub mod examine;
 mod feed;
 pub mod fsck;
 mod fsck_head;
+mod fsck_journals;
 mod guard;
 mod here;
 mod journaling;

@@ -4,9 +4,10 @@
 //! The uses of a grant for a time leave no record here, only their count: such a grant may be used thousands of times, and
 //! nothing depends on any of them.
 
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::answer;
+use super::keys::Keys;
 use super::trouble::Trouble;
 use crate::domain::{Approval, ApprovalId, Change, Fact, Moved, Timestamp, Transition};
 use crate::store::StoreError;
@@ -23,6 +24,13 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Asks for the members of its list.
+    pub fn question(keys: &Keys, id: ApprovalId) -> Cmd {
+        let mut members = redis::cmd("LRANGE");
+        members.arg(keys.approval(id)).arg(0).arg(-1);
+        members
+    }
+
     /// From the members of its list; `None` where there is no list.
     pub fn parse(vault: &Vault, id: ApprovalId, members: Value) -> Result<Option<Self>, StoreError> {
         let mut members = answer::array(members, "LRANGE")?.into_iter().map(answer::bytes);

@@ -60,7 +60,7 @@ async fn a_user_with_the_documented_rights_is_enough_and_the_password_is_read_an
     let feed = store.feed().unwrap();
     assert_eq!(feed.reach().await.unwrap().iter().map(|reach| reach.head).sum::<u64>(), 5);
     assert_eq!(feed.after(Shard::of_approval(id).number(), 0, 10).await.unwrap().len(), 3);
-    assert_eq!(fsck::check(settings, &Vault::default()).await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(fsck::check(settings, &Vault::default(), &[]).await.unwrap().findings, Vec::<String>::new());
     let everything = ["xautoclaim", "xpending", "xack", "hscan", "xread"];
     until("every task has done its part", async || {
         let stats = answer::text(server.tell(&["INFO", "commandstats"]).await).unwrap();
