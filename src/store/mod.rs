@@ -69,7 +69,8 @@ pub trait Store: Send + Sync + 'static {
     /// One page of approvals, newest first.
     fn list<'a>(&'a self, page: &'a Page) -> BoxFuture<'a, Result<Listed, StoreError>>;
 
-    /// Approvals that time has moved on by `now`, at most `limit`.
+    /// Approvals that time has moved on by `now`, at most `limit`; for some milliseconds without those that another replica looks
+    /// after.
     fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Approval>>, StoreError>>;
 
     /// Sleeps until something may be due.

@@ -174,12 +174,19 @@ impl Shared {
             timed: transition.is_of_time(),
             decided,
         };
-        let binding = call.binding;
+        let (binding, shard) = (call.binding, call.shard);
         let committed = self.run(fact, call, draft).await;
+        let was_due = transition.is_of_time() && before.approval.due_at(self.links.clock.now()).is_some();
+        if was_due && matches!(committed, Ok(_) | Err(CommitError::Conflict)) {
+            self.yields.note(shard, committed.is_err());
+        }
         match &committed {
             Ok(_) if settles => {
                 self.memory.settled(&binding, id);
-                self.release(&before.approval.opening).await;
+                // At its deadline the place is free by itself.
+                if !matches!(transition, Transition::Expired { .. }) {
+                    self.release(&before.approval.opening).await;
+                }
             }
             Err(CommitError::Conflict) => self.cache.remove(&id).map_or((), drop),
             _ => {}

@@ -1,6 +1,6 @@
 //! Looking over all shards at once: pages of approvals, what is due and when, how many are pending.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,22 +18,63 @@ use crate::store::{CommitError, Listed, Page, StoreError};
 const LIST_SCAN_MAX: usize = 2_000;
 /// The longest sleep without a look at the deadlines: a hint of an earlier one may get lost.
 const NAP_MAX: Duration = Duration::from_secs(1);
-/// Replicas look at a deadline one after the other, so that mostly one of them writes it down.
-const SPREAD: Duration = Duration::from_millis(20);
+/// Before what is due is looked after: what is due in the same moment is done together.
+const GATHER: Duration = Duration::from_millis(10);
+/// How much later those look after a shard who found that another one did it: replicas that do the same twice are half as fast.
+/// Where that one falls silent, nothing is later than this.
+const YIELD: Duration = Duration::from_millis(40);
+/// What is due in one shard and looked after at a time.
+const DUE_OF_SHARD_MAX: usize = 64;
+/// How many approvals a page looks at in one step, at least.
+const LIST_STEP_MIN: usize = 64;
 /// Below this part of the limit, in percent, nobody counts what is pending.
 const COUNTED_FROM: usize = 80;
 
-/// Until when the timer has looked after what was due, and when it did.
+/// The last time that the timer looked after what was due.
 #[derive(Debug, Default)]
-pub struct LookedAt(Mutex<Option<(Timestamp, Instant)>>);
+pub struct LookedAt(Mutex<Option<Look>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// Until when.
+    moment: Timestamp,
+    at: Instant,
+    /// How much of that is left to others, in each shard.
+    left: [Duration; SHARDS as usize],
+}
+
+impl Look {
+    fn left(&self, shard: Shard) -> Duration {
+        self.left.get(shard.index()).copied().unwrap_or_default()
+    }
+}
 
 impl LookedAt {
-    fn get(&self) -> Option<(Timestamp, Instant)> {
+    fn get(&self) -> Option<Look> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, moment: Timestamp) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((moment, Instant::now()));
+    fn set(&self, look: Look) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+    }
+}
+
+/// In which shards another replica was faster to write down what is due.
+#[derive(Debug, Default)]
+pub struct Yields([AtomicBool; SHARDS as usize]);
+
+impl Yields {
+    /// Somebody put on record what time had made of an approval: this replica, or another one before it.
+    pub fn note(&self, shard: Shard, was_other: bool) {
+        if let Some(yields) = self.0.get(shard.index()) {
+            yields.store(was_other, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long what is due in a shard, by its number, is left to others.
+    fn left(&self, shard: usize) -> Duration {
+        let yields = self.0.get(shard).is_some_and(|yields| yields.load(Ordering::Relaxed));
+        if yields { YIELD } else { Duration::ZERO }
     }
 }
 
@@ -56,8 +97,9 @@ impl Shared {
         let mut listed = Listed { approvals: Vec::new(), more: page.before };
         let mut looked_at = 0;
         let epochs = Shard::all().map(|shard| self.epoch(shard)).collect::<Result<Vec<_>, _>>()?;
+        let step = page.size.max(LIST_STEP_MIN);
         loop {
-            let ids = self.ids_before(listed.more, page.size.max(1)).await?;
+            let ids = self.ids_before(listed.more, step).await?;
             let whole = ids.len();
             for stored in self.several(&ids).await? {
                 if listed.approvals.len() == page.size {
@@ -74,7 +116,7 @@ impl Shared {
             // Where ids led nowhere (an approval retired in between) the next step begins behind them.
             listed.more = ids.last().copied().or(listed.more);
             looked_at += whole;
-            if whole < page.size.max(1) {
+            if whole < step {
                 listed.more = None;
                 return Ok(listed);
             }
@@ -130,6 +172,11 @@ impl Shared {
     /// What is due, as far as it is within reach and can be read: one shard or approval stops the time of no other.
     pub(super) async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<Approval>>, StoreError> {
         let of_shards = join_all(Shard::all().map(|shard| self.due_of(shard, now, limit))).await;
+        let mut ids: Vec<(i64, ApprovalId)> = good(of_shards)?.flatten().collect();
+        ids.sort_unstable();
+        ids.truncate(limit);
+        let ids: Vec<ApprovalId> = ids.into_iter().map(|(_, id)| id).collect();
+        let of_shards = join_all(Shard::all().map(|shard| self.several_of(shard, &ids))).await;
         let mut due = Vec::new();
         for approval in good(of_shards)?.flatten() {
             match approval {
@@ -144,21 +191,23 @@ impl Shared {
             }
         }
         due.sort_by_key(|approval| approval.next_due());
-        due.truncate(limit);
         Ok(due)
     }
 
-    async fn due_of(
-        &self,
-        shard: Shard,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Result<Option<Arc<Stored>>, StoreError>>, StoreError> {
+    /// What is due first in a shard, with its moments, but for what is left to others for now.
+    async fn due_of(&self, shard: Shard, now: Timestamp, limit: usize) -> Result<Vec<(i64, ApprovalId)>, StoreError> {
+        let left = self.looked_at.get().map_or(Duration::ZERO, |look| look.left(shard));
+        let (last, limit) = (now.before(left), limit.min(DUE_OF_SHARD_MAX));
         let mut range = redis::cmd("ZRANGEBYSCORE");
-        range.arg(self.links.keys.due(shard)).arg("-inf").arg(now.as_micros()).arg("LIMIT").arg(0).arg(limit);
+        range.arg(self.links.keys.due(shard)).arg("-inf").arg(last.as_micros());
+        range.arg("WITHSCORES").arg("LIMIT").arg(0).arg(limit);
         let answer = self.links.read(shard, &[range]).await?.pop().unwrap_or_default();
-        let ids: Vec<_> = answer::array(answer, "ZRANGEBYSCORE")?.into_iter().filter_map(answer::approval_id).collect();
-        self.several_of(shard, &ids).await
+        let mut answers = answer::array(answer, "ZRANGEBYSCORE")?.into_iter();
+        let mut due = Vec::new();
+        while let (Some(id), Some(moment)) = (answers.next(), answers.next()) {
+            due.extend(answer::number(moment).zip(answer::approval_id(id)));
+        }
+        Ok(due)
     }
 
     /// Time moves an approval on at this moment: the timer looks again if that is earlier than it thought.
@@ -172,8 +221,7 @@ impl Shared {
         // What was due when this ended last was looked after, and what is left of it could not be: once a second is enough.
         let looked_at = self.looked_at.get();
         loop {
-            let left_over = looked_at.filter(|(_, at)| at.elapsed() < NAP_MAX).map(|(moment, _)| moment);
-            let next = match self.next_due(left_over).await {
+            let next = match self.next_due(looked_at.filter(|look| look.at.elapsed() < NAP_MAX)).await {
                 Ok(next) => next,
                 Err(_) => {
                     // Whoever reads judges the deadline himself; nothing can be written down until Redis is back.
@@ -185,8 +233,12 @@ impl Shared {
             self.next_due.store(next.as_micros(), Ordering::Release);
             let left = self.links.clock.now().until(next);
             if left.is_zero() {
-                self.looked_at.set(self.links.clock.now());
-                tokio::time::sleep(jittered(SPREAD)).await;
+                self.looked_at.set(Look {
+                    moment: self.links.clock.now(),
+                    at: Instant::now(),
+                    left: std::array::from_fn(|shard| self.yields.left(shard)),
+                });
+                tokio::time::sleep(jittered(GATHER)).await;
                 return;
             }
             tokio::select! {
@@ -196,19 +248,21 @@ impl Shared {
         }
     }
 
-    /// When time moves the next approval on, of those after `after`; also counts what is pending.
-    async fn next_due(&self, after: Option<Timestamp>) -> Result<Timestamp, StoreError> {
-        let after = after.map_or_else(|| "-inf".to_owned(), |after| format!("({}", after.as_micros()));
+    /// When time moves the next approval on, of those that were not looked after then; also counts what is pending.
+    async fn next_due(&self, looked_after: Option<Look>) -> Result<Timestamp, StoreError> {
         let of_shards = Shard::all().map(|shard| {
+            let after = looked_after.map(|look| look.moment.before(look.left(shard)).as_micros());
+            let after = after.map_or_else(|| "-inf".to_owned(), |after| format!("({after}"));
             let mut first = redis::cmd("ZRANGEBYSCORE");
-            first.arg(self.links.keys.due(shard)).arg(&after).arg("+inf").arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
+            first.arg(self.links.keys.due(shard)).arg(after).arg("+inf").arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
             let mut pending = redis::cmd("HGET");
             pending.arg(self.links.keys.head(shard)).arg("pending");
             async move {
                 let mut answers = self.links.read(shard, &[first, pending]).await?.into_iter();
                 let first = answer::array(answers.next().unwrap_or_default(), "ZRANGEBYSCORE")?.into_iter().nth(1);
                 let pending = answers.next().and_then(answer::unsigned).unwrap_or(0);
-                Ok::<_, StoreError>((first.and_then(answer::number), pending))
+                let left_for = i64::try_from(self.yields.left(shard.index()).as_micros()).unwrap_or(0);
+                Ok::<_, StoreError>((first.and_then(answer::number).map(|due| due.saturating_add(left_for)), pending))
             }
         });
         let shards: Vec<_> = good(join_all(of_shards).await)?.collect();

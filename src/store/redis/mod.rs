@@ -94,6 +94,7 @@ struct Shared {
     /// In microseconds.
     next_due: AtomicI64,
     looked_at: listing::LookedAt,
+    yields: listing::Yields,
     /// Approvals that wait for people, when last counted.
     pending: AtomicU64,
     /// The newest event heard of, of each shard.
@@ -151,6 +152,7 @@ impl Redis {
             timer: Notify::new(),
             next_due: AtomicI64::new(i64::MAX),
             looked_at: listing::LookedAt::default(),
+            yields: listing::Yields::default(),
             pending: AtomicU64::new(0),
             heard: watch::Sender::new(Arc::from([0; keys::SHARDS as usize])),
             links,
