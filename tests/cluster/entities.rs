@@ -17,6 +17,7 @@ use crate::support::sealed;
 
 /// What a hint that is lost may cost, and a busy machine.
 const HEALED: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Nobody who was put into `suspended` reads anything.
 const RULES: &str = r#"
@@ -89,6 +90,30 @@ async fn what_is_put_at_one_server_the_others_decide_by_and_a_start_without_redi
     assert_eq!(fleet.health(2, "").await, Some(ServingStatus::NotServing));
     let refused = fleet.admin(1).await.put(vec![group("new")]).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    drop(fleet.end().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_at_one_server_is_told_to_whoever_follows_another() {
+    let redis = Redis::start().await;
+    let fleet = started(2, &redis).await;
+    let client = fleet.client(1, "erin").await;
+    let followed = client.stub.clone().subscribe(pb::SubscribeRequest::default()).await.unwrap();
+    let mut events = followed.into_inner();
+    fleet.admin(0).await.put(vec![group("new")]).await.unwrap();
+    fleet.admin(0).await.delete(vec![uid("Group", "new")]).await.unwrap();
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let event = tokio::time::timeout(PATIENCE, events.message()).await.expect("in time").unwrap().expect("no end");
+        let Some(record) = event.record else { continue };
+        // What the followed server says of having taken it up has no origin.
+        if let (Some(pb::record::Fact::EntitiesChanged(changed)), Some(_)) = (record.fact, record.origin) {
+            let by = changed.by.and_then(|by| by.uid).map(|by| by.id);
+            told.push((by, changed.put.len(), changed.deleted.len()));
+        }
+    }
+    let by = Some("erin".to_owned());
+    assert_eq!(told, [(by.clone(), 1, 0), (by, 0, 1)], "in their order, and by whom");
     drop(fleet.end().await);
 }
 
