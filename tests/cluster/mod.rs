@@ -8,6 +8,7 @@ mod entities;
 pub mod fleet;
 mod followers;
 mod histories;
+mod idle;
 mod load;
 mod outages;
 mod rivals;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use countersign::domain::Timestamp;
 use countersign::web::dev_issuer::{DevIssuer, DevMinter, find};
@@ -183,6 +183,15 @@ impl Child {
 
     pub fn resume(&self) {
         kill_process(self.pid, Signal::CONT).unwrap();
+    }
+
+    /// The time of processors that it has used.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).unwrap();
+        // In ticks, of which Linux tells user space a hundred a second; the name before them may have spaces.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks = |field: usize| fields[field].parse::<u64>().unwrap();
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
     }
 
     pub async fn kill(&mut self) {
