@@ -19,6 +19,6 @@ impl Spans {
 
 impl std::fmt::Display for Spans {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "p50 {:.1?}, p99 {:.1?}", self.at(50), self.at(99))
+        write!(f, "p50 {:.1?}, p99 {:.1?}, most {:.1?}", self.at(50), self.at(99), self.at(100))
     }
 }

@@ -8,7 +8,7 @@ use countersign::wire::pb;
 use futures_util::stream::{self, StreamExt};
 
 use crate::figures::Spans;
-use crate::fleet::Fleet;
+use crate::fleet::{self, Fleet};
 use crate::support::Client;
 use crate::support::client::{long, query, string, wait};
 use crate::support::redis::until;
@@ -17,11 +17,15 @@ use crate::{Failure, Ground};
 /// Calls under way at the same time.
 const ABREAST: usize = 64;
 const REPLICAS_MAX: usize = 3;
+/// Calls that wait on one connection: a server takes 256.
+const WAITS_PER_CONNECTION: usize = 200;
+/// The file with the gate for rotations.
+const GATE: &str = "warehouse.cedar";
 /// Everything that a bench may fill is large.
 const LIMITS: &str = "[limits]\npending_per_principal_max = 10000000\nopenings_per_minute_max = 10000000\npending_max = 10000000\n\
                       waits_max = 200000\nwaits_per_caller_max = 200000\n";
 
-fn export(number: usize, step: &str) -> pb::AuthorizeRequest {
+pub fn export(number: usize, step: &str) -> pb::AuthorizeRequest {
     let rows = long(i64::try_from(number).unwrap_or(i64::MAX));
     pb::AuthorizeRequest {
         context: BTreeMap::from([("destination".into(), string("s3://partner")), ("rows".into(), rows)]),
@@ -31,16 +35,24 @@ fn export(number: usize, step: &str) -> pb::AuthorizeRequest {
     }
 }
 
-struct Stage {
-    fleet: Fleet,
-    agents: Vec<Client>,
+pub struct Stage {
+    pub fleet: Fleet,
+    pub agents: Vec<Client>,
     alices: Vec<Client>,
     bobs: Vec<Client>,
 }
 
 impl Stage {
-    async fn set(replicas: usize, ground: &Ground) -> Self {
+    pub async fn set(replicas: usize, ground: &Ground) -> Self {
+        Self::lasting(replicas, ground, fleet::ROTATION).await
+    }
+
+    /// Where a rotation has to be countersigned within that time.
+    pub async fn lasting(replicas: usize, ground: &Ground, rotation: Duration) -> Self {
         let mut fleet = Fleet::prepare(replicas, &ground.store(), LIMITS).await;
+        let timeout = |span: Duration| format!("@timeout(\"{}s\")", span.as_secs());
+        let text = std::fs::read_to_string(fleet.policies().path().join(GATE)).expect("the shipped policies");
+        fleet.policies().write(GATE, &text.replace(&timeout(fleet::ROTATION), &timeout(rotation)));
         for place in 0..replicas {
             fleet.start_one(place, &[]).await;
         }
@@ -55,12 +67,12 @@ impl Stage {
     }
 }
 
-fn turn(clients: &[Client], number: usize) -> Client {
+pub fn turn(clients: &[Client], number: usize) -> Client {
     clients[number % clients.len()].clone()
 }
 
 /// Makes so many calls, so many at a time; says how many a second, and how long each took.
-async fn phase<T, F>(what: &str, count: usize, call: impl Fn(usize) -> F) -> Result<Vec<T>, Failure>
+pub async fn phase<T, F>(what: &str, count: usize, call: impl Fn(usize) -> F) -> Result<Vec<T>, Failure>
 where
     F: Future<Output = Result<T, tonic::Status>>,
 {
@@ -122,12 +134,18 @@ pub async fn wake(waits: usize) -> Result<(), Failure> {
     const SAMPLES: usize = 300;
     let ground = Ground::alone().await;
     let stage = Stage::set(2, &ground).await;
+    let mut waiting = Vec::new();
+    for _ in 0..=waits / WAITS_PER_CONNECTION {
+        waiting.push(stage.fleet.client(1, "report-bot").await);
+    }
     let hold = |number: usize| {
-        let agent = turn(&stage.agents, 1);
+        let agent = waiting[number / WAITS_PER_CONNECTION % waiting.len()].clone();
         let request = pb::AuthorizeRequest { wait: wait(Duration::from_secs(600)), ..export(number, "") };
         tokio::spawn(async move { agent.authorize(request).await })
     };
     let held: Vec<_> = (0..waits).map(hold).collect();
+    until("all wait", async || ground.pending().await >= waits).await;
+    println!("{}", costs(&ground).await?);
     let mut spans = Vec::new();
     for number in waits..waits + SAMPLES {
         let opened = stage.agents[0].authorize(export(number, "ask")).await?;
@@ -141,8 +159,28 @@ pub async fn wake(waits: usize) -> Result<(), Failure> {
         spans.push(begun.elapsed());
     }
     println!("a vote at one server to the answer at the other, beside {waits} that wait: {}", Spans::of(spans));
+    println!("{}", costs(&ground).await?);
+    assert!(held.iter().all(|call| !call.is_finished()), "a wait ended");
     held.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
+}
+
+/// What a round trip to Redis and a sync of this disk cost here and now.
+async fn costs(ground: &Ground) -> Result<String, Failure> {
+    let client = ::redis::Client::open(ground.redis().url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let (mut trips, mut syncs) = (Vec::new(), Vec::new());
+    let mut file = tempfile::tempfile()?;
+    for _ in 0..200 {
+        let begun = Instant::now();
+        ::redis::cmd("PING").query_async::<String>(&mut connection).await?;
+        trips.push(begun.elapsed());
+        let begun = Instant::now();
+        std::io::Write::write_all(&mut file, &[0; 600])?;
+        file.sync_data()?;
+        syncs.push(begun.elapsed());
+    }
+    Ok(format!("    a round trip to Redis: {}; a sync of the disk: {}", Spans::of(trips), Spans::of(syncs)))
 }
 
 /// Ten at two servers want one grant, again and again.
@@ -172,52 +210,5 @@ pub async fn rivals(rounds: usize) -> Result<(), Failure> {
     let winners = winners.into_iter().collect::<Result<Vec<_>, _>>()?;
     assert!(winners.iter().all(|winners| *winners == 1), "more or less than one winner");
     println!("{rounds} rounds of {REDEEMERS} redeemers, one winner each: {:.1?}", begun.elapsed());
-    Ok(())
-}
-
-/// What so many pending approvals take of Redis, and how late ten thousand that expire at once are told.
-pub async fn pending(approvals: usize) -> Result<(), Failure> {
-    let ground = Ground::alone().await;
-    let stage = Stage::set(2, &ground).await;
-    let used = async || {
-        let info = ground.redis().info("memory").await;
-        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap_or_default();
-        line.trim().parse::<usize>().unwrap_or_default()
-    };
-    let before = used().await;
-    phase("open", approvals, |number| {
-        let agent = turn(&stage.agents, number);
-        async move { agent.authorize(export(number, "")).await }
-    })
-    .await?;
-    println!("{approvals} pending: {} bytes of Redis each", (used().await - before) / approvals.max(1));
-    let due = 10_000.min(approvals);
-    let rotate = |number: usize| query("rotate", "Secret", &format!("secret-{number}"));
-    let mut last = None;
-    let pipelines = [stage.fleet.client(0, "ci-pipeline").await, stage.fleet.client(1, "ci-pipeline").await];
-    let opened = phase("rotate", due, |number| {
-        let pipeline = turn(&pipelines, number);
-        async move { pipeline.authorize(rotate(number)).await }
-    })
-    .await?;
-    for answer in &opened {
-        last =
-            last.max(answer.approval.as_ref().and_then(|approval| approval.deadline).map(|at| (at.seconds, at.nanos)));
-    }
-    let (seconds, nanos) = last.ok_or("nothing was opened")?;
-    let deadline = Duration::new(u64::try_from(seconds)?, u32::try_from(nanos)?);
-    until("all expired", async || {
-        let request = pb::ListApprovalsRequest {
-            page_size: 1,
-            states: vec![pb::ApprovalState::Pending.into()],
-            ..Default::default()
-        };
-        let filter = pb::ListApprovalsRequest { resource: rotate(due - 1).resource, ..request };
-        let listed = pipelines[0].stub.clone().list_approvals(filter).await;
-        listed.is_ok_and(|listed| listed.into_inner().approvals.is_empty())
-    })
-    .await;
-    let late = std::time::UNIX_EPOCH.elapsed()?.saturating_sub(deadline);
-    println!("{due} expire within seconds: the last is told {late:.0?} after its deadline, looked at every 20 ms");
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! What does it cost to share approvals? Several real servers on one real Redis: how many openings, reviews and redemptions a
 //! second with one, two and three of them; how long from a vote at one to the answer at another; who wins when ten want
-//! one grant; and what a million pending approvals take of Redis.
+//! one grant; what a million pending approvals take of Redis; and how late ten thousand expiries are told.
 //!
-//! `cargo bench --bench replicas -- rates [LIVES] | wake [WAITS] | rivals [ROUNDS] | pending [APPROVALS]`
+//! `cargo bench --bench replicas -- rates [LIVES] | wake [WAITS] | rivals [ROUNDS] | pending [APPROVALS] | expire [APPROVALS]`
 //! Needs redis-server. What it showed: `benches/README.md`.
 #![allow(clippy::indexing_slicing, reason = "a bench that finds less than it made may end")]
 
@@ -18,6 +18,7 @@ mod fleet;
 
 mod figures;
 mod lives;
+mod pending;
 
 use crate::support::redis::{Redis, Replicated};
 
@@ -32,8 +33,9 @@ fn main() -> Result<(), Failure> {
             Some("rates") => lives::rates(number(2_000)?).await,
             Some("wake") => lives::wake(number(10_000)?).await,
             Some("rivals") => lives::rivals(number(10_000)?).await,
-            Some("pending") => lives::pending(number(100_000)?).await,
-            _ => Err("say rates, wake, rivals or pending".into()),
+            Some("pending") => pending::pending(number(100_000)?).await,
+            Some("expire") => pending::expire(number(10_000)?).await,
+            _ => Err("say rates, wake, rivals, pending or expire".into()),
         }
     })
 }
@@ -72,5 +74,15 @@ impl Ground {
             Self::Alone(redis) => redis,
             Self::Replicated(group) => &group.primary,
         }
+    }
+
+    /// How many approvals wait for people.
+    async fn pending(&self) -> usize {
+        let mut pending = 0;
+        for shard in 0..16 {
+            let head = format!("{{countersign:{shard:x}}}h");
+            pending += self.redis().ask::<Option<usize>>(&["HGET", &head, "pending"]).await.unwrap_or_default();
+        }
+        pending
     }
 }
