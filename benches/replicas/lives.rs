@@ -11,7 +11,6 @@ use crate::figures::Spans;
 use crate::fleet::{self, Fleet};
 use crate::support::Client;
 use crate::support::client::{long, query, string, wait};
-use crate::support::redis::until;
 use crate::{Failure, Ground};
 
 /// Calls under way at the same time.
@@ -19,6 +18,8 @@ const ABREAST: usize = 64;
 const REPLICAS_MAX: usize = 3;
 /// Calls that wait on one connection: a server takes 256.
 const WAITS_PER_CONNECTION: usize = 200;
+/// So many calls at a time that come to wait, and so long until the next.
+const BREATH: Duration = Duration::from_millis(50);
 /// The file with the gate for rotations.
 const GATE: &str = "warehouse.cedar";
 /// Everything that a bench may fill is large.
@@ -143,8 +144,19 @@ pub async fn wake(waits: usize) -> Result<(), Failure> {
         let request = pb::AuthorizeRequest { wait: wait(Duration::from_secs(600)), ..export(number, "") };
         tokio::spawn(async move { agent.authorize(request).await })
     };
-    let held: Vec<_> = (0..waits).map(hold).collect();
-    until("all wait", async || ground.pending().await >= waits).await;
+    phase("open", waits, |number| {
+        let agent = turn(&waiting, number);
+        async move { agent.authorize(export(number, "")).await }
+    })
+    .await?;
+    let mut held = Vec::with_capacity(waits);
+    for number in 0..waits {
+        held.push(hold(number));
+        if number % ABREAST == ABREAST - 1 {
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
     println!("{}", costs(&ground).await?);
     let mut spans = Vec::new();
     for number in waits..waits + SAMPLES {

@@ -75,14 +75,4 @@ impl Ground {
             Self::Replicated(group) => &group.primary,
         }
     }
-
-    /// How many approvals wait for people.
-    async fn pending(&self) -> usize {
-        let mut pending = 0;
-        for shard in 0..16 {
-            let head = format!("{{countersign:{shard:x}}}h");
-            pending += self.redis().ask::<Option<usize>>(&["HGET", &head, "pending"]).await.unwrap_or_default();
-        }
-        pending
-    }
 }

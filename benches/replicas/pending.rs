@@ -56,7 +56,7 @@ pub async fn pending(approvals: usize) -> Result<(), Failure> {
     let idle_before = idle(&ground, &stage).await;
     phase("open", approvals, |number| {
         let agent = turn(&stage.agents, number);
-        async move { agent.authorize(export(number, "")).await }
+        async move { agent.authorize(export(number, "")).await.map(drop) }
     })
     .await?;
     let used = figure(&ground, "memory", "used_memory").await - before;
