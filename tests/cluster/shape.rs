@@ -16,6 +16,12 @@ async fn share(replicas: usize, store: &Store, nodes: &[&Redis]) {
     let load = running.finish().await;
     // What was too slow for its caller is recorded by whoever notices.
     journaled(nodes).await;
+    // Beside servers that run: Redis and all journals tell the same.
+    let others: Vec<String> = (1..replicas).map(|place| fleet.journal(place).display().to_string()).collect();
+    let words = others.iter().flat_map(|dir| ["--journal", dir]);
+    let checked = fleet.store_command(0, &std::iter::once("fsck").chain(words).collect::<Vec<_>>());
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{said}");
     let findings = account(fleet, &load).await;
     assert_sound(&findings, &load);
     assert_eq!(findings.doubled, 0, "nobody had to take over anything");
