@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Where that one falls silent, nothing is later than this.
 const YIELD: Duration = Duration::from_millis(40);
 /// What is due in one shard and looked after at a time.
-const DUE_OF_SHARD_MAX: usize = 64;
+const DUE_OF_SHARD_MAX: usize = 128;
 /// How many approvals a page looks at in one step, at least.
 const LIST_STEP_MIN: usize = 64;
 /// Below this part of the limit, in percent, nobody counts what is pending.
@@ -173,7 +173,8 @@ impl Shared {
     pub(super) async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<Approval>>, StoreError> {
         let of_shards = join_all(Shard::all().map(|shard| self.due_of(shard, now, limit))).await;
         let mut ids: Vec<(i64, ApprovalId)> = good(of_shards)?.flatten().collect();
-        ids.sort_unstable();
+        // Of many that are due at once replicas begin with those that nobody else is at.
+        ids.sort_by_key(|(moment, id)| (self.yields.left(Shard::of_approval(*id).index()), *moment));
         ids.truncate(limit);
         let ids: Vec<ApprovalId> = ids.into_iter().map(|(_, id)| id).collect();
         let of_shards = join_all(Shard::all().map(|shard| self.several_of(shard, &ids))).await;
