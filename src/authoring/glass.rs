@@ -21,9 +21,10 @@ impl Scenario<'_> {
             self.guard(person, GuardAction::Review, Guarded::Approval(&facts));
         }
         let by = Arc::new(logged_in(person, now));
-        let blow = Blow { by: by.clone(), reason: "a test".into(), binding: self.binding };
-        let may = |gate: &Gate| snapshot.may_break_glass(&approval, &by, gate, now);
-        let broken = glass::blow(&approval, blow, &self.terms.review, now, self.terms.redeem_within, may);
+        let blow = Blow { by, reason: "a test".into(), binding: self.binding };
+        let may = |person: &Identity, gate: &Gate| snapshot.may_break_glass(&approval, person, gate, now);
+        let poll = Poll { rules: &self.terms.review, now, credentials_at: now, may: &may };
+        let broken = glass::blow(&approval, blow, &poll, self.terms.redeem_within);
         match broken {
             Ok(transition) => self.advance(&transition),
             Err(refusal) => return Err(self.told(person, &refusal)),
@@ -52,7 +53,7 @@ impl Scenario<'_> {
     ) -> Result<Option<crate::domain::Transition>, ReviewRefusal> {
         let (snapshot, now) = (self.snapshot, self.now);
         let may = |person: &Identity, gate: &Gate| snapshot.may_review(approval, person, gate, now);
-        let poll = Poll { rules: &self.terms.review, now, may: &may };
+        let poll = Poll { rules: &self.terms.review, now, credentials_at: now, may: &may };
         let (reviewer, verdict) = (Arc::new(logged_in(person, now)), Verdict::Approve);
         let ballot = Ballot { reviewer, verdict, binding: self.binding, gates: Vec::new(), comment: None };
         glass::examine(approval, ballot, &poll)

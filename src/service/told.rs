@@ -67,7 +67,8 @@ impl Service {
     pub(super) fn told_as(&self, caller: &Caller, approval: &Approval, shown: Shown) -> Told {
         let (now, snapshot) = (self.shared.store.now(), self.shared.engine.current());
         let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
-        let poll = Poll { rules: &self.shared.limits.review, now, may: &may };
+        let (rules, credentials_at) = (&self.shared.limits.review, self.credentials_at());
+        let poll = Poll { rules, now, credentials_at, may: &may };
         let status = status(approval, &poll);
         Told { shown, status, voters: self.voters(caller, approval) }
     }
