@@ -150,7 +150,7 @@ pub fn connections(page: &mut Page<'_>, meters: &Connections) -> Result {
     let help = "Connections that could not be taken: too many open files.";
     page.counter("connections_not_accepted", Of::Things, help, meters.not_accepted.get())?;
     let closed = [("no_place", &meters.turned_away), ("never_began", &meters.never_began)];
-    let closed = closed.map(|(why, counter)| ([("why", why)], counter.get()));
+    let closed = closed.map(|(why, counter)| ([("reason", why)], counter.get()));
     let help = "Connections that were closed: there was no place for them, or they did not begin HTTP/2 in time.";
     page.counters("connections_closed", help, closed)?;
     page.durations("tls_handshake_duration", "TLS handshakes that succeeded.", &meters.handshakes)?;

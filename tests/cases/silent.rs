@@ -54,7 +54,7 @@ async fn fault_63_who_does_not_begin_in_time_is_hung_up_on_and_others_notice_not
     whole.read_exact(&mut answer).await.expect("the server's own SETTINGS");
     assert!(timeout(Duration::from_millis(400), async { whole.read_exact(&mut [0; 1 << 16]).await }).await.is_err());
     assert_eq!(agent.authorize(query("read", "Dataset", "weather")).await.unwrap().outcome(), Outcome::Allow);
-    assert_eq!(scrape(&server).await["countersign_connections_closed_total{why=\"never_began\"}"], 3.0);
+    assert_eq!(scrape(&server).await["countersign_connections_closed_total{reason=\"never_began\"}"], 3.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
