@@ -11,7 +11,7 @@ use countersign::wire::pb;
 use reqwest::Method;
 
 use crate::support::browser::{Browser, Page};
-use crate::support::client::{export, query, string};
+use crate::support::client::{export, query, string, uid};
 use crate::support::{Options, PolicyDir, TestServer};
 
 /// A server with an inbox. Its clock begins where the issuer's is, and then stands still.
@@ -685,4 +685,43 @@ async fn one_address_gets_so_many_answers_and_no_more_also_without_a_login() {
         assert!(refused.says("Too many requests from your address") && refused.headers.contains_key("x-frame-options"));
     }
     assert_eq!(server.client("erin").await.records_of(&approval.id).await.len(), 1, "a flood fills no journal");
+}
+
+/// What docs/inbox.md says of ending somebody's session.
+const SUSPENDED: &str = r#"@id("suspended") forbid (principal in Group::"suspended", action, resource);"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_suspended_can_do_nothing_with_a_session_or_a_token_and_his_votes_count_no_more() {
+    let policies = PolicyDir::extended().and(SUSPENDED);
+    let server = serve(Options { policies: policies.path().into(), ..Options::default() }).await;
+    let approval = server.asked().await;
+    let mut alice = server.person("alice").await;
+    let page = format!("/approvals/{}", approval.id);
+    alice.decide(&approval.id, "approve", &TYPED).await;
+    let other = server.ask(exported("elsewhere")).await;
+    let open = alice.get(&format!("/approvals/{}", other.id)).await;
+    let suspended = pb::Entity {
+        uid: Some(uid("User", "alice")),
+        parents: vec![uid("Group", "suspended")],
+        ..pb::Entity::default()
+    };
+    server.admin().await.put(vec![suspended]).await.unwrap();
+    assert!(!alice.get("/").await.says("customers"));
+    assert_eq!(alice.get(&page).await.status, 404);
+    let (binding, token) = (other.binding.clone(), open.hidden("form_token"));
+    let fields = [
+        ("form_token", &*token),
+        ("verdict", "reject"),
+        ("binding", &binding),
+        ("gate", "export-pii"),
+        ("comment", "no"),
+    ];
+    assert_eq!(alice.post(&format!("/approvals/{}/decision", other.id), &fields).await.status, 404);
+    let by_token = server.client("alice").await.reject(&other).await.unwrap_err();
+    assert_eq!(by_token.code(), tonic::Code::NotFound);
+    // Her vote was cast before, and does not count now that it would close the quorum.
+    server.client("bob").await.approve(&approval).await.unwrap();
+    assert_eq!(server.state(&approval.id).await, pb::ApprovalState::Pending);
+    server.admin().await.delete(vec![uid("User", "alice")]).await.unwrap();
+    assert!(alice.get("/").await.says("customers"), "the session was never the point");
 }
