@@ -9,9 +9,10 @@ use rcgen::ExtendedKeyUsagePurpose::ServerAuth;
 use serde_json::{Value, json};
 
 use crate::configuration::countersign;
+use crate::notify::email::{MailServer, Way};
 use crate::notify::receiver::{Receiver, Reply};
 use crate::support::TestServer;
-use crate::support::pki::{HOUR, Leaf, Pki};
+use crate::support::pki::{Ca, HOUR, Leaf, Pki};
 use crate::support::redis::{Redis, Replicated};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -281,6 +282,33 @@ async fn who_has_to_be_reached_is_asked_and_whose_clock_is_off_is_told() {
     told.says("traces", "warn", "the collector at http://127.0.0.1:1");
     std::fs::remove_file(&secret).unwrap();
     site.examine(&site.and(&target("siem", hook.port()))).await.says("targets", "fail", "cannot read the secret");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_server_lets_us_in_over_tls_or_is_not_used() {
+    let (site, ca) = (Site::new(), Ca::new("mail"));
+    let secret = site.secret("mail", "countersign\nhunter2\n");
+    let authority = site.write("ca.pem", &ca.pem());
+    let letters = |scheme: &str, port: u16| {
+        site.and(&format!(
+            "\n[[notify.targets]]\nname = \"leads\"\nkind = \"email\"\nurl = \"{scheme}://127.0.0.1:{port}\"\nsecret_file = \
+             \"{}\"\nca_file = \"{}\"\nsender = \"a@b.example\"\nto = [\"c@b.example\"]\nallow = [\"127.0.0.0/8\"]\n",
+            secret.display(),
+            authority.display()
+        ))
+    };
+    let mail = MailServer::start(&ca, Way::Tls, &[]).await;
+    let well = site.examine(&letters("smtps", mail.port)).await;
+    well.says("targets", "ok", "target `leads` can be told");
+    well.says("certificates", "ok", "ca_file of target `leads`");
+    let clear = MailServer::start(&ca, Way::Clear, &[]).await;
+    site.examine(&letters("smtp", clear.port)).await.says("targets", "fail", "target `leads`");
+    let other = MailServer::start(&Ca::new("other"), Way::Tls, &[]).await;
+    site.examine(&letters("smtps", other.port)).await.says("targets", "fail", "target `leads`");
+    site.secret("mail", "hunter2");
+    let half = site.examine(&letters("smtps", mail.port)).await;
+    half.says("targets", "fail", "user in its first line");
+    assert!(!format!("{:?}{}", half.findings, half.said).contains("hunter2"));
 }
 
 /// RFC 9110, section 5.6.7.

@@ -113,14 +113,16 @@ wins. A key or variable that is not listed here is an error, and so is a value t
 Durations are written as `250ms`, `30s`, `15m` or `8h`; sizes are in bytes. `countersign config print` shows what is in
 force (`--origin`: and which file and line, variable or flag said so), `countersign config check` says what is wrong, and
 `countersign config schema` writes a JSON Schema, which is also in [countersign.schema.json](countersign.schema.json): a first line
-`#:schema https://../countersign.schema.json` has editors complete and check the file.
+`#:schema ./countersign.schema.json` (where you put it) has editors complete and check the file.
 
 No secret is a value of the configuration. A secret is in a file that a key names, which holds it and, if you like, the end of its
 line; of keys that say *where* a secret lies (`file:/path`, `env:NAME`, a command) the variable with `_FILE` behind it takes the
-path alone. Both variables at once, or a file that cannot be read, are errors.
+path alone. Both variables at once, or a file that cannot be read, are errors. Keys of a table are variables as well, beside what the
+file says (`COUNTERSIGN__STORE__REDIS__PASSWORD_FILE`); a list is written as JSON
+(`COUNTERSIGN__JOURNAL__SEALING_KEYS='[{\"id\": \"2026a\", \"from\": \"file:/run/secrets/sealing\"}]'`).
 
-No key takes effect before the next start. What it *names* may be read again without one: the last column says which, and when.
-`read again`: no, where it says nothing.
+No key takes effect before the next start. What it *names* may be read again without one: the last column says what, and when. Where it
+says nothing, nothing is.
 ";
 
 /// The reference, as Markdown.

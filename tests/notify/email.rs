@@ -92,7 +92,11 @@ async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin, code: &str, greets: 
             "EHLO" => "250-mail\r\n250 AUTH PLAIN",
             "AUTH" => "235 welcome",
             "DATA" => "354 go on",
-            "QUIT" => return None,
+            "QUIT" => {
+                lines.write_all(b"221 bye\r\n").await.ok()?;
+                lines.shutdown().await.ok()?;
+                return None;
+            }
             _ => "250 well",
         };
         session.commands.push(line.trim_end().to_owned());
