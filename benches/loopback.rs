@@ -54,7 +54,7 @@ fn serve(role: &str) -> Result<(), Failure> {
         if role == "noop" {
             println!("{} token", grpc.local_addr()?);
             let serving = noop::serve(grpc);
-            tokio::select! { served = serving => served?, _ = stdin_closed() => {} }
+            tokio::select! { () = serving => {}, _ = stdin_closed() => {} }
             return Ok(());
         }
         let traces = told(role)?;

@@ -126,8 +126,6 @@ pub enum ServerError {
     Reflection(#[from] grpc::transport::ReflectionError),
     #[error("cannot put the start on record: {0}")]
     Start(Refusal),
-    #[error("gRPC: {0}")]
-    Grpc(#[from] grpc::transport::TransportError),
     #[error("the journal died of a disk error; restart once the disk is well")]
     JournalFailed,
     #[error("cannot read a bound address: {0}")]
@@ -294,12 +292,13 @@ impl Server {
         let serving = port.serve(incoming, stopped());
         tokio::pin!(serving);
         let ended = tokio::select! {
-            served = &mut serving => served.map_err(ServerError::from),
+            () = &mut serving => Ok(()),
             () = store.log().journal().failed() => Err(ServerError::JournalFailed),
             () = shutdown => {
                 tracing::info!("stopping: no new calls, waits and streams end");
                 stopping.send_replace(true);
-                ended_in_time(serving).await.map_err(ServerError::from)
+                ended_in_time(serving).await;
+                Ok(())
             }
         };
         stopping.send_replace(true);
@@ -357,11 +356,10 @@ impl Kept {
 }
 
 /// Finishes what is being served, as far as it ends within [`FAREWELL`].
-async fn ended_in_time<E>(serving: impl Future<Output = Result<(), E>>) -> Result<(), E> {
-    tokio::time::timeout(FAREWELL, serving).await.unwrap_or_else(|_| {
+async fn ended_in_time(serving: impl Future<Output = ()>) {
+    if tokio::time::timeout(FAREWELL, serving).await.is_err() {
         tracing::warn!("some calls did not end in time and are cut off; what they were told is on record");
-        Ok(())
-    })
+    }
 }
 
 fn place(settings: web::Settings, listener: TcpListener) -> Result<(Place, TcpListener), ServerError> {

@@ -1,17 +1,18 @@
 //! The same service with nothing in it: what tonic costs by itself.
 
+use std::sync::Arc;
+
+use countersign::grpc::connection::{self, Protection};
 use countersign::grpc::generated::decision_point_server::{DecisionPoint, DecisionPointServer};
+use countersign::grpc::{meters, transport};
 use countersign::wire::pb;
 use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
-pub async fn serve(listener: TcpListener) -> Result<(), tonic::transport::Error> {
-    countersign::grpc::transport::limited(tonic::transport::Server::builder())
-        .add_service(DecisionPointServer::new(Noop))
-        .serve_with_incoming(TcpListenerStream::new(listener))
-        .await
+pub async fn serve(listener: TcpListener) {
+    let connections = connection::incoming(listener, Protection::Loopback, Arc::<meters::Meters>::default());
+    transport::serve(DecisionPointServer::new(Noop), connections, std::future::pending()).await;
 }
 
 struct Noop;

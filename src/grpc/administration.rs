@@ -5,8 +5,9 @@ use std::ops::Bound;
 use tonic::{Request, Response, Status};
 
 use super::Edge;
-use super::generated::administration_server::Administration;
+use super::generated::administration_server::{Administration, SERVICE_NAME};
 use super::request::malformed;
+use super::trace::Method;
 use crate::domain::{Entity, EntityUid};
 use crate::service::entities::Listing;
 use crate::service::policies::{Reload, Reloaded};
@@ -17,13 +18,17 @@ use crate::wire::{self, pb};
 /// One page of entities: well below the largest message.
 const PAGE_BYTES_MAX: usize = 3 << 20;
 
+const fn method(name: &'static str) -> Method {
+    Method { service: SERVICE_NAME, name }
+}
+
 #[tonic::async_trait]
 impl Administration for Edge {
     async fn reload_policies(
         &self,
         request: Request<pb::ReloadPoliciesRequest>,
     ) -> Result<Response<pb::ReloadPoliciesResponse>, Status> {
-        self.handle("ReloadPolicies", request, async |service, caller, _| {
+        self.handle(method("ReloadPolicies"), request, async |service, caller, _| {
             Ok(reloaded(&service.reload_for(&caller).await?))
         })
         .await
@@ -33,7 +38,7 @@ impl Administration for Edge {
         &self,
         request: Request<pb::PutEntitiesRequest>,
     ) -> Result<Response<pb::PutEntitiesResponse>, Status> {
-        self.handle("PutEntities", request, async |service, caller, wanted| {
+        self.handle(method("PutEntities"), request, async |service, caller, wanted| {
             let changed = service.put_entities(&caller, entities(wanted.entities)?).await?;
             Ok(pb::PutEntitiesResponse { policy_revision: changed.revision, changed: count(changed.count) })
         })
@@ -44,7 +49,7 @@ impl Administration for Edge {
         &self,
         request: Request<pb::DeleteEntitiesRequest>,
     ) -> Result<Response<pb::DeleteEntitiesResponse>, Status> {
-        self.handle("DeleteEntities", request, async |service, caller, wanted| {
+        self.handle(method("DeleteEntities"), request, async |service, caller, wanted| {
             let changed = service.delete_entities(&caller, uids(wanted.uids)?).await?;
             Ok(pb::DeleteEntitiesResponse { policy_revision: changed.revision, deleted: count(changed.count) })
         })
@@ -55,7 +60,7 @@ impl Administration for Edge {
         &self,
         request: Request<pb::ListEntitiesRequest>,
     ) -> Result<Response<pb::ListEntitiesResponse>, Status> {
-        self.handle("ListEntities", request, async |service, caller, wanted| {
+        self.handle(method("ListEntities"), request, async |service, caller, wanted| {
             page(&service.entities(&caller)?, wanted, service.limits())
         })
         .await

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::Span;
 use uuid::Uuid;
 
 use super::about::About;
 use super::connection::Peer;
+use super::deadline::Deadline;
 use super::status::status;
-use super::trace;
+use super::trace::{self, Method, Parent};
 use crate::domain::{ApprovalId, Refused};
 use crate::identity::{self, ClientCertificate};
 use crate::service::{Caller, Refusal, RequestId, Service};
@@ -20,15 +21,19 @@ pub(super) const TRACE_PARENT: &str = "traceparent";
 /// Longer ids are replaced: they go into every record.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// One call, before anything is known of it but its metadata.
+/// One call, before anything is known of it but its metadata. One that is dropped before it came to an end was cancelled: its
+/// client went away.
 pub struct Call {
-    method: &'static str,
+    method: Method,
     approval: Option<ApprovalId>,
     request_id: RequestId,
     trace_parent: Option<MetadataValue<Ascii>>,
     credential: Credential,
     certificate: Option<Arc<ClientCertificate>>,
+    deadline: Option<Deadline>,
     span: Span,
+    parent: Parent,
+    ended: bool,
 }
 
 /// What the metadata say of who calls.
@@ -40,13 +45,17 @@ enum Credential {
 }
 
 impl Call {
-    pub fn new<T: About>(method: &'static str, request: &Request<T>) -> Self {
+    pub fn new<T: About>(method: Method, request: &Request<T>) -> Self {
         let metadata = request.metadata();
         let request_id = request_id(metadata);
+        let (span, parent) = trace::span(method, &request_id.0, metadata);
         Self {
             method,
             approval: request.get_ref().approval(),
-            span: trace::span(method, &request_id.0, metadata),
+            span,
+            parent,
+            ended: false,
+            deadline: request.extensions().get::<Deadline>().copied(),
             request_id,
             trace_parent: metadata.get(TRACE_PARENT).cloned(),
             credential: credential(metadata),
@@ -54,15 +63,23 @@ impl Call {
         }
     }
 
-    /// What happens within it is part of its trace, and its log lines have its ids.
+    /// What happens within it is part of its trace, and its log lines have its ids. It may be entered once the caller is known:
+    /// whose trace it is part of cannot be said later.
     pub fn span(&self) -> Span {
         self.span.clone()
     }
 
-    /// Authenticates the caller. The token is not kept for the rest of the call, which may wait for long.
-    pub async fn caller(&mut self, service: &Service) -> Result<Caller, Status> {
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    /// Authenticates the caller, and takes its word on the trace. The token is not kept for the rest of the call, which may wait
+    /// for long.
+    pub async fn caller(&mut self, service: &Service) -> Result<Caller, Refusal> {
         let credential = std::mem::replace(&mut self.credential, Credential::Absent);
-        self.proven(credential, service).await.map_err(|refusal| self.refuse(service, None, &refusal))
+        let caller = self.proven(credential, service).await?;
+        std::mem::take(&mut self.parent).adopt(&self.span);
+        Ok(caller)
     }
 
     /// A token is the caller's word on who it is; the certificate then only lets the connection in. INVARIANT: a word that
@@ -84,20 +101,27 @@ impl Call {
     }
 
     /// Puts a refusal on record and says it in gRPC.
-    pub fn refuse(&self, service: &Service, caller: Option<&Caller>, refusal: &Refusal) -> Status {
-        service.record_refusal(refused(self.method, caller, self.approval, &self.request_id, refusal));
-        let mut status = status(refusal);
-        trace::ended(&self.span, Err(&status));
+    pub fn refuse(&mut self, service: &Service, caller: Option<&Caller>, refusal: &Refusal) -> Status {
+        let mut status = self.span.in_scope(|| {
+            service.record_refusal(refused(self.method.name, caller, self.approval, &self.request_id, refusal));
+            status(refusal)
+        });
+        self.end(status.code());
         self.stamp(status.metadata_mut());
         status
     }
 
     /// The answer, with the call's own ids.
-    pub fn respond<T>(&self, message: T) -> Response<T> {
+    pub fn respond<T>(&mut self, message: T) -> Response<T> {
         let mut response = Response::new(message);
-        trace::ended(&self.span, Ok(()));
+        self.end(Code::Ok);
         self.stamp(response.metadata_mut());
         response
+    }
+
+    fn end(&mut self, code: Code) {
+        self.ended = true;
+        trace::ended(&self.span, code);
     }
 
     fn stamp(&self, metadata: &mut MetadataMap) {
@@ -107,6 +131,14 @@ impl Call {
         }
         if let Some(trace) = &self.trace_parent {
             metadata.insert(TRACE_PARENT, trace.clone());
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Code::Cancelled);
         }
     }
 }

@@ -10,9 +10,11 @@ use tracing::Instrument;
 
 use super::about::About;
 use super::call::Call;
-use super::generated::decision_point_server::DecisionPoint;
+use super::deadline::{Alarm, Deadline};
+use super::generated::decision_point_server::{DecisionPoint, SERVICE_NAME};
+use super::trace::{self, Method};
 use super::unbroken::unbroken;
-use super::{answer, filter, request, stream as authorize_stream, trace};
+use super::{answer, filter, request, stream as authorize_stream};
 use crate::service::read::Look;
 use crate::service::{Caller, Refusal, Service};
 use crate::wire::pb;
@@ -35,7 +37,7 @@ impl Edge {
     /// what the one below it has taken over.
     pub(super) fn handle<T: About, A, F>(
         &self,
-        method: &'static str,
+        method: Method,
         request: Request<T>,
         run: impl FnOnce(Service, Caller, T) -> F,
     ) -> Pin<Box<impl Future<Output = Result<Response<A>, Status>>>>
@@ -44,16 +46,23 @@ impl Edge {
     {
         let (mut call, message) = (Call::new(method, &request), request.into_inner());
         let service = self.service.clone();
-        let span = call.span();
-        let handled = async move {
-            let caller = Box::pin(call.caller(&service)).await?;
-            match unbroken(Box::pin(run(service.clone(), caller.clone(), message))).await {
+        Box::pin(async move {
+            let mut alarm = call.deadline().map(Deadline::alarm);
+            let caller = match unbroken(Alarm::in_time(&mut alarm, Box::pin(call.caller(&service)))).await {
+                Ok(caller) => caller,
+                Err(refusal) => return Err(call.refuse(&service, None, &refusal)),
+            };
+            let running = Box::pin(run(service.clone(), caller.clone(), message).instrument(call.span()));
+            match unbroken(Alarm::in_time(&mut alarm, running)).await {
                 Ok(answer) => Ok(call.respond(answer)),
                 Err(refusal) => Err(call.refuse(&service, Some(&caller), &refusal)),
             }
-        };
-        Box::pin(handled.instrument(span))
+        })
     }
+}
+
+const fn method(name: &'static str) -> Method {
+    Method { service: SERVICE_NAME, name }
 }
 
 #[tonic::async_trait]
@@ -71,7 +80,7 @@ impl DecisionPoint for Edge {
         's: 'c,
         Self: 'c,
     {
-        self.handle("Authorize", request.map(Box::new), async |service, caller, asked| {
+        self.handle(method("Authorize"), request.map(Box::new), async |service, caller, asked| {
             let asking = Box::pin(service.authorize(&caller, request::ask(*asked, service.limits())?));
             let response = answer::response(&asking.await?, service.now());
             trace::decided(&response.decision_id);
@@ -83,7 +92,7 @@ impl DecisionPoint for Edge {
         &self,
         request: Request<pb::AuthorizeBatchRequest>,
     ) -> Result<Response<pb::AuthorizeBatchResponse>, Status> {
-        self.handle("AuthorizeBatch", request, async |service, caller, batch| {
+        self.handle(method("AuthorizeBatch"), request, async |service, caller, batch| {
             request::check_batch(&batch, service.limits())?;
             let (service, caller) = (&service, &caller);
             let results = batch
@@ -99,14 +108,14 @@ impl DecisionPoint for Edge {
         &self,
         request: Request<Streaming<pb::AuthorizeStreamRequest>>,
     ) -> Result<Response<Self::AuthorizeStreamStream>, Status> {
-        self.handle("AuthorizeStream", request, async |service, caller, queries| {
+        self.handle(method("AuthorizeStream"), request, async |service, caller, queries| {
             Ok(authorize_stream::answers(service, caller, queries).boxed())
         })
         .await
     }
 
     async fn decide(&self, request: Request<pb::DecideRequest>) -> Result<Response<pb::Approval>, Status> {
-        self.handle("Decide", request, async |service, caller, vote| {
+        self.handle(method("Decide"), request, async |service, caller, vote| {
             let approval = service.review(&caller, request::vote(vote)?).await?;
             Ok(answer::approval(&approval, service.now()))
         })
@@ -114,7 +123,7 @@ impl DecisionPoint for Edge {
     }
 
     async fn break_glass(&self, request: Request<pb::BreakGlassRequest>) -> Result<Response<pb::Approval>, Status> {
-        self.handle("BreakGlass", request, async |service, caller, blow| {
+        self.handle(method("BreakGlass"), request, async |service, caller, blow| {
             let id = request::approval_id("approval_id", &blow.approval_id)?;
             let binding = request::binding(&blow.binding)?;
             let approval = service.break_glass(&caller, id, binding, &blow.reason).await?;
@@ -127,7 +136,7 @@ impl DecisionPoint for Edge {
         &self,
         request: Request<pb::ExamineBreakGlassRequest>,
     ) -> Result<Response<pb::Approval>, Status> {
-        self.handle("ExamineBreakGlass", request, async |service, caller, look| {
+        self.handle(method("ExamineBreakGlass"), request, async |service, caller, look| {
             let approval = service.examine(&caller, request::examination(look)?).await?;
             Ok(answer::approval(&approval, service.now()))
         })
@@ -135,7 +144,7 @@ impl DecisionPoint for Edge {
     }
 
     async fn get_approval(&self, request: Request<pb::GetApprovalRequest>) -> Result<Response<pb::Approval>, Status> {
-        self.handle("GetApproval", request, async |service, caller, wanted| {
+        self.handle(method("GetApproval"), request, async |service, caller, wanted| {
             let id = request::approval_id("approval_id", &wanted.approval_id)?;
             let look = if wanted.reveal { Look::Revealed } else { Look::Masked };
             Ok(answer::seen(&service.approval(&caller, id, look).await?, service.now()))
@@ -147,7 +156,7 @@ impl DecisionPoint for Edge {
         &self,
         request: Request<pb::ListApprovalsRequest>,
     ) -> Result<Response<pb::ListApprovalsResponse>, Status> {
-        self.handle("ListApprovals", request, async |service, caller, wanted| {
+        self.handle(method("ListApprovals"), request, async |service, caller, wanted| {
             let listed = service.approvals(&caller, request::list(wanted, service.limits())?).await?;
             Ok(answer::page(&listed, service.now()))
         })
@@ -158,7 +167,7 @@ impl DecisionPoint for Edge {
         &self,
         request: Request<pb::CancelApprovalRequest>,
     ) -> Result<Response<pb::Approval>, Status> {
-        self.handle("CancelApproval", request, async |service, caller, wanted| {
+        self.handle(method("CancelApproval"), request, async |service, caller, wanted| {
             let id = request::approval_id("approval_id", &wanted.approval_id)?;
             let approval = service.cancel(&caller, id, request::text(wanted.comment.trim())).await?;
             Ok(answer::approval(&approval, service.now()))
@@ -170,7 +179,7 @@ impl DecisionPoint for Edge {
         &self,
         request: Request<pb::RevokeApprovalRequest>,
     ) -> Result<Response<pb::Approval>, Status> {
-        self.handle("RevokeApproval", request, async |service, caller, wanted| {
+        self.handle(method("RevokeApproval"), request, async |service, caller, wanted| {
             let id = request::approval_id("approval_id", &wanted.approval_id)?;
             let approval = service.revoke(&caller, id, request::text(wanted.comment.trim())).await?;
             Ok(answer::approval(&approval, service.now()))
@@ -182,7 +191,7 @@ impl DecisionPoint for Edge {
         &self,
         request: Request<pb::ReportOutcomeRequest>,
     ) -> Result<Response<pb::Approval>, Status> {
-        self.handle("ReportOutcome", request, async |service, caller, wanted| {
+        self.handle(method("ReportOutcome"), request, async |service, caller, wanted| {
             let (id, decision, report) = request::report(&wanted)?;
             let approval = service.report(&caller, id, decision, report).await?;
             Ok(answer::approval(&approval, service.now()))
@@ -194,7 +203,7 @@ impl DecisionPoint for Edge {
         &self,
         request: Request<pb::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        self.handle("Subscribe", request, async |service, caller, wanted| {
+        self.handle(method("Subscribe"), request, async |service, caller, wanted| {
             let start = filter::start(&wanted)?;
             let follower = service.subscribe(&caller, filter::filter(wanted.filter)?, start).await?;
             Ok(authorize_stream::events(follower).boxed() as Self::SubscribeStream)
@@ -203,7 +212,7 @@ impl DecisionPoint for Edge {
     }
 
     async fn audit(&self, request: Request<pb::AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
-        self.handle("Audit", request, async |service, caller, wanted| {
+        self.handle(method("Audit"), request, async |service, caller, wanted| {
             let after = filter::cursor(&wanted.cursor)?;
             let search = filter::search(wanted, service.limits())?;
             let audit = service.audit(&caller, search, after).await?;

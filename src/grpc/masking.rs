@@ -6,9 +6,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Edge;
-use super::generated::masking_server::Masking;
+use super::generated::masking_server::{Masking, SERVICE_NAME};
 use super::status::status;
 use super::stream::until_error;
+use super::trace::Method;
 use super::{answer, request, uniform};
 use crate::service::mask::{By, Counts, Data, Format, Piece};
 use crate::service::{Caller, Refusal, Service};
@@ -16,12 +17,16 @@ use crate::wire::pb;
 
 type Answers = BoxStream<'static, Result<pb::MaskStreamResponse, Status>>;
 
+const fn method(name: &'static str) -> Method {
+    Method { service: SERVICE_NAME, name }
+}
+
 #[tonic::async_trait]
 impl Masking for Edge {
     type MaskStreamStream = Answers;
 
     async fn mask(&self, request: Request<pb::MaskRequest>) -> Result<Response<pb::MaskResponse>, Status> {
-        self.handle("Mask", request, async |service, caller, asked| {
+        self.handle(method("Mask"), request, async |service, caller, asked| {
             let by = match asked.by {
                 Some(pb::mask_request::By::DecisionId(id)) => decision(&id)?,
                 Some(pb::mask_request::By::Profile(name)) => By::Profile(name),
@@ -38,12 +43,14 @@ impl Masking for Edge {
         &self,
         request: Request<Streaming<pb::MaskStreamRequest>>,
     ) -> Result<Response<Self::MaskStreamStream>, Status> {
-        self.handle("MaskStream", request, async |service, caller, pieces| answers(&service, &caller, pieces).await)
-            .await
+        self.handle(method("MaskStream"), request, async |service, caller, pieces| {
+            answers(&service, &caller, pieces).await
+        })
+        .await
     }
 
     async fn unmask(&self, request: Request<pb::UnmaskRequest>) -> Result<Response<pb::UnmaskResponse>, Status> {
-        self.handle("Unmask", request, async |service, caller, wanted| {
+        self.handle(method("Unmask"), request, async |service, caller, wanted| {
             let (decided, values) = Box::pin(service.unmask(&caller, request::unmask(wanted)?)).await?;
             Ok(pb::UnmaskResponse { decision: Some(answer::response(&decided, service.now())), values })
         })

@@ -2,7 +2,8 @@
 //!
 //! [`decision_point`], [`administration`] and [`masking`] have one short handler for each rpc: who calls ([`call`]), what is asked ([`request`]), the use case,
 //! the answer ([`answer`]) or the one map of refusals to codes ([`status`]). [`transport`] has every limit of HTTP/2 in
-//! one place; [`services`] knows which service a call is for; [`connection`] takes connections, in clear or by [`tls`].
+//! one place; [`connection`] takes connections, in clear or by [`tls`]; [`serve`] serves them; [`services`] knows which service a
+//! call is for.
 
 mod about;
 mod administration;
@@ -10,6 +11,7 @@ pub mod answer;
 mod call;
 pub mod client;
 pub mod connection;
+mod deadline;
 mod decision_point;
 pub mod door;
 mod filter;
@@ -23,6 +25,7 @@ pub mod local;
 mod masking;
 pub mod meters;
 mod request;
+mod serve;
 mod services;
 mod status;
 mod stream;

@@ -63,6 +63,8 @@ fn pushback(refusal: &Refusal) -> Option<Duration> {
         | Refusal::KeyReused
         | Refusal::CursorTrimmed
         | Refusal::BindingMismatch
+        // There is nobody who would.
+        | Refusal::DeadlinePassed
         | Refusal::Sealed(_)
         | Refusal::Internal(_) => return None,
     };
@@ -102,6 +104,7 @@ pub fn code(refusal: &Refusal) -> Code {
         Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown | Refusal::WaitBrokenOff(_) => {
             Code::Unavailable
         }
+        Refusal::DeadlinePassed => Code::DeadlineExceeded,
         Refusal::Internal(_) => Code::Internal,
     }
 }
@@ -132,6 +135,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         | Refusal::MaskingTimeout { .. }
         | Refusal::Overloaded
         | Refusal::Unavailable(_)
+        | Refusal::DeadlinePassed
         | Refusal::ShuttingDown
         | Refusal::Sealed(_)
         | Refusal::Internal(_) => HashMap::new(),

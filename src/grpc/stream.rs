@@ -1,5 +1,7 @@
 //! Streams: many queries over one call, and the journal as it grows.
 
+use std::panic::AssertUnwindSafe;
+
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Status, Streaming};
 
@@ -86,13 +88,27 @@ pub fn records(audit: Audit) -> impl Stream<Item = Result<pb::AuditResponse, Sta
     until_error(answers)
 }
 
-/// The stream up to and including its first error.
+/// The stream up to and including its first error, which a panic is as well.
 pub(super) fn until_error<T: Send + 'static>(
     items: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
+    let broken = |_| Err(status(&Refusal::Internal("a stream panicked".into())));
+    let items = AssertUnwindSafe(items).catch_unwind().map(move |caught| caught.unwrap_or_else(broken));
     items.scan(false, |failed, item| {
         let go_on = !*failed;
         *failed = item.is_err();
         std::future::ready(go_on.then_some(item))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn fault_80_a_panic_within_a_stream_ends_it_with_an_internal_error() {
+        let items = stream::iter([1, 0, 2]).map(|number| Ok(10 / number));
+        let seen: Vec<_> = until_error(items).map(|item| item.map_err(|status| status.code())).collect().await;
+        assert_eq!(seen, [Ok(10), Err(tonic::Code::Internal)]);
+    }
 }

@@ -3,11 +3,12 @@
 
 use std::sync::LazyLock;
 
+use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tonic::Code;
 use tonic::metadata::{KeyRef, MetadataMap};
-use tonic::{Code, Status};
 use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -15,39 +16,66 @@ use super::call::TRACE_PARENT;
 
 static PROPAGATOR: LazyLock<TraceContextPropagator> = LazyLock::new(TraceContextPropagator::new);
 
-/// The span of a call of `method`, such as `Authorize`.
-pub fn span(method: &'static str, request_id: &str, metadata: &MetadataMap) -> Span {
-    let span = tracing::info_span!(
+/// What is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Method {
+    /// In full, such as `countersign.v1.DecisionPoint`.
+    pub service: &'static str,
+    /// Such as `Authorize`.
+    pub name: &'static str,
+}
+
+/// Whose trace a caller says its call is part of. It is believed once the caller is known: strangers do not decide what is
+/// traced.
+#[derive(Default)]
+pub struct Parent(Option<Box<Context>>);
+
+impl Parent {
+    /// Makes the span part of it, or of a trace of its own where there is none. Before the span is entered.
+    pub fn adopt(self, span: &Span) {
+        if let Some(context) = self.0 {
+            // Refused where no collector is configured; then there is no trace to be part of.
+            let _ = span.set_parent(*context);
+        }
+        let context = span.context();
+        let context = context.span().span_context().clone();
+        if context.is_valid() {
+            span.record("trace.id", field::display(context.trace_id()));
+        }
+    }
+}
+
+/// The span of a call. It is there at every level of logging: its ids are what a warning is found by.
+pub fn span(method: Method, request_id: &str, metadata: &MetadataMap) -> (Span, Parent) {
+    let span = tracing::error_span!(
         target: "countersign::calls",
         "call",
-        otel.name = method,
+        otel.name = method.name,
         otel.kind = "server",
         otel.status_code = field::Empty,
         rpc.system = "grpc",
-        rpc.method = method,
+        rpc.service = method.service,
+        rpc.method = method.name,
         rpc.grpc.status_code = field::Empty,
         request.id = request_id,
         trace.id = field::Empty,
         decision.id = field::Empty,
     );
-    if span.is_disabled() {
-        return span;
+    if span.is_disabled() || !metadata.contains_key(TRACE_PARENT) {
+        return (span, Parent::default());
     }
-    if metadata.contains_key(TRACE_PARENT) {
-        // Refused where no collector is configured; then there is no trace to be part of.
-        let _ = span.set_parent(PROPAGATOR.extract(&Headers(metadata)));
+    let context = PROPAGATOR.extract(&Headers(metadata));
+    let said = context.span().span_context().clone();
+    if !said.is_valid() {
+        return (span, Parent::default());
     }
-    let context = span.context();
-    let context = context.span().span_context().clone();
-    if context.is_valid() {
-        span.record("trace.id", field::display(context.trace_id()));
-    }
-    span
+    // Also where no collector is configured: others have theirs.
+    span.record("trace.id", field::display(said.trace_id()));
+    (span, Parent(Some(Box::new(context))))
 }
 
 /// Notes how a call ended. Only what is the server's fault is an error of its span.
-pub fn ended(span: &Span, status: Result<(), &Status>) {
-    let code = status.map_or_else(Status::code, |()| Code::Ok);
+pub fn ended(span: &Span, code: Code) {
     span.record("rpc.grpc.status_code", code as i32);
     if is_our_fault(code) {
         span.record("otel.status_code", "ERROR");

@@ -4,23 +4,20 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::Stream;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
-use tower::layer::util::{Identity, Stack};
-use tower::util::MapResponseLayer;
 
 use super::connection::Connection;
 use super::decision_point::Edge;
 use super::generated::administration_server::AdministrationServer;
 use super::generated::decision_point_server::DecisionPointServer;
 use super::generated::masking_server::MaskingServer;
+use super::serve::{self, Calls, Life, Protocol};
 use super::services::Services;
-use super::uniform::{self, Answer};
 use crate::service::Service;
 use crate::wire::DESCRIPTORS;
 
-pub use tonic::transport::Error as TransportError;
 pub use tonic_reflection::server::Error as ReflectionError;
 
 /// Calls of one connection at the same time.
@@ -32,13 +29,15 @@ const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Then a client makes a new connection, and finds the replicas and certificates there are by then. A wait ends within the
+/// grace; a stream that does not is resumed by its cursor.
+const LIFE: Life = Life { age: Duration::from_secs(30 * 60), grace: Duration::from_secs(5 * 60) };
 /// A client that cancels many waits at once must not lose the others: the default of 20 ends the connection after some
 /// hundred cancelled calls.
 const PENDING_RESETS_MAX: usize = 1_024;
 
 /// A server that is ready to take connections.
 pub struct Port {
-    server: Server<Limited>,
     services: Services,
 }
 
@@ -68,7 +67,7 @@ impl Port {
             .add_service(health)
             .add_service(reflected().build_v1()?)
             .add_service(reflected().build_v1alpha()?);
-        Ok((Self { server: limited(Server::builder()), services: Services::new(decisions, others) }, reporter))
+        Ok((Self { services: Services::new(decisions, others) }, reporter))
     }
 
     /// Serves until `stopped`, then lets the calls under way finish.
@@ -76,25 +75,30 @@ impl Port {
         self,
         connections: impl Stream<Item = io::Result<Connection>>,
         stopped: impl Future<Output = ()>,
-    ) -> Result<(), TransportError> {
-        self.server.serve_with_incoming_shutdown(self.services, connections, stopped).await
+    ) {
+        serve(self.services, connections, stopped).await;
     }
 }
 
-/// Answers pass through [`uniform::answer`].
-pub type Limited = Stack<MapResponseLayer<fn(Answer) -> Answer>, Identity>;
+/// Serves these calls as every server of ours does, within the limits above, until `stopped`.
+pub async fn serve(
+    calls: impl Calls,
+    connections: impl Stream<Item = io::Result<Connection>>,
+    stopped: impl Future<Output = ()>,
+) {
+    serve::serve(protocol(), LIFE, calls, connections, stopped).await;
+}
 
-/// The limits that every server of ours has.
-#[must_use]
-pub fn limited(server: Server) -> Server<Limited> {
-    server
-        .layer(MapResponseLayer::new(uniform::answer as fn(Answer) -> Answer))
+fn protocol() -> Protocol {
+    let mut protocol = Protocol::new(TokioExecutor::new());
+    protocol
+        .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
-        .tcp_nodelay(true)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX);
+    protocol
 }

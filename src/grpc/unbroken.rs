@@ -1,5 +1,6 @@
-//! A panic in a handler costs that call. Without this its stream would end without a status, and a client could not tell it from a
-//! broken connection, which it would try again.
+//! A panic in a handler, or in finding out who calls, costs that call. Without this its stream would end without a status, and a
+//! client could not tell it from a broken connection, which it would try again. Around it, [`super::serve`] does the same for what
+//! is no handler, and [`super::stream`] for what comes after the answer's beginning.
 //!
 //! What a panic could leave half done is not there: a commit is one step behind one lock, and plain values behind every other
 //! lock are whole between any two statements. The journal's writer is no handler: its panic ends the server.

@@ -39,7 +39,6 @@ pub fn explained(status: &Status) -> Status {
         }
         Code::Internal => undecodable(status.message()),
         Code::Unimplemented => same(status, "unimplemented", "there is no such method"),
-        Code::Cancelled | Code::DeadlineExceeded => same(status, "timed_out", "the call took too long"),
         _ => same(status, "transport", "the call failed on its way"),
     }
 }

@@ -54,6 +54,7 @@ pub const REFUSALS: [&str; 24] = [
     "masking_timeout",
     "overloaded",
     "unavailable",
+    "deadline_exceeded",
     "shutting_down",
     "internal",
     "other",

@@ -80,6 +80,9 @@ pub enum Refusal {
     Overloaded,
     #[error("the server is not able to answer safely at the moment")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The caller no longer waits.
+    #[error("the caller's deadline passed; what was begun may have been done: ask again with the same idempotency key")]
+    DeadlinePassed,
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The same to a call that waited for people: another server, or this one in a moment, goes on where it was.
@@ -134,6 +137,7 @@ impl Refusal {
             Self::MaskingTimeout { .. } => "masking_timeout",
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) => "unavailable",
+            Self::DeadlinePassed => "deadline_exceeded",
             Self::ShuttingDown | Self::WaitBrokenOff(_) => "shutting_down",
             Self::Sealed(_) => "record_sealed",
             Self::Internal(_) => "internal",
@@ -165,6 +169,7 @@ impl Refusal {
             | Self::MaskingTimeout { .. }
             | Self::Overloaded
             | Self::Unavailable(_)
+            | Self::DeadlinePassed
             | Self::ShuttingDown
             | Self::WaitBrokenOff(_)
             | Self::Sealed(_)

@@ -74,6 +74,7 @@ impl Problem {
             }
             Refusal::KeysUnavailable(_)
             | Refusal::Unavailable(_)
+            | Refusal::DeadlinePassed
             | Refusal::ShuttingDown
             | Refusal::WaitBrokenOff(_) => new(
                 StatusCode::SERVICE_UNAVAILABLE,
