@@ -8,6 +8,7 @@ use pb::{ApprovalState, Outcome};
 use super::{asked, said};
 use crate::support::TestServer;
 use crate::support::client::{export_by_id, wait};
+use crate::support::http2::{Raw, call, cancelled};
 
 const BURSTS: usize = 64;
 const BURST: usize = 64;
@@ -54,7 +55,8 @@ async fn fault_59_thousands_of_cancelled_waits_lose_no_other_call_of_the_connect
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_59_cancellations_that_arrive_with_their_calls_do_not_end_the_connection() {
     let server = TestServer::start().await;
-    let mut connection = Raw::connect(&server.url()).await;
+    let mut connection = Raw::connect(server.address()).await;
+    let begun = |stream| call(stream, "/countersign.v1.DecisionPoint/Authorize", &[]);
     for burst in 0..BURSTS {
         let first = 1 + 2 * u32::try_from(burst * BURST).unwrap();
         let calls = (0..BURST as u32).map(|call| first + 2 * call);
@@ -62,74 +64,4 @@ async fn fault_59_cancellations_that_arrive_with_their_calls_do_not_end_the_conn
         connection.write(&together).await;
         connection.answers().await;
     }
-}
-
-/// HTTP/2 by hand: a client library would send a call and its cancellation apart.
-struct Raw(tokio::net::TcpStream);
-
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
-
-impl Raw {
-    async fn connect(url: &str) -> Self {
-        let address = url.trim_start_matches("http://");
-        let mut raw = Self(tokio::net::TcpStream::connect(address).await.unwrap());
-        raw.write(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, b"")[..]].concat()).await;
-        while raw.read().await.0 != SETTINGS {}
-        raw.write(&frame(SETTINGS, ACK, 0, b"")).await;
-        raw
-    }
-
-    /// The connection is alive: a ping comes back, and no farewell.
-    async fn answers(&mut self) {
-        self.write(&frame(PING, 0, 0, b"alive?!?")).await;
-        loop {
-            match self.read().await {
-                (PING, ACK) => return,
-                (GOAWAY, _) => panic!("the server ended the connection"),
-                _ => {}
-            }
-        }
-    }
-
-    async fn write(&mut self, bytes: &[u8]) {
-        tokio::io::AsyncWriteExt::write_all(&mut self.0, bytes).await.unwrap();
-    }
-
-    /// Kind and flags of the next frame.
-    async fn read(&mut self) -> (u8, u8) {
-        use tokio::io::AsyncReadExt;
-        let mut head = [0; 9];
-        self.0.read_exact(&mut head).await.expect("the connection lives");
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        self.0.read_exact(&mut vec![0; length as usize]).await.unwrap();
-        (head[3], head[4])
-    }
-}
-
-/// RFC 9113 section 4.1.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// HEADERS of a call whose message is still to come; RFC 7541 without any compression.
-fn begun(stream: u32) -> Vec<u8> {
-    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    let mut block = vec![0x83, 0x86];
-    for (name, value) in [
-        (vec![0x04], "/countersign.v1.DecisionPoint/Authorize"),
-        (vec![0x01], "localhost"),
-        (vec![0x0f, 0x10], "application/grpc"),
-        ([&[0x00], &text("te")[..]].concat(), "trailers"),
-    ] {
-        block.extend([name, text(value)].concat());
-    }
-    frame(1, 4, stream, &block)
-}
-
-fn cancelled(stream: u32) -> Vec<u8> {
-    frame(3, 0, stream, &8_u32.to_be_bytes())
 }

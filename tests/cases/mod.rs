@@ -4,6 +4,7 @@
 mod binding;
 mod bursts;
 mod faults;
+mod floods;
 mod identity;
 mod lifecycle;
 mod loading;

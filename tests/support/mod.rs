@@ -5,6 +5,7 @@ pub mod actors;
 pub mod browser;
 pub mod client;
 pub mod facts;
+pub mod http2;
 pub mod pki;
 pub mod random;
 pub mod redis;
