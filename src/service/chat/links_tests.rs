@@ -111,5 +111,5 @@ fn a_file_that_was_made_or_moved_without_the_key_links_nobody() {
     fs::write(file("U3"), "{}").unwrap();
     assert_eq!(links.person(&account("U3")).unwrap(), None);
     let text = fs::read_to_string(file("U1")).unwrap();
-    assert!(!text.contains("alice") && !text.contains("U1"));
+    assert!(!text.contains("alice") && !text.contains("slack"));
 }
