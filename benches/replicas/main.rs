@@ -4,7 +4,7 @@
 //!
 //! `cargo bench --bench replicas -- rates [LIVES] | wake [WAITS] | rivals [ROUNDS] | pending [APPROVALS] | expire [APPROVALS]`
 //! Needs redis-server. What it showed: `benches/README.md`.
-#![allow(clippy::indexing_slicing, reason = "a bench that finds less than it made may end")]
+#![allow(clippy::indexing_slicing, clippy::expect_used, reason = "a bench that finds less than it made may end")]
 
 #[path = "../../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports, clippy::all, clippy::restriction)]
