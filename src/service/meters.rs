@@ -32,7 +32,7 @@ pub const STEPS: [&str; 17] = [
 
 /// Reasons of refusals beside those of credentials ([`identity::Reason`]), as `Refusal::reason` and the guard give them. What is
 /// not among them counts as `other`.
-pub const REFUSALS: [&str; 24] = [
+pub const REFUSALS: [&str; 25] = [
     "authentication_too_old",
     "stronger_authentication_required",
     "not_permitted",
