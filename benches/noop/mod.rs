@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use countersign::grpc::connection::{self, Protection};
+use countersign::grpc::door::{self, Door};
 use countersign::grpc::generated::decision_point_server::{DecisionPoint, DecisionPointServer};
 use countersign::grpc::{meters, transport};
 use countersign::wire::pb;
@@ -11,7 +12,8 @@ use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, Streaming};
 
 pub async fn serve(listener: TcpListener) {
-    let connections = connection::incoming(listener, Protection::Loopback, Arc::<meters::Meters>::default());
+    let door = Door::new(door::Limits::default());
+    let connections = connection::incoming(listener, Protection::Loopback, door, Arc::<meters::Meters>::default());
     transport::serve(DecisionPointServer::new(Noop), connections, std::future::pending()).await;
 }
 
