@@ -87,12 +87,10 @@ impl Fleet {
 
     /// The same without starting any; `sections` are more of the configuration.
     pub async fn prepare(count: usize, store: &Store, sections: &str) -> Self {
-        let policies = PolicyDir::shipped().but(
-            "warehouse.cedar",
-            "@timeout(\"1h\")",
-            &format!("@timeout(\"{}s\")", ROTATION.as_secs()),
-        );
-        let policies = Arc::new(policies);
+        // It is over before anybody would be reminded.
+        let timeout = format!("@timeout(\"{}s\")", ROTATION.as_secs());
+        let policies = PolicyDir::shipped().but("warehouse.cedar", "@timeout(\"1h\")", &timeout);
+        let policies = Arc::new(policies.but("warehouse.cedar", "@remind(\"10m, 30m\")\n", ""));
         let first = Site::new().await.under(policies.path());
         first.append(&format!("{sections}\n{}", store.0));
         // One key for all: what one of them seals in Redis the others open.
