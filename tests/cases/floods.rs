@@ -25,9 +25,9 @@ const AUTHORIZE: &str = "/countersign.v1.DecisionPoint/Authorize";
 const GROWTH_KIB_MAX: u64 = 40 << 10;
 const FLOOD_BYTES: usize = 32 << 20;
 const AUDITS: u32 = 20;
-/// Each holds the records of one step, about 1 MiB, beside what the server took to make them; all there are would be sixteen
-/// times as much.
-const AUDITS_KIB_MAX: u64 = 80 << 10;
+/// Each holds the records of one step, about 1 MiB, and takes some more to make them, all at once at worst; all records there are
+/// would be 16 MiB each.
+const AUDITS_KIB_MAX: u64 = 160 << 10;
 /// As long as the server reads on, it reads something within this time.
 const STALLED: Duration = Duration::from_secs(2);
 
