@@ -152,6 +152,12 @@ async fn whole(answering: impl Future<Output = Result<Answer, Infallible>>) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::connection::{Protection, incoming};
+    use super::super::door::{Door, Limits};
     use super::*;
 
     #[test]
@@ -160,6 +166,39 @@ mod tests {
         let ages: std::collections::BTreeSet<_> = (0..100).map(|_| own_age(age)).collect();
         assert!(ages.len() > 50);
         assert!(ages.iter().all(|own| (1_620..=1_980).contains(&own.as_secs())));
+    }
+
+    #[tokio::test]
+    async fn a_connection_past_its_age_takes_no_new_calls_and_finishes_those_under_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (finish, finished) = watch::channel(false);
+        let calls = tower::service_fn(move |_: Request<Body>| -> BoxFuture<'static, Result<Answer, Infallible>> {
+            let mut finished = finished.clone();
+            Box::pin(async move {
+                finished.wait_for(|finished| *finished).await.unwrap();
+                Ok(Answer::default())
+            })
+        });
+        let connections = incoming(listener, Protection::Loopback, Door::new(Limits::default()), Arc::default());
+        let life = Life { age: Duration::from_secs(2), grace: Duration::from_secs(60) };
+        let server = serve(Protocol::new(TokioExecutor::new()), life, calls, connections, std::future::pending());
+        tokio::spawn(server);
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::get(format!("http://{address}/")).body(()).unwrap();
+        let (answer, _) = client.clone().ready().await.unwrap().send_request(request, true).unwrap();
+        let farewell = loop {
+            match client.clone().ready().await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(farewell.reason(), Some(h2::Reason::NO_ERROR), "{farewell}");
+        finish.send(true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+        connection.await.unwrap().unwrap();
     }
 
     #[tokio::test]

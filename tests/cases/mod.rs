@@ -3,6 +3,7 @@
 
 mod binding;
 mod bursts;
+mod endings;
 mod faults;
 mod floods;
 mod identity;
