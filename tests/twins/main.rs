@@ -25,7 +25,7 @@ const PROGRAM: &str = "name = \"countersign\"\npath = \"src/main.rs\"";
 const PROGRAM_OF_TWINS: &str = "name = \"countersign-twins\"\npath = \"src/main.rs\"";
 const DEFAULT_RUN: &str = "default-run = \"countersign\"\n";
 /// The tests that start it.
-const RUN_THE_PROGRAM: [&str; 7] = [
+const RUN_THE_PROGRAM: [&str; 8] = [
     "tests/authoring.rs",
     "tests/cli.rs",
     "tests/configuration.rs",
@@ -33,6 +33,7 @@ const RUN_THE_PROGRAM: [&str; 7] = [
     "tests/documents.rs",
     "tests/healthcheck.rs",
     "tests/shutdown.rs",
+    "tests/terminal.rs",
 ];
 const SWITCH: &str = "\n/// Whether the protection of that name is off.\n#[must_use]\npub fn twin(name: &str) -> bool {\n    std::env::var(\"TWIN\").as_deref() == Ok(name)\n}\n";
 /// A twin that hangs has failed as well, only slowly.
