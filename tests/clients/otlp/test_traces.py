@@ -35,6 +35,7 @@ class Traces(Served):
         self.assertEqual(call.parent_span_id, b"\x11" * 8)
         self.assertEqual(call.kind, trace_pb2.Span.SPAN_KIND_SERVER)
         told = attributes(call)
+        self.assertEqual(told["rpc.service"], "countersign.v1.DecisionPoint")
         self.assertEqual((told["rpc.system"], told["rpc.method"], told["rpc.grpc.status_code"]), ("grpc", "Authorize", 0))
         self.assertEqual((told["request.id"], told["decision.id"]), ("request-1", answer.decision_id))
         self.assertEqual(self.collector.resources[0]["service.name"], "countersign")
@@ -53,10 +54,17 @@ class Traces(Served):
         denied, = self.call(2)
         self.assertEqual(denied.status.code, trace_pb2.Status.STATUS_CODE_UNSET)
         with self.assertRaises(grpc.RpcError):
-            self.ask("drop", trace=3, token="nobody's")
+            self.ask("export", trace=3, undeclared=UNDECLARED)
         refused, = self.call(3)
-        self.assertEqual(attributes(refused)["rpc.grpc.status_code"], grpc.StatusCode.UNAUTHENTICATED.value[0])
+        self.assertEqual(attributes(refused)["rpc.grpc.status_code"], grpc.StatusCode.INVALID_ARGUMENT.value[0])
         self.assertEqual(refused.status.code, trace_pb2.Status.STATUS_CODE_UNSET)
+
+    def test_2_a_stranger_does_not_decide_what_is_traced(self):
+        with self.assertRaises(grpc.RpcError):
+            self.ask("drop", trace=7, token="nobody's")
+        self.ask("drop", trace=8)
+        self.call(8)
+        self.assertFalse([span for span in self.collector.spans if span.trace_id == trace(7)])
 
     def test_3_a_caller_who_does_not_sample_is_not_traced(self):
         self.ask("read", trace=4, sampled=False)
