@@ -9,7 +9,7 @@ use serde_json::Value;
 pub fn countersign(dir: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(arguments).current_dir(dir).stdin(Stdio::null()).env_clear();
-    command.envs(variables.iter().copied());
+    command.envs(variables.iter().copied()).envs(std::env::var_os("TWIN").map(|switch| ("TWIN", switch)));
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))

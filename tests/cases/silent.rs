@@ -68,6 +68,7 @@ async fn fault_63_connections_are_bounded_and_whoever_is_there_is_served() {
     }
     let mut more = connect(&server).await;
     assert!(is_ended(&mut more).await, "one too many");
+    assert_eq!(scrape(&server).await["countersign_connections_closed_total{reason=\"no_place\"}"], 1.0);
     assert_eq!(agent.authorize(query("read", "Dataset", "weather")).await.unwrap().outcome(), Outcome::Allow);
     drop(held);
     // Places are given back as the server notices.
