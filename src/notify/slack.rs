@@ -175,6 +175,15 @@ pub fn shows_whole(approval: &Approval) -> bool {
         && parameters::whole(approval).is_some()
 }
 
+/// Whether names and parameters are of letters that look like nothing else. Of other scripts any letter may (case 49).
+#[must_use]
+pub fn is_plain(approval: &Approval) -> bool {
+    let query = &approval.opening.query;
+    let names = [query.principal.to_string(), query.action.to_string(), query.resource.to_string()].concat();
+    let for_whom = query.on_behalf_of.as_ref().is_none_or(|person| person.to_string().is_ascii());
+    names.is_ascii() && for_whom && parameters::whole(approval).is_some_and(|text| text.is_ascii())
+}
+
 /// What one needs to decide, and the buttons; or why there are none.
 fn answer(message: &Message, is_over: bool) -> Vec<Value> {
     let plain = |text: String| json!({"type": "section", "text": {"type": "plain_text", "text": text, "emoji": false}});

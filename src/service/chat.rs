@@ -24,7 +24,7 @@ use self::key::Key;
 use self::links::Links;
 use self::seen::Seen;
 use super::Service;
-use crate::domain::{Approval, ApprovalState, Identity, Severity, Timestamp, Verdict};
+use crate::domain::{Approval, ApprovalState, GrantTerms, Identity, Severity, Timestamp, Verdict};
 use crate::identity::Reason;
 use crate::notify::settings::Kind;
 use crate::notify::slack_signature::{SigningSecrets, Unproved};
@@ -216,8 +216,13 @@ impl Service {
             Some("it takes a fresh or stronger login")
         } else if masked > 0 {
             Some("some of it is masked")
+        } else if approval.opening.requirement.grant() != GrantTerms::Once {
+            Some("it would be good for longer than once")
         } else if !slack::shows_whole(approval) {
             Some("it is too long for a message")
+        } else if !slack::is_plain(approval) {
+            // A message has no badges: there one letter that looks like another is that other one.
+            Some("it has letters that could be taken for others")
         } else {
             None
         }

@@ -363,6 +363,9 @@ async fn what_is_severe_masked_or_too_long_is_decided_in_the_inbox_and_shows_not
     let (_, masked) = room.asked("jane@example.com").await;
     why(&masked, "some of it is masked");
     assert!(!masked.to_string().contains("example.com\\\""), "{masked}");
+    let (_, alike) = room.asked("s3://p\u{430}rtner").await;
+    why(&alike, "it has letters that could be taken for others");
+    assert!(!alike.to_string().contains("rtner"), "{alike}");
     let (_, long) = room.asked(&format!("s3://{}", "long/".repeat(700))).await;
     why(&long, "it is too long for a message");
     assert!(!long.to_string().contains("long/"), "{long}");
