@@ -157,6 +157,22 @@ impl Kept {
             self.tell();
         }
     }
+
+    /// What is known is the newest there is: also where a newer one was seen, and a failover lost it before it was acknowledged.
+    fn is_level(&self) {
+        let was_behind = self.inner().behind.take().is_some();
+        if was_behind {
+            self.tell();
+        }
+    }
+
+    /// It could not even be asked. INVARIANT: what is known to be old ends whether or not Redis is there to say so again.
+    fn is_out_of_reach(&self) {
+        let is_over = matches!(&self.inner().behind, Some((since, _)) if since.elapsed() >= BEHIND_MAX);
+        if is_over {
+            self.tell();
+        }
+    }
 }
 
 /// What lies in Redis of an entity.
@@ -237,6 +253,7 @@ impl Shared {
             (inner.epoch == Some(epoch)).then(|| inner.remembered.version())
         };
         if known == Some(newest.version) {
+            self.kept.is_level();
             return Ok(());
         }
         let had = self.kept.inner().remembered.version();
@@ -385,6 +402,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             Err(error) => {
                 let source = std::error::Error::source(&error);
                 tracing::debug!(%error, ?source, "entities could not be looked at");
+                shared.kept.is_out_of_reach();
                 RETRY
             }
         };
