@@ -5,7 +5,7 @@ CARGO ?= cargo
 BUILT = $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/countersign
 EXAMPLES = policy test policies --min-coverage 100
 
-.PHONY: help demo test tools check unit policies twins clients fuzz helm proof bench docs
+.PHONY: help demo test tools check unit policies twins clients fuzz helm proof soak bench docs
 
 help:
 	@echo "make demo          a server, an agent, and two people who countersign (AUTO=1: exit at the end)"
@@ -16,6 +16,7 @@ help:
 	@echo "make fuzz          each reader of strangers' bytes on bytes that nobody wrote, FUZZ_SECONDS (30) each; nightly longer"
 	@echo "make helm          the Helm chart: lint, render, schemas, checkov, and the server's own word"
 	@echo "make proof         the policy index beside Cedar's authorizer on a million random queries (nightly)"
+	@echo "make soak          a server under a mix of everything for SOAK_SECONDS (600): memory flat, nothing wrong"
 	@echo "make bench         the benchmarks (benches/README.md)"
 	@echo "make docs          write docs/configuration.md, its schema and docs/api.md anew"
 
@@ -66,8 +67,13 @@ helm:
 proof:
 	COUNTERSIGN_PROOF_QUERIES=1000000 $(CARGO) test --locked --lib engine::index::proof -- --nocapture
 
+# Ends with an error where the server did not stay as it was (benches/soak).
+soak:
+	$(CARGO) bench --locked --bench soak -- $(or $(SOAK_SECONDS),600)
+
+# `scale`, `replicas` and `peers` have to be told what to measure.
 bench:
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench decide --bench identity --bench loopback --bench masking --bench policies
 
 docs:
 	$(CARGO) run --quiet -- config print --reference > docs/configuration.md

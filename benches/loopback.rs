@@ -2,8 +2,8 @@
 //! the same build on the same machine?
 //!
 //! Each server is a process of its own, so that its CPU time is its own: this program starts itself again as server and
-//! reads `/proc/<pid>/task/*/schedstat`. `cargo bench --bench loopback [-- CALLS [unary|stream|told] [CALLERS]]`; `told`: what logs and
-//! traces add.
+//! reads `/proc/<pid>/task/*/schedstat`. `cargo bench --bench loopback [-- CALLS [unary|stream|told|storm] [CALLERS]]`; `told`: what logs and
+//! traces add; `storm`: what is left of the answers when ten times as much is asked, of a server that has one processor to itself.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -24,6 +24,10 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
 mod noop;
+// Shared with a test, which fails as tests do.
+#[path = "../tests/support/storm.rs"]
+#[allow(clippy::expect_used)]
+mod storm;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -67,6 +71,10 @@ fn serve(role: &str) -> Result<(), Failure> {
         if role == "coalesce" {
             journal.coalesce = Duration::from_millis(1);
         }
+        let mut load = service::load::Limits::default();
+        if role == "takes-all" {
+            (load.queueing_target, load.decisions_max) = (Duration::from_secs(3_600), usize::MAX);
+        }
         let setup = Setup {
             journal,
             sealing: Sealing {
@@ -81,14 +89,14 @@ fn serve(role: &str) -> Result<(), Failure> {
             web: countersign::web::Settings::default(),
             encryption: Encryption::Loopback,
             connections: countersign::grpc::door::Limits::default(),
-            limits: service::Limits::default(),
+            limits: service::Limits { load, ..service::Limits::default() },
             masking: countersign::config::Masking::default(),
             traces: std::sync::Arc::default(),
             watch: None,
             retention: Retention::default(),
             clock: Box::new(Clock::system),
         };
-        let server = Server::prepare(setup, Listeners { grpc, web: None, metrics: None, dev_issuer })?;
+        let server = Server::prepare(setup, Listeners { grpc, grpc_unix: None, web: None, metrics: None, dev_issuer })?;
         let token = {
             let minter = server.dev_issuer().ok_or("no dev issuer")?.minter();
             let now = Timestamp::from_micros(i64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_micros())?);
@@ -126,11 +134,16 @@ struct Process {
 
 impl Process {
     fn start(role: &str) -> Result<Self, Failure> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .env(ROLE, role)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        Self::spawn(&mut Command::new(std::env::current_exe()?), role)
+    }
+
+    /// On one processor.
+    fn pinned(role: &str) -> Result<Self, Failure> {
+        Self::spawn(Command::new("taskset").args(["--cpu-list", "0"]).arg(std::env::current_exe()?), role)
+    }
+
+    fn spawn(command: &mut Command, role: &str) -> Result<Self, Failure> {
+        let mut child = command.env(ROLE, role).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
         let (address, token) = line.trim().split_once(' ').ok_or("the server did not start")?;
@@ -168,7 +181,9 @@ fn measure() -> Result<(), Failure> {
     let mut numbers = std::env::args().filter_map(|arg| arg.parse::<usize>().ok());
     let (calls, callers) = (numbers.next().unwrap_or(20_000), numbers.next());
     let wants = |part: &str| {
-        !["unary", "stream", "told"].iter().any(|other| *other != part && std::env::args().any(|arg| arg == *other))
+        !["unary", "stream", "told", "storm"]
+            .iter()
+            .any(|other| *other != part && std::env::args().any(|arg| arg == *other))
     };
     if wants("unary") {
         measure_unary(calls, callers.map_or(CALLERS.to_vec(), |callers| vec![callers]))?;
@@ -181,8 +196,55 @@ fn measure() -> Result<(), Failure> {
     if wants("told") {
         measure_told(calls, callers.unwrap_or(16))?;
     }
+    if wants("storm") {
+        measure_storm()?;
+    }
     std::io::stdout().flush()?;
     Ok(())
+}
+
+/// The most that is answered, and what is answered in time when ten times as much is asked; turn by turn, so that each has its share of what
+/// else the machine does.
+fn measure_storm() -> Result<(), Failure> {
+    const ROUNDS: usize = 3;
+    const DEADLINE: Duration = Duration::from_millis(250);
+    let (process, takes_all) = (Process::pinned("always")?, Process::pinned("takes-all")?);
+    let query = prost::Message::encode_to_vec(&query());
+    let (address, token) = (process.address, process.token.clone());
+    let asked = storm::Asked { address, token, connections: 64, query, deadline: DEADLINE };
+    let (address, token) = (takes_all.address, takes_all.token.clone());
+    let of_one_that_takes_all = storm::Asked { address, token, ..asked.clone() };
+    let lasts = Duration::from_secs(4);
+    runtime(2)?.block_on(async {
+        asked.by_callers(64, Duration::from_secs(2)).await;
+        println!("answers in time a second, with a deadline of {DEADLINE:?}: the most, and of storms\n");
+        for _ in 0..ROUNDS {
+            let rate = |tally: &storm::Tally| tally.answered() as f64 / lasts.as_secs_f64();
+            let (mut peak, mut at) = (0.0, 0);
+            for callers in [32, 128, 256] {
+                let rate = rate(&*asked.by_callers(callers, lasts).await);
+                if rate > peak {
+                    (peak, at) = (rate, callers);
+                }
+            }
+            let callers = asked.by_callers(at * 10, lasts).await;
+            let calls = asked.by_rate(peak * 10.0, lasts).await;
+            let taken = of_one_that_takes_all.by_rate(peak * 10.0, lasts).await;
+            println!(
+                "{peak:.0} by {at} callers; {:.0} ({:.2}) by {} that ask again at once; {:.0} ({:.2}) of {:.0} a second; of one that takes all {:.0} ({:.2})",
+                rate(&callers),
+                rate(&callers) / peak,
+                at * 10,
+                rate(&calls),
+                rate(&calls) / peak,
+                calls.tried() as f64 / lasts.as_secs_f64(),
+                rate(&taken),
+                rate(&taken) / peak,
+            );
+            println!("  {callers:?}\n  {calls:?}\n  {taken:?}");
+        }
+        Ok(())
+    })
 }
 
 /// Rounds of all turn by turn, so that each has its share of what else the machine does; the median of each.

@@ -4,7 +4,7 @@
 //!
 //! - [`domain`]: the rules of approval as pure values and functions; start with [`domain::decide`]
 //! - [`measure`]: counters and durations that every part keeps of its own work; [`aead`]: how things are sealed, whatever they
-//!   are; [`files`]: how a file is replaced
+//!   are; [`files`]: how a file is replaced; [`network`]: whose an address is
 //! - [`wire`]: the protobuf words, shared by what is kept and what is sent
 //! - [`vault`]: the keys that seal what is kept, and how
 //! - [`engine`] (Cedar), [`identity`] (OIDC), [`journal`] (the log), [`store`] (approvals), [`notify`] (where people are told): what
@@ -28,6 +28,7 @@ pub mod identity;
 pub mod journal;
 pub mod masking;
 pub mod measure;
+pub mod network;
 pub mod notify;
 pub mod reload;
 pub mod server;

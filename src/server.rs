@@ -4,16 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, stream};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use crate::config::sealing::Use;
 use crate::domain::Timestamp;
 use crate::engine::{self, Engine, PolicySnapshot};
-use crate::grpc::connection::{self, InClear, Protection};
+use crate::grpc::connection::{self, Connection, InClear, Protection};
 use crate::grpc::door::{self, Door};
 use crate::grpc::meters::Meters as Connections;
 use crate::grpc::tls::{self, Now, Tls, TlsError};
+use crate::grpc::unix::UnixSocket;
 use crate::identity::certificate::RuleError;
 use crate::identity::san::CertificateRule;
 use crate::identity::{Certificates, IssuerSettings, SettingsError, Verifier};
@@ -82,6 +84,8 @@ pub struct Retention {
 /// Sockets that are bound already, so that whoever starts a server knows its ports.
 pub struct Listeners {
     pub grpc: TcpListener,
+    /// For gRPC on this machine, beside the port.
+    pub grpc_unix: Option<UnixSocket>,
     /// For the inbox; without it there is none.
     pub web: Option<TcpListener>,
     /// For `/metrics`; without it nobody can scrape.
@@ -288,7 +292,7 @@ impl Server {
         let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
         let outbox = tokio::spawn(outbox.run(service.clone(), stopping.subscribe()));
         let upkeep = tokio::spawn(store.clone().keep(retention, stopping.subscribe()));
-        let incoming = connection::incoming(listeners.grpc, protection, door, connections);
+        let incoming = incoming(listeners.grpc, listeners.grpc_unix, protection, door, connections);
         let serving = port.serve(incoming, stopped());
         tokio::pin!(serving);
         let ended = tokio::select! {
@@ -353,6 +357,18 @@ impl Kept {
             Self::Redis(store) => crate::upkeep::keep_shared(store, retention, stopping).await,
         }
     }
+}
+
+/// The connections of the port, and of the socket where there is one.
+fn incoming(
+    port: TcpListener,
+    socket: Option<UnixSocket>,
+    protection: Protection,
+    door: Arc<Door>,
+    meters: Arc<Connections>,
+) -> impl Stream<Item = std::io::Result<Connection>> {
+    let local = socket.map(|socket| connection::in_clear(socket, door.clone(), meters.clone()));
+    stream::select_all(local.into_iter().chain([connection::incoming(port, protection, door, meters)]))
 }
 
 /// Finishes what is being served, as far as it ends within [`FAREWELL`].

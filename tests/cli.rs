@@ -6,7 +6,7 @@ use countersign::grpc::client::{BearerToken, Client};
 use countersign::wire::pb;
 use serde_json::Value;
 
-use crate::support::{PolicyDir, TestServer};
+use crate::support::{Options, PolicyDir, TestServer};
 
 async fn run(server: &TestServer, who: Option<&str>, arguments: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -39,6 +39,18 @@ async fn pending(server: &TestServer) -> pb::Approval {
         ..pb::AuthorizeRequest::default()
     };
     agent.authorize(request).await.unwrap().approval.unwrap()
+}
+
+#[tokio::test]
+async fn the_unix_socket_of_this_machine_is_a_server_as_well() {
+    let server = TestServer::with(Options { unix: true, ..Options::default() }).await;
+    let approval = pending(&server).await;
+    let asked = format!("--server unix://{} approvals show {}", server.socket().display(), approval.id);
+    let shown = run(&server, Some("alice"), &asked).await;
+    assert!(text(&shown.stdout).contains(&approval.binding), "{}", text(&shown.stderr));
+    assert_eq!(code(&run(&server, None, &asked).await), 3, "without a token");
+    let nobody = run(&server, Some("alice"), &asked.replace("grpc.sock", "none.sock")).await;
+    assert_eq!(code(&nobody), 5, "{}", text(&nobody.stderr));
 }
 
 #[tokio::test]

@@ -3,16 +3,22 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::ExtendedKeyUsagePurpose::ServerAuth;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::configuration::countersign;
 use crate::notify::email::{MailServer, Way};
 use crate::notify::receiver::{Receiver, Reply};
 use crate::support::TestServer;
-use crate::support::pki::{Ca, HOUR, Leaf, Pki};
+use crate::support::pki::{Ca, HOUR, Leaf, Pair, Pki};
 use crate::support::redis::{Redis, Replicated};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -163,6 +169,78 @@ async fn certificates_of_yesterday_and_tomorrow_and_keys_of_others_are_found() {
     site.examine(&config).await.says("certificates", "fail", "gRPC cannot be served");
     std::fs::write(&files.certificate, "no PEM").unwrap();
     site.examine(&config).await.says("certificates", "fail", "no certificate");
+}
+
+/// A server that shows this certificate to whoever calls, and then says nothing.
+async fn shows(pair: &Pair) -> u16 {
+    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let acceptor = TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            // Whoever looks at the certificate alone breaks off.
+            tokio::spawn(async move { drop(acceptor.accept(stream).await) });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_others_are_read_before_they_are_over_and_nothing_is_sent_to_the_wrong_ones() {
+    let (site, ca, other) = (Site::new(), Ca::new("theirs"), Ca::new("other"));
+    let now = today_here();
+    let leaf = |names, from, until| Leaf { from, until, purposes: vec![ServerAuth], ..Leaf::of(names) };
+    let (file, wrong) = (site.write("theirs.crt", &ca.pem()), site.write("other.crt", &other.pem()));
+    let issuer = |port: u16, ca: &Path| {
+        format!(
+            "journal.sealing = \"off\"\n[[identity.issuers]]\nname = \"far\"\naudiences = [\"x\"]\nuser_clients = [\"y\"]\n\
+             issuer = \"https://localhost:{port}\"\nca_file = \"{}\"\n",
+            ca.display()
+        )
+    };
+    let well = shows(&ca.issue(leaf(&["localhost"], now.before(HOUR), now.after(DAY * 100)))).await;
+    let of = format!("the certificate of issuer `far` at localhost:{well}");
+    let seen = site.examine(&issuer(well, &file)).await;
+    seen.says("certificates", "ok", &of);
+    seen.says("certificates", "ok", "is good for 99 more days");
+    site.examine(&issuer(well, &wrong)).await.says("certificates", "fail", "is from nobody in its `ca_file`");
+
+    let cases = [
+        (leaf(&["localhost"], now.before(HOUR), now.after(DAY * 20)), "warn", "expires in 19 days"),
+        (leaf(&["localhost"], now.before(HOUR), now.after(DAY * 22)), "ok", "is good for 21 more days"),
+        (leaf(&["localhost"], now.before(DAY * 9), now.before(DAY * 3)), "fail", "expired 3 days ago"),
+        (leaf(&["localhost"], now.after(DAY), now.after(DAY * 90)), "fail", "is not yet good"),
+        (leaf(&["elsewhere.example"], now.before(HOUR), now.after(DAY * 90)), "fail", "is for another name"),
+    ];
+    for (leaf, verdict, text) in cases {
+        let port = shows(&ca.issue(leaf)).await;
+        site.examine(&issuer(port, &file)).await.says("certificates", verdict, text);
+    }
+
+    // The same of whoever else is called over TLS.
+    let redis = redis(&format!("rediss://localhost:{well}"), &format!("ca_file = \"{}\"\n", file.display()));
+    let traces = format!("\n[telemetry]\ntraces = \"https://localhost:{well}\"\n");
+    let all = site.examine(&site.and(&format!("{redis}{traces}"))).await;
+    all.says("certificates", "ok", &format!("the certificate of redis at localhost:{well}"));
+    all.says("certificates", "ok", &format!("the certificate of the collector at localhost:{well}"));
+    let mail = MailServer::start(&ca, Way::Tls, &[]).await;
+    site.secret("password", "whsec_c2VzYW1lc2VzYW1lc2VzYW1l");
+    let webhook = format!(
+        "\n[[notify.targets]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"https://localhost:{}\"\nsecret_file = \"{}\"\n\
+         allow = [\"127.0.0.0/8\"]\n",
+        mail.port,
+        site.dir.path().join("password").display()
+    );
+    let told = site.examine(&site.and(&webhook)).await;
+    told.says("certificates", "ok", &format!("the certificate of target `hook` at localhost:{}", mail.port));
+    let clear = Receiver::start().await;
+    let none = site.examine(&issuer(clear.port(), &file)).await;
+    none.says("certificates", "warn", "shows no certificate");
 }
 
 /// By the clock that the doctor goes by.

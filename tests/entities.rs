@@ -183,7 +183,7 @@ async fn commit(store: &Embedded, put: &[&str], deleted: &[&str]) {
     let uid = |id: &&str| EntityUid::new("Group", id);
     let put = put.iter().map(|id| Arc::new(Entity::bare(uid(id), vec![]))).collect();
     let deleted = deleted.iter().map(uid).collect();
-    let fact = EntitiesChanged { by: None, put, deleted, request_id: "test".into(), version: 0 };
+    let fact = EntitiesChanged { by: None, put, deleted, request_id: "test".into(), version: 0, more_follows: false };
     let seen = store.entities().await.unwrap().version;
     store.commit(Fact::EntitiesChanged(fact), Seen::Entities(seen)).await.unwrap();
 }

@@ -725,3 +725,69 @@ async fn who_is_suspended_can_do_nothing_with_a_session_or_a_token_and_his_votes
     server.admin().await.delete(vec![uid("User", "alice")]).await.unwrap();
     assert!(alice.get("/").await.says("customers"), "the session was never the point");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_are_shown_with_every_gate_and_what_they_grant_and_are_not_decided_under_different_terms() {
+    let policies = PolicyDir::extended();
+    let server = serve(Options { policies: policies.path().into(), ..Options::default() }).await;
+    let (root, plain) =
+        (server.ask(query("rotate", "Secret", "root")).await, server.ask(query("rotate", "Secret", "one")).await);
+    let mut dave = server.person("dave").await;
+    let page = dave.get(&format!("/together?id={}", root.id)).await;
+    assert!(page.says("A production secret is replaced") && page.says("The root secret is replaced"), "{}", page.body);
+    // What both gates grant is what the narrower one does.
+    assert!(page.says("Once approved, each may be done for one use, by the narrowest gate"), "{}", page.body);
+    let page = dave.get(&format!("/together?id={}", plain.id)).await;
+    assert!(
+        page.says("each may be done again and again for 8 h") && !page.says("The root secret is replaced"),
+        "{}",
+        page.body
+    );
+    assert_eq!(dave.get(&format!("/together?id={}&id={}", plain.id, root.id)).await.status, 422);
+
+    // One gate by its name, and another by what it grants.
+    let rules = std::fs::read_to_string(policies.path().join("warehouse.cedar")).unwrap();
+    policies.write("warehouse.cedar", &rules.replacen("@grant(\"8h\")", "@grant(\"30d\")", 1));
+    server.admin().await.reload().await.unwrap();
+    let longer = server.ask(query("rotate", "Secret", "two")).await;
+    let page = dave.get(&format!("/together?id={}&id={}", plain.id, longer.id)).await;
+    assert!(page.status == 422 && page.says("not of one kind"), "{}", page.body);
+    let token = dave.get("/").await.hidden("form_token");
+    let items = [&plain, &longer].map(|one| format!("{}:{}", one.id, one.binding));
+    let form = [("form_token", &*token), ("item", &*items[0]), ("item", &items[1])];
+    assert_eq!(dave.post("/together", &form).await.status, 422);
+    for one in [&plain, &longer] {
+        assert_eq!(server.state(&one.id).await, pb::ApprovalState::Pending);
+    }
+    assert!(
+        dave.get(&format!("/together?id={}", longer.id)).await.says("again and again for 30 d"),
+        "each by itself says its own"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_without_an_id_is_typed_by_its_type_and_nothing_typed_approves_nothing() {
+    let policies = PolicyDir::extended().and(
+        r#"@id("nameless") @approval("What has no name leaves") @reviewers("Group::\"privacy\"") @severity("high")
+           forbid (principal, action == Action::"export", resource == Dataset::"");"#,
+    );
+    let server = serve(Options { policies: policies.path().into(), ..Options::default() }).await;
+    // Whether it is personal data is not known of it, and so has to be said.
+    let plain = pb::Value { kind: Some(pb::value::Kind::Bool(false)) };
+    let dataset = pb::Entity {
+        uid: Some(uid("Dataset", "")),
+        attributes: BTreeMap::from([("pii".to_owned(), plain)]),
+        ..pb::Entity::default()
+    };
+    server.admin().await.put(vec![dataset]).await.unwrap();
+    let nameless = pb::AuthorizeRequest { resource: Some(uid("Dataset", "")), ..export() };
+    let approval = server.ask(nameless).await;
+    let mut alice = server.person("alice").await;
+    for wrong in [&[][..], &[("object", "")], &[("object", "  ")], &[("object", "dataset")], &[("object", "\"\"")]] {
+        let refused = alice.decide(&approval.id, "approve", wrong).await;
+        assert!(refused.status == 422 && refused.says("Type Dataset letter by letter"), "{wrong:?}: {}", refused.body);
+    }
+    assert!(server.client("erin").await.get(&approval.id).await.unwrap().reviews.is_empty());
+    let approved = alice.decide(&approval.id, "approve", &[("object", "Dataset")]).await;
+    assert_eq!((approved.status, server.state(&approval.id).await), (303, pb::ApprovalState::Approved));
+}

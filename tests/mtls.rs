@@ -260,7 +260,9 @@ async fn fault_35_without_any_keys_callers_with_certificates_are_served() {
         ..setup(&dir, &clock, pki.options(Some(ClientAuth::Optional)))
     };
     let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server::prepare(setup, Listeners { grpc, web: None, metrics: None, dev_issuer: None }).unwrap();
+    let server =
+        Server::prepare(setup, Listeners { grpc, grpc_unix: None, web: None, metrics: None, dev_issuer: None })
+            .unwrap();
     let url = format!("https://{}", server.address().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(server.run(async move {

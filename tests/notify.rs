@@ -6,6 +6,8 @@ mod chat;
 pub mod email;
 #[path = "notify/receiver.rs"]
 pub mod receiver;
+#[path = "notify/rooms.rs"]
+mod rooms;
 #[path = "notify/slack.rs"]
 mod slack;
 #[path = "notify/teams.rs"]
@@ -21,7 +23,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use self::receiver::{Receiver, Reply};
 use crate::crash::child::{Child, Site};
-use crate::support::client::{Client, export};
+use crate::support::client::{Client, export, long};
 use crate::support::{Options, PolicyDir, TestServer};
 
 pub const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -104,6 +106,30 @@ async fn a_webhook_is_told_of_every_step_without_the_parameters() {
     let states = [receiver.next().await, receiver.next().await].map(|told| told.json()["type"].clone());
     assert_eq!(states, [json!("countersign.approval.reviewed.v1"), json!("countersign.approval.approved.v1")]);
     assert!(receiver.ids().iter().all(|id| id.starts_with("evt_")), "{:?}", receiver.ids());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_an_approval_is_part_of_the_trace_of_the_call_that_opened_it() {
+    let (receiver, outbox) = (Receiver::start().await, Outbox::new());
+    let server = outbox.serve(&[outbox.webhook("siem", &receiver.url())]).await;
+    let token = format!("Bearer {}", server.token("report-bot"));
+    let channel = tonic::transport::Endpoint::new(server.url()).unwrap().connect().await.unwrap();
+    let sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let not_sampled = "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203331-00";
+    let asked = [(sampled, sampled, 1), (not_sampled, "", 2), ("00-0-", "", 3)];
+    for (trace, told, rows) in asked {
+        let agent = Client::with_headers(channel.clone(), Some(token.clone()), Some(trace));
+        let mut query = export();
+        query.context.insert("rows".into(), long(rows));
+        let approval = agent.authorize(query).await.unwrap().approval.expect("an approval");
+        server.client("alice").await.approve(&approval).await.unwrap();
+        for step in ["opened", "reviewed"] {
+            let got = receiver.next().await;
+            assert_eq!(got.json()["type"], format!("countersign.approval.{step}.v1"));
+            assert_eq!(got.header("traceparent"), told, "{trace}");
+            assert_eq!(got.json()["traceparent"].as_str().unwrap_or_default(), told, "{trace}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,6 +126,7 @@ fn refused(dir: tempfile::TempDir, sealing: Sealing) -> (String, tempfile::TempD
     issuer.set_nonblocking(true).unwrap();
     let listeners = Listeners {
         grpc: TcpListener::from_std(grpc).unwrap(),
+        grpc_unix: None,
         web: None,
         metrics: None,
         dev_issuer: Some(TcpListener::from_std(issuer).unwrap()),

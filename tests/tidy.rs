@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom (DESIGN section 4, docs/adr/0001). `server`, `upkeep`, `reload`, `cli`, `config`, `telemetry` and `main` may
 /// use all.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("measure", &[]),
     ("aead", &[]),
     ("files", &[]),
+    ("network", &[]),
     ("wire", &["domain"]),
     ("vault", &["domain", "wire", "aead"]),
     ("engine", &["domain"]),
@@ -27,8 +28,8 @@ const ARROWS: [(&str, &[&str]); 16] = [
         ],
     ),
     ("authoring", &["domain", "engine"]),
-    ("grpc", &["domain", "wire", "service", "identity", "journal", "store", "measure"]),
-    ("web", &["domain", "wire", "service", "identity", "aead"]),
+    ("grpc", &["domain", "wire", "service", "identity", "journal", "store", "measure", "network"]),
+    ("web", &["domain", "wire", "service", "identity", "aead", "network"]),
 ];
 
 /// Libraries that only these modules may name.

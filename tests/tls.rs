@@ -301,7 +301,11 @@ async fn a_port_that_others_can_reach_is_not_served_in_clear_unless_told() {
         let dev_issuer = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let clock = ManualClock::starting_at(today());
         let setup = setup(&dir, &clock, Options { encryption, ..Options::default() });
-        Server::prepare(setup, Listeners { grpc, web: None, metrics: None, dev_issuer: Some(dev_issuer) }).map(drop)
+        Server::prepare(
+            setup,
+            Listeners { grpc, grpc_unix: None, web: None, metrics: None, dev_issuer: Some(dev_issuer) },
+        )
+        .map(drop)
     };
     let refused = prepare(Encryption::Loopback).await.unwrap_err();
     assert!(matches!(refused, ServerError::InClear(_)), "{refused}");

@@ -59,6 +59,21 @@ impl DecisionPoint for Noop {
         Err(Status::unimplemented(""))
     }
 
+    async fn start_absence(&self, _: Request<pb::StartAbsenceRequest>) -> Result<Response<pb::Absence>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn end_absence(&self, _: Request<pb::EndAbsenceRequest>) -> Result<Response<pb::EndAbsenceResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_absences(
+        &self,
+        _: Request<pb::ListAbsencesRequest>,
+    ) -> Result<Response<pb::ListAbsencesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn get_approval(&self, _: Request<pb::GetApprovalRequest>) -> Result<Response<pb::Approval>, Status> {
         Err(Status::unimplemented(""))
     }

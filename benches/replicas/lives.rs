@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use ::redis::streams::{StreamId, StreamRangeReply};
+use countersign::domain::ApprovalId;
 use countersign::wire::pb;
 use futures_util::stream::{self, StreamExt};
 
@@ -130,7 +132,18 @@ pub async fn rates(lives: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// From `Decide` on one server to the answer of `Authorize.wait` on the other, beside so many that wait as well.
+/// One grant, from the vote that makes it to the answer of whoever waits for it at the other server.
+struct Woken {
+    /// Until Redis has carried out the vote.
+    voted: Duration,
+    /// From then until Redis has carried out the redemption that the hint of it led to: the wake itself.
+    redeemed: Duration,
+    /// From then until the caller has its answer: the sync of the journal, and the way back.
+    answered: Duration,
+}
+
+/// From `Decide` on one server to the answer of `Authorize.wait` on the other, beside so many that wait as well. Redis keeps in its stream when it carried out what,
+/// by the clock of this machine.
 pub async fn wake(waits: usize) -> Result<(), Failure> {
     const SAMPLES: usize = 300;
     let ground = Ground::alone().await;
@@ -142,7 +155,7 @@ pub async fn wake(waits: usize) -> Result<(), Failure> {
     let hold = |number: usize| {
         let agent = waiting[number / WAITS_PER_CONNECTION % waiting.len()].clone();
         let request = pb::AuthorizeRequest { wait: wait(Duration::from_secs(600)), ..export(number, "") };
-        tokio::spawn(async move { agent.authorize(request).await })
+        tokio::spawn(async move { agent.authorize(request).await.map(|answer| (answer, UNIX_EPOCH.elapsed())) })
     };
     phase("open", waits, |number| {
         let agent = turn(&waiting, number);
@@ -157,42 +170,87 @@ pub async fn wake(waits: usize) -> Result<(), Failure> {
         }
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    println!("{}", costs(&ground).await?);
-    let mut spans = Vec::new();
+    let (mut costs, mut woken) = (Costs::on(&ground).await?, Vec::new());
     for number in waits..waits + SAMPLES {
         let opened = stage.agents[0].authorize(export(number, "ask")).await?;
         let approval = opened.approval.ok_or("no approval")?;
         stage.alices[0].approve(&approval).await?;
         let waiting = hold(number);
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let begun = Instant::now();
+        let begun = UNIX_EPOCH.elapsed()?;
         stage.bobs[0].approve(&approval).await?;
-        assert_eq!(waiting.await??.outcome(), pb::Outcome::Allow);
-        spans.push(begun.elapsed());
+        let (answer, end) = waiting.await??;
+        assert_eq!(answer.outcome(), pb::Outcome::Allow);
+        let [voted, redeemed] = carried_out(&ground, &approval.id).await?;
+        woken.push(Woken {
+            voted: voted.saturating_sub(begun),
+            redeemed: redeemed.saturating_sub(voted),
+            answered: end?.saturating_sub(redeemed),
+        });
+        costs.take().await?;
     }
-    println!("a vote at one server to the answer at the other, beside {waits} that wait: {}", Spans::of(spans));
-    println!("{}", costs(&ground).await?);
+    let spans = |of: fn(&Woken) -> Duration| Spans::of(woken.iter().map(of).collect());
+    println!("beside {waits} that wait, of {SAMPLES}:");
+    println!(
+        "    a vote sent at one server to the answer at the other: {}",
+        spans(|of| of.voted + of.redeemed + of.answered)
+    );
+    println!("    until Redis has the vote: {}", spans(|of| of.voted));
+    println!("    from then until Redis has the redemption: {}", spans(|of| of.redeemed));
+    println!("    from then until the answer is there: {}", spans(|of| of.answered));
+    println!("{costs}");
     assert!(held.iter().all(|call| !call.is_finished()), "a wait ended");
     held.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
 
-/// What a round trip to Redis and a sync of this disk cost here and now.
-async fn costs(ground: &Ground) -> Result<String, Failure> {
-    let client = ::redis::Client::open(ground.redis().url())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let (mut trips, mut syncs) = (Vec::new(), Vec::new());
-    let mut file = tempfile::tempfile()?;
-    for _ in 0..200 {
-        let begun = Instant::now();
-        ::redis::cmd("PING").query_async::<String>(&mut connection).await?;
-        trips.push(begun.elapsed());
-        let begun = Instant::now();
-        std::io::Write::write_all(&mut file, &[0; 600])?;
-        file.sync_data()?;
-        syncs.push(begun.elapsed());
+/// When Redis carried out the vote that approved, and the redemption: the two newest events of an approval.
+async fn carried_out(ground: &Ground, approval: &str) -> Result<[Duration; 2], Failure> {
+    let id: ApprovalId = approval.parse()?;
+    let shard = id.as_bytes().last().copied().unwrap_or_default() % 16;
+    let stream = format!("{{countersign:{shard:x}}}e");
+    let events: StreamRangeReply = ground.redis().ask(&["XREVRANGE", &stream, "+", "-", "COUNT", "20"]).await;
+    let of_it = |event: &StreamId| event.get::<Vec<u8>>("a").is_some_and(|of| of == id.as_bytes());
+    let at = |event: &StreamId| event.get::<u64>("t").map(Duration::from_micros);
+    let mut newest = events.ids.iter().filter(|event| of_it(event)).filter_map(at);
+    let redeemed = newest.next().ok_or("no redemption")?;
+    Ok([newest.next().ok_or("no vote")?, redeemed])
+}
+
+/// What a round trip to Redis, what a server reads of it, and a sync of this disk cost here and now: each once after each
+/// sample, so that nothing is warmer than it is for the servers.
+struct Costs {
+    connection: ::redis::aio::MultiplexedConnection,
+    file: std::fs::File,
+    trips: Vec<Duration>,
+    syncs: Vec<Duration>,
+}
+
+impl Costs {
+    async fn on(ground: &Ground) -> Result<Self, Failure> {
+        let client = ::redis::Client::open(ground.redis().url())?;
+        let connection = client.get_multiplexed_async_connection().await?;
+        Ok(Self { connection, file: tempfile::tempfile()?, trips: Vec::new(), syncs: Vec::new() })
     }
-    Ok(format!("    a round trip to Redis: {}; a sync of the disk: {}", Spans::of(trips), Spans::of(syncs)))
+
+    async fn take(&mut self) -> Result<(), Failure> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let begun = Instant::now();
+        ::redis::cmd("PING").query_async::<String>(&mut self.connection).await?;
+        self.trips.push(begun.elapsed());
+        let begun = Instant::now();
+        std::io::Write::write_all(&mut self.file, &[0; 600])?;
+        self.file.sync_data()?;
+        self.syncs.push(begun.elapsed());
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Costs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (trips, syncs) = (Spans::of(self.trips.clone()), Spans::of(self.syncs.clone()));
+        write!(f, "    in between, a round trip to Redis: {trips}; a sync of the disk: {syncs}")
+    }
 }
 
 /// Ten at two servers want one grant, again and again.

@@ -49,6 +49,7 @@ pub async fn serve() -> Result<(), Failure> {
     };
     let listeners = Listeners {
         grpc: TcpListener::bind("127.0.0.1:0").await?,
+        grpc_unix: None,
         web: None,
         metrics: None,
         dev_issuer: Some(TcpListener::bind("127.0.0.1:0").await?),

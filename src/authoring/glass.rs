@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::scenario::{Scenario, logged_in};
 use super::suite::Deed;
 use crate::domain::{
-    Approval, Ballot, Blow, Gate, GuardAction, Guarded, Identity, Poll, ReviewRefusal, Verdict, glass,
+    Approval, Ballot, Blow, Gate, GuardAction, Guarded, Identity, Lending, Poll, ReviewRefusal, Verdict, glass,
 };
 
 impl Scenario<'_> {
@@ -23,7 +23,7 @@ impl Scenario<'_> {
         let by = Arc::new(logged_in(person, now));
         let blow = Blow { by, reason: "a test".into(), binding: self.binding };
         let may = |person: &Identity, gate: &Gate| snapshot.may_break_glass(&approval, person, gate, now);
-        let poll = Poll { rules: &self.terms.review, now, credentials_at: now, may: &may };
+        let poll = Poll { rules: &self.terms.review, now, credentials_at: now, may: &may, lent: Lending::NONE };
         let broken = glass::blow(&approval, blow, &poll, self.terms.redeem_within);
         match broken {
             Ok(transition) => self.advance(&transition),
@@ -53,7 +53,7 @@ impl Scenario<'_> {
     ) -> Result<Option<crate::domain::Transition>, ReviewRefusal> {
         let (snapshot, now) = (self.snapshot, self.now);
         let may = |person: &Identity, gate: &Gate| snapshot.may_review(approval, person, gate, now);
-        let poll = Poll { rules: &self.terms.review, now, credentials_at: now, may: &may };
+        let poll = Poll { rules: &self.terms.review, now, credentials_at: now, may: &may, lent: Lending::NONE };
         let (reviewer, verdict) = (Arc::new(logged_in(person, now)), Verdict::Approve);
         let ballot = Ballot { reviewer, verdict, binding: self.binding, gates: Vec::new(), comment: None };
         glass::examine(approval, ballot, &poll)

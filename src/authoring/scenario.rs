@@ -12,8 +12,8 @@ use crate::domain::identity::Credential;
 use crate::domain::poll::ReviewRules;
 use crate::domain::{
     Approval, ApprovalId, ApprovalState, Ballot, Binding, Circumstances, Counted, DecisionId, Effect, Evaluation, Gate,
-    GuardAction, Guarded, Identity, MaskSupport, Obligation, Opening, Outcome, PolicyId, Poll, ProofMethod, Query,
-    REJECTION_STANDS, Requirement, ReviewRefusal, Standing, Timestamp, Transition, Verdict, decide, review,
+    GuardAction, Guarded, Identity, Lending, MaskSupport, Obligation, Opening, Outcome, PolicyId, Poll, ProofMethod,
+    Query, REJECTION_STANDS, Requirement, ReviewRefusal, Standing, Timestamp, Transition, Verdict, decide, review,
 };
 use crate::engine::PolicySnapshot;
 
@@ -214,6 +214,7 @@ impl<'a> Scenario<'a> {
             justification,
             opened_at: self.now,
             digest: evaluation.digest,
+            trace_parent: None,
         }))));
     }
 
@@ -268,7 +269,7 @@ impl<'a> Scenario<'a> {
             comment: None,
         };
         let may = |person: &Identity, gate: &Gate| snapshot.may_review(approval, person, gate, now);
-        let poll = Poll { rules: &self.terms.review, now, credentials_at: now, may: &may };
+        let poll = Poll { rules: &self.terms.review, now, credentials_at: now, may: &may, lent: Lending::NONE };
         Ok(match review::count(approval, ballot, &poll)? {
             Counted::Already => None,
             Counted::Vote(vote) => Some(approval.voted(vote, self.terms.redeem_within, &poll)),

@@ -6,6 +6,7 @@ use crate::authoring::SuiteError;
 use crate::config::ConfigError;
 use crate::engine::LoadError;
 use crate::grpc::client::{CallError, Code};
+use crate::grpc::unix::UnixError;
 use crate::journal::JournalError;
 use crate::server::ServerError;
 
@@ -23,6 +24,8 @@ pub enum Failure {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error("grpc.unix: {0}")]
+    Unix(#[from] UnixError),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
@@ -58,6 +61,7 @@ impl Failure {
             | Self::Journal(_)
             | Self::Server(_)
             | Self::Listen { .. }
+            | Self::Unix(_)
             | Self::Failed(_)
             | Self::Io(_) => 1,
             Self::Usage(_) | Self::Config(_) => 2,
@@ -87,7 +91,7 @@ impl Failure {
                 Some("keep the directory as it is: what it holds is evidence. Restore from a backup into another one")
             }
             Self::Usage(_) | Self::Config(_) | Self::Policies(_) | Self::Suite(_) => None,
-            Self::Journal(_) | Self::Server(_) => None,
+            Self::Journal(_) | Self::Server(_) | Self::Unix(_) => None,
             Self::Refused(_) | Self::Failed(_) | Self::OutputClosed | Self::Io(_) => None,
         }
     }

@@ -6,6 +6,7 @@
 mod approvals;
 mod ask;
 mod audit;
+mod away;
 mod config;
 mod demo;
 mod doctor;
@@ -19,6 +20,7 @@ mod policy;
 mod remote;
 mod screen;
 mod serve;
+mod sessions;
 mod start;
 mod store;
 mod token;
@@ -73,9 +75,15 @@ enum Command {
     /// See and decide what waits for people
     #[command(subcommand)]
     Approvals(approvals::Approvals),
+    /// Out of office: have somebody stand in for a reviewer who is away
+    #[command(subcommand)]
+    Away(away::Away),
     /// The server's own entity data, beside what files say
     #[command(subcommand)]
     Entities(entities::Entities),
+    /// Who is signed in at the inbox, and no more
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
     /// What happened, and proof of it
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -118,8 +126,10 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<(), Failure> {
         Command::Demo(command) => command.run(screen).await,
         Command::Policy(command) => command.run(&cli.remote, screen).await,
         Command::Entities(command) => command.run(&cli.remote, screen).await,
+        Command::Sessions(command) => command.run(&cli.remote, screen).await,
         Command::Ask(command) => command.run(&cli.remote, screen).await,
         Command::Approvals(command) => command.run(&cli.remote, screen).await,
+        Command::Away(command) => command.run(&cli.remote, screen).await,
         Command::Audit(command) => command.run(&cli.remote, screen).await,
         Command::Config(command) => command.run(screen),
         Command::Doctor(command) => command.run(screen).await,
@@ -155,6 +165,7 @@ mod tests {
             "entities put people.json",
             r#"entities delete User::"a" Group::b"#,
             "entities list --type User -o json",
+            r#"sessions end --person User::"alice""#,
             "policy test policies --filter export --junit out.xml --min-coverage 100 -o json",
             "policy explain --principal Agent::bot --group agents --action read --resource Dataset::a --context {\"rows\":1}",
             "policy explain --query a.test.yaml --filter export policies -o json",

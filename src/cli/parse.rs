@@ -27,6 +27,7 @@ pub fn uid(text: &str) -> Result<pb::EntityUid, String> {
 pub enum Moment {
     At(jiff::Timestamp),
     Ago(Duration),
+    In(Duration),
 }
 
 impl Moment {
@@ -36,6 +37,7 @@ impl Moment {
         let moment = match self {
             Self::At(moment) => moment,
             Self::Ago(span) => now.checked_sub(span).unwrap_or(jiff::Timestamp::MIN),
+            Self::In(span) => now.checked_add(span).unwrap_or(jiff::Timestamp::MAX),
         };
         well_known::Timestamp { seconds: moment.as_second(), nanos: moment.subsec_nanosecond() }
     }
@@ -52,6 +54,21 @@ pub fn moment(text: &str) -> Result<Moment, String> {
     let ago: Result<Span, _> = text.trim_end_matches(" ago").parse();
     ago.map(|span| Moment::Ago(span.get()))
         .map_err(|_| "expected a moment such as `2026-01-31T12:00:00Z`, or `2h` for two hours ago".to_owned())
+}
+
+/// `2026-01-31T12:00:00Z`, or `14d` for fourteen days from now.
+///
+/// # Errors
+/// What was expected.
+pub fn coming(text: &str) -> Result<Moment, String> {
+    if let Ok(moment) = text.parse() {
+        return Ok(Moment::At(moment));
+    }
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u16>().ok());
+    let span =
+        days.map_or_else(|| text.parse::<Span>(), |days| Ok(Span(Duration::from_secs(u64::from(days) * 86_400))));
+    span.map(|span| Moment::In(span.get()))
+        .map_err(|_| "expected a moment such as `2026-01-31T12:00:00Z`, or `14d` for fourteen days from now".to_owned())
 }
 
 /// `sequence:hash` as `audit verify` prints it.

@@ -13,7 +13,7 @@ const DEFAULT: &str = "http://127.0.0.1:7443";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub struct Remote {
-    /// The server's address [default: http://127.0.0.1:7443]
+    /// The server's address, or `unix:///run/countersign/grpc.sock` [default: http://127.0.0.1:7443]
     #[arg(long, global = true, env = "COUNTERSIGN_SERVER", value_name = "URL")]
     server: Option<String>,
     /// Your access token; better in COUNTERSIGN_TOKEN or a file, where other users cannot see it
@@ -78,13 +78,24 @@ impl Remote {
     fn check_address(&self) -> Result<Scheme, Failure> {
         let no_address =
             || Failure::Usage(format!("`{}` is not an address such as `http://127.0.0.1:7443`", self.server()));
+        // Whoever names a CA or a certificate does not expect to talk in clear.
+        let expects_tls = self.ca.is_some() || self.cert.is_some() || self.key.is_some();
+        let in_clear = || {
+            let server = self.server();
+            Failure::Usage(format!("`{server}` is not encrypted, and --ca, --cert and --key are for `https://..`"))
+        };
+        if let Some(socket) = self.server().strip_prefix("unix:") {
+            return match socket.starts_with("///") {
+                true if expects_tls => Err(in_clear()),
+                // It does not leave this machine.
+                true => Ok(Scheme::Clear),
+                false => Err(Failure::Usage(format!("`{}` is not a socket such as `unix:///run/..`", self.server()))),
+            };
+        }
         let uri: http::Uri = self.server().parse().map_err(|_| no_address())?;
         let host = uri.host().ok_or_else(no_address)?;
         match uri.scheme_str() {
-            // Whoever names a CA or a certificate does not expect to talk in clear.
-            Some("http") if self.ca.is_some() || self.cert.is_some() || self.key.is_some() => Err(Failure::Usage(
-                format!("`{}` is not encrypted, and --ca, --cert and --key are for `https://..`", self.server()),
-            )),
+            Some("http") if expects_tls => Err(in_clear()),
             Some("http") if is_loopback(host) || self.allow_plaintext => Ok(Scheme::Clear),
             Some("http") => Err(Failure::Usage(format!(
                 "`{}` is another machine: your token would cross the network unencrypted; use `https://..`, or pass --allow-plaintext \
@@ -128,6 +139,7 @@ mod tests {
     fn certificates_are_shown_over_tls_only_and_with_their_key() {
         let ca = Remote { ca: Some("ca.crt".into()), ..remote("http://127.0.0.1:1") };
         assert!(ca.check_address().is_err());
+        assert!(Remote { ca: ca.ca, ..remote("unix:///run/a.sock") }.check_address().is_err());
         let keyless = Remote { cert: Some("a.crt".into()), ..remote("https://127.0.0.1:1") };
         assert!(keyless.check_address().is_ok() && keyless.tls().is_err());
     }
@@ -136,11 +148,14 @@ mod tests {
     fn a_token_does_not_leave_the_machine_unencrypted_unless_told() {
         let check =
             |server: &str, allow_plaintext| Remote { allow_plaintext, ..remote(server) }.check_address().is_ok();
-        for good in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://pdp.internal"] {
+        for good in
+            ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://pdp.internal", "unix:///run/a.sock"]
+        {
             assert!(check(good, false), "{good}");
         }
         assert!(!check("http://pdp.internal:7443", false) && check("http://pdp.internal:7443", true));
-        for bad in ["pdp", "ftp://127.0.0.1", "http://localhost.evil.example:1"] {
+        for bad in ["pdp", "ftp://127.0.0.1", "http://localhost.evil.example:1", "unix:a.sock", "unix://pdp.internal/a"]
+        {
             assert!(!check(bad, false), "{bad}");
         }
     }

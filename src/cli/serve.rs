@@ -51,6 +51,9 @@ impl Serve {
 fn announcement(listeners: &Listeners, scheme: &str, public_url: Option<&PublicUrl>) -> Result<Vec<String>, Failure> {
     let version = env!("CARGO_PKG_VERSION");
     let mut lines = vec![format!("countersign {version} listens on {scheme}://{}", listeners.grpc.local_addr()?)];
+    if let Some(socket) = &listeners.grpc_unix {
+        lines.push(format!("and on unix://{}", socket.path().display()));
+    }
     if let Some(web) = &listeners.web {
         let address = format!("http://{}", web.local_addr()?);
         lines.push(format!("the inbox is at {}", public_url.map_or(address, ToString::to_string)));

@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 
 use super::failure::Failure;
 use crate::config::{Config, Text};
+use crate::grpc::unix::UnixSocket;
 use crate::server::{Listeners, Server, ServerError, Setup};
 use crate::telemetry::Traces;
 
@@ -40,7 +41,12 @@ pub async fn bind(config: &Config, issuers: Issuers) -> Result<Listeners, Failur
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    Ok(Listeners { grpc: listen(config.grpc.listen).await?, web, metrics, dev_issuer })
+    let grpc = listen(config.grpc.listen).await?;
+    let grpc_unix = match &config.grpc.unix {
+        Some(path) => Some(UnixSocket::bind(path).await?),
+        None => None,
+    };
+    Ok(Listeners { grpc, grpc_unix, web, metrics, dev_issuer })
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::sections::Config;
 use super::values::{StoreKind, Sync};
+use crate::grpc::unix;
 use crate::identity::{Certificates, Verifier};
 use crate::notify::Target;
 use crate::notify::settings::{Kind, Level};
@@ -18,6 +19,7 @@ const FRAMING_BYTES: u64 = 4 << 10;
 const RESERVE_SEGMENTS_MAX: u64 = 64;
 const BATCH_BYTES_MAX: u64 = 2 << 20;
 const COALESCE_MAX: Duration = Duration::from_secs(1);
+const QUEUEING_TARGET_MIN: Duration = Duration::from_millis(5);
 const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(60);
 
 impl Config {
@@ -79,6 +81,7 @@ impl Config {
         let broken = rules
             .into_iter()
             .chain(self.transport_rules())
+            .chain(self.load_rules())
             .chain(self.web_rules().into_iter().chain(self.approval_rules()))
             .filter(|(is_broken, ..)| *is_broken);
         let broken = broken.map(|(_, key, message)| Problem::Together { key, message: message.to_owned() });
@@ -92,6 +95,26 @@ impl Config {
             .chain(self.notify_problem())
             .chain(self.chat_problem());
         broken.chain(alone).collect()
+    }
+
+    fn load_rules(&self) -> [(bool, &'static str, &'static str); 3] {
+        [
+            (
+                self.limits.calls_burst.is_some() && self.limits.calls_per_second.is_none(),
+                "limits.calls_burst",
+                "says nothing without `limits.calls_per_second`",
+            ),
+            (
+                self.limits.queueing_target.get() < QUEUEING_TARGET_MIN,
+                "limits.queueing_target",
+                "at least 5ms: a busy machine would turn calls away that it can answer",
+            ),
+            (
+                !(0.2..=0.95).contains(&self.limits.memory_share.get()),
+                "limits.memory_share",
+                "from 0.2 to 0.95: below the server never works, above it is ended before it can tell",
+            ),
+        ]
     }
 
     fn approval_rules(&self) -> [(bool, &'static str, &'static str); 6] {
@@ -163,7 +186,7 @@ impl Config {
     }
 
     /// What tokens and certificates travel by.
-    fn transport_rules(&self) -> [(bool, &'static str, &'static str); 4] {
+    fn transport_rules(&self) -> [(bool, &'static str, &'static str); 5] {
         let tls = self.grpc.tls.as_ref();
         let asks_for_certificates = tls.is_some_and(|files| files.client_ca.is_some());
         [
@@ -172,6 +195,11 @@ impl Config {
                 "grpc.listen",
                 "other machines can reach it, and tokens would cross the network in clear: set `grpc.tls`, or \
                  `grpc.allow_plaintext = true` if a mesh or tunnel encrypts",
+            ),
+            (
+                self.grpc.unix.as_ref().is_some_and(|path| path.as_os_str().len() > unix::PATH_BYTES_MAX),
+                "grpc.unix",
+                "at most 107 bytes: the kernel has no room for more",
             ),
             (tls.is_some() && self.grpc.allow_plaintext, "grpc.allow_plaintext", "not together with `grpc.tls`"),
             (
@@ -314,10 +342,14 @@ mod tests {
         check(|config| config.journal.quota_bytes = Some(Count::of(1 << 20)), "journal.quota_bytes");
         check(|config| config.limits.query_bytes_max = Count::of(1 << 20), "limits.query_bytes_max");
         check(|config| config.limits.batch_bytes_max = Count::of(4 << 20), "limits.batch_bytes_max");
+        check(|config| config.limits.calls_burst = Some(Count::of(7)), "limits.calls_burst");
+        check(|config| config.limits.queueing_target = Span(Duration::ZERO), "limits.queueing_target");
+        check(|config| config.limits.memory_share = crate::config::values::Ratio::percent(99), "limits.memory_share");
         check(|config| config.approvals.redeem_within = Span(Duration::ZERO), "approvals.redeem_within");
         check(|config| config.masking.timeout = Span(Duration::ZERO), "masking.timeout");
         check(|config| config.review.membership_max_age = Span(Duration::ZERO), "review.membership_max_age");
         check(|config| config.grpc.listen = ([0, 0, 0, 0], 7443).into(), "grpc.listen");
+        check(|config| config.grpc.unix = Some("x".repeat(108).into()), "grpc.unix");
         check(|config| config.grpc.tls = Some(files(None, Some(ClientAuth::Optional))), "grpc.tls");
         check(|config| config.identity.certificates = vec![certificate_rule()], "identity.certificates");
         let told = |config: &mut Config| {

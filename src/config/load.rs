@@ -136,11 +136,12 @@ impl Layers {
             (Some("the environment"), _) => Origin::Environment(self.variable_used(key)),
             (Some(_), Some(file)) => of_file(file.display().to_string()),
             // A table has no origin: it is of the variable that sets a part of it, or of the file.
-            (None, _) if self.variable_within(key).is_some() => {
-                Origin::Environment(self.variable_within(key).unwrap_or_default())
-            }
-            (None, Some(file)) => of_file(file.display().to_string()),
-            (Some(_) | None, None) => Origin::Default,
+            (None, file) => match (self.variable_within(key), file) {
+                (Some(variable), _) => Origin::Environment(variable),
+                (None, Some(file)) => of_file(file.display().to_string()),
+                (None, None) => Origin::Default,
+            },
+            (Some(_), None) => Origin::Default,
         }
     }
 

@@ -28,6 +28,9 @@ section! {
     Grpc "grpc" {
         /// Address and port to listen on. Port 0 takes any free one.
         listen: SocketAddr = loopback(7443);
+        /// A Unix socket (0660) to listen on as well, such as `/run/countersign/grpc.sock`, for the server's user, root and the
+        /// socket's group. Its directory is made if it is missing, and must be nobody else's to write. Always in clear.
+        unix: Option<PathBuf> = None;
         /// TLS 1.3: `certificate` and `key` of the server; `client_ca`, whose certificates clients may show, and `client_auth`
         /// (`required`, the default, or `optional`). All but the last are PEM files, read again every 30 s and on SIGHUP.
         /// Not set: in clear, on a loopback address.
@@ -37,7 +40,7 @@ section! {
         allow_plaintext: bool = false;
         /// Connections at the same time; more are closed as they come.
         connections_max: Count = Count::of(16_384);
-        /// Connections at the same time from one address (of IPv6, from one /64 network). Raise it where a proxy or a mesh makes all of
+        /// Connections at the same time from one address (of IPv6, from one /64 network; over `unix`, of one user). Raise it where a proxy or a mesh makes all of
         /// them from its own.
         connections_per_address_max: Count = Count::of(4_096);
     }
@@ -127,7 +130,8 @@ section! {
         /// `password_file` (and `sentinel_username`, `sentinel_password_file`). `durability`: `replicated` (`replicas`, 1, must have
         /// every change before anybody is told) or `primary` (a failover may lose what was told). `prefix` of every key
         /// (`countersign`), `command_timeout` (`250ms`), `journal_lease` (`5s`: when a silent replica's events are journaled by
-        /// another), `settled_retention` (`24h`: how long settled approvals are known). See docs/redis.md.
+        /// another), `settled_retention` (`24h`: how long settled approvals are known), `entities_max_age` (`24h`: how long entities that
+        /// were put are decided by while Redis is away). See docs/redis.md.
         redis: Option<Redis> = None, read_again "`password_file`, `ca_file`: for every connection";
     }
 }
@@ -201,6 +205,30 @@ section! {
         entities_max: Count = Count::of(100);
         /// Entities that the server keeps of those put over the API; 0: nobody puts any.
         put_entities_max: Amount = Amount::of(10_000);
+        /// Queries that are worked on at the same time; those that wait for people are not among them. This limit and the four after
+        /// it are each for themselves: one kind of calls that is full keeps no other from its places.
+        decisions_max: Count = Count::of(4_096);
+        /// Calls of people (`Decide`, `GetApproval`, `ListApprovals` and so on) that are worked on at the same time.
+        reviews_max: Count = Count::of(256);
+        /// Calls of `Subscribe` and `Audit` that begin at the same time.
+        audits_max: Count = Count::of(1_024);
+        /// Calls of `Mask`, `MaskStream` and `Unmask` that are worked on at the same time.
+        maskings_max: Count = Count::of(256);
+        /// Calls about policies and entities that are worked on at the same time.
+        administrations_max: Count = Count::of(64);
+        /// How long calls may wait for a processor, on average. Where they wait longer, some are turned away with UNAVAILABLE until they
+        /// do not (docs/overload.md); those of people never.
+        queueing_target: Span = Span(Duration::from_millis(50));
+        /// Calls and queries of one caller in a second. Not set: as many as it likes.
+        calls_per_second: Option<Count> = None;
+        /// The same at once after a quiet time. Not set: `calls_per_second`.
+        calls_burst: Option<Count> = None;
+        /// Bytes of messages larger than 64 KiB that are on their way in, all together: before anybody knows who sends them.
+        messages_bytes_max: Count = Count::of(256 << 20);
+        /// Of the memory that the control group (the container) may use: where more is used, nothing new is opened that stays.
+        memory_share: Ratio = Ratio::percent(85);
+        /// The directory of the control group. Not set: that of the process.
+        cgroup: Option<PathBuf> = None;
         /// Idempotency keys remembered.
         idempotency_keys_max: Count = Count::of(100_000);
         /// The same of one caller; past it, its own oldest are forgotten early.

@@ -77,7 +77,6 @@ impl Config {
             scopes: written.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             id_token: written.id_token.clone(),
             session_lifetime: written.session_lifetime.get(),
-            fresh_login: written.fresh_login.get(),
             allow_plaintext: written.allow_plaintext,
             proxies: written.proxies.clone(),
             ..web::Settings::default()
@@ -173,9 +172,28 @@ impl Config {
         Some(table.settings(self.store_limits()).unwrap_or_else(|_| RedisSettings::new(Vec::new())))
     }
 
+    fn load_limits(&self) -> service::load::Limits {
+        let written = &self.limits;
+        let number = |count: super::Count| u32::try_from(count.get()).unwrap_or(u32::MAX);
+        service::load::Limits {
+            decisions_max: written.decisions_max.as_usize(),
+            reviews_max: written.reviews_max.as_usize(),
+            audits_max: written.audits_max.as_usize(),
+            maskings_max: written.maskings_max.as_usize(),
+            administrations_max: written.administrations_max.as_usize(),
+            queueing_target: written.queueing_target.get(),
+            calls_per_second: written.calls_per_second.map(number),
+            calls_burst: written.calls_burst.map(number),
+            messages_bytes_max: written.messages_bytes_max.as_usize(),
+            memory_share: written.memory_share.get(),
+            cgroup: written.cgroup.clone(),
+        }
+    }
+
     fn service_limits(&self) -> service::Limits {
         let written = &self.review;
         service::Limits {
+            fresh_login: self.web.fresh_login.get(),
             review: ReviewRules {
                 links: self.identity.links.clone(),
                 membership_max_age: written.membership_max_age.get(),
@@ -184,6 +202,7 @@ impl Config {
                 high: written.high.clone(),
                 critical: written.critical.clone(),
             },
+            load: self.load_limits(),
             rejection_stands: self.approvals.rejection_stands.get(),
             redeem_within: self.approvals.redeem_within.get(),
             outcome_lease: self.approvals.outcome_lease.get(),

@@ -50,6 +50,8 @@ pub struct Redis {
     pub journal_lease: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_retention: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entities_max_age: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +68,8 @@ const COMMAND_TIMEOUT_MIN: Duration = Duration::from_millis(20);
 const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 const LEASE_MIN: Duration = Duration::from_secs(1);
 const RETENTION_MIN: Duration = Duration::from_secs(60);
+/// Longer than a failover takes.
+const ENTITIES_AGE_MIN: Duration = Duration::from_secs(60);
 
 impl Redis {
     /// What the store is made from.
@@ -102,6 +106,12 @@ impl Redis {
                 self.settled_retention.as_deref(),
                 defaults.settled_retention,
                 |span| span >= RETENTION_MIN,
+            )?,
+            entities_max_age: span(
+                "entities_max_age",
+                self.entities_max_age.as_deref(),
+                defaults.entities_max_age,
+                |span| span >= ENTITIES_AGE_MIN,
             )?,
             limits,
             ..defaults
@@ -244,6 +254,7 @@ mod tests {
         check(json!({"urls": ["redis://a"], "replicas": 1, "durability": "primary"}), "`replicas`");
         check(json!({"urls": ["redis://a"], "prefix": "{x}"}), "`prefix`");
         check(json!({"urls": ["redis://a"], "command_timeout": "1ms"}), "`command_timeout`");
+        check(json!({"urls": ["redis://a"], "entities_max_age": "1s"}), "`entities_max_age`");
         check(json!({"urls": ["redis://a"], "password": "x"}), "unknown field");
         let with_password = settings(json!({"urls": ["redis://user:secret@a"]})).unwrap_err();
         assert!(with_password.contains("password_file") && !with_password.contains("secret"), "{with_password}");

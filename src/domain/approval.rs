@@ -13,7 +13,7 @@ use super::evaluation::PolicyDigest;
 use super::glass::{Breach, Glass};
 use super::grant::Grant;
 use super::guard::ApprovalFacts;
-use super::id::{ApprovalId, DecisionId};
+use super::id::{ApprovalId, DecisionId, TraceParent};
 use super::identity::Identity;
 use super::links::Links;
 use super::poll::Poll;
@@ -39,6 +39,8 @@ pub struct Opening {
     /// From this moment on a vote is too late.
     pub deadline: Timestamp,
     pub digest: PolicyDigest,
+    /// The call that opened it, where it is traced: notifications are part of that trace.
+    pub trace_parent: Option<TraceParent>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,20 +228,25 @@ impl Approval {
     /// How many distinct humans have approved `gate` whose votes would count if the quorum closed now.
     #[must_use]
     pub fn counting_approvals(&self, gate: &Gate, poll: &Poll<'_>) -> usize {
-        self.approvers(gate, &poll.rules.links, |review| poll.still_counts(review, gate))
+        self.approvers(gate, &poll.rules.links, |review| poll.still_counts(self, review, gate))
     }
 
     /// How many distinct humans have approved `gate`, counting only votes for which `still` holds.
+    ///
+    /// INVARIANT: nobody is behind two votes that count, neither by casting them nor by having lent his right.
     fn approvers(&self, gate: &Gate, links: &Links, still: impl Fn(&Review) -> bool) -> usize {
-        let mut people: Vec<&Identity> = Vec::new();
+        let (mut people, mut count): (Vec<&Identity>, usize) = (Vec::new(), 0);
         let approvals = self.reviews.iter().filter(|review| review.verdict == Verdict::Approve);
         for review in approvals.filter(|review| review.gates.contains(&gate.id)) {
-            let known = people.iter().any(|person| links.are_one(person, &review.reviewer));
-            if !known && still(review) {
-                people.push(&review.reviewer);
+            let is_known = |one: &Identity| people.iter().any(|person| links.are_one(person, one));
+            let has_voted = is_known(&review.reviewer);
+            let is_used = review.stood_in_for(gate).is_some_and(is_known);
+            if !has_voted && !is_used && still(review) {
+                people.extend(review.people(gate));
+                count += 1;
             }
         }
-        people.len()
+        count
     }
 
     /// What this vote makes of the approval. The poll is asked, today, of everybody who voted before as well.
@@ -255,7 +262,8 @@ impl Approval {
                 after.reviews.push(vote.clone());
                 let requirement = &self.opening.requirement;
                 let closed = requirement.gates().iter().all(|gate| {
-                    let humans = after.approvers(gate, &poll.rules.links, |review| poll.still_counts(review, gate));
+                    let humans =
+                        after.approvers(gate, &poll.rules.links, |review| poll.still_counts(self, review, gate));
                     humans >= usize::try_from(gate.quorum.get()).unwrap_or(usize::MAX)
                 });
                 if closed {

@@ -6,6 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::away::ABSENCE;
+use super::sessions::SESSIONS_ENDED;
 use super::value::{Attributes, fields_size};
 
 /// The name of one entity, such as `User::"alice"`.
@@ -21,6 +23,22 @@ impl EntityUid {
     #[must_use]
     pub fn new(type_name: &str, id: &str) -> Self {
         Self { type_name: type_name.into(), id: id.into() }
+    }
+
+    /// What somebody types who knows what he countersigns: the id as it is shown, and the type where the id has nothing that
+    /// could be typed. Never empty.
+    #[must_use]
+    pub fn to_type(&self) -> String {
+        let shown = Shown(&self.id).to_string();
+        let typed = shown.trim();
+        if typed.is_empty() { self.type_name.to_string() } else { typed.to_owned() }
+    }
+
+    /// Whether this is [`EntityUid::to_type`], typed or pasted.
+    #[must_use]
+    pub fn is_typed(&self, given: &str) -> bool {
+        let (given, id) = (given.trim(), self.id.trim());
+        !given.is_empty() && (given == id || given == self.to_type())
     }
 }
 
@@ -148,6 +166,13 @@ impl Entity {
 /// Entity data: what is known of entities, by name.
 pub type EntityData = BTreeMap<EntityUid, Arc<Entity>>;
 
+/// Whether entities of this type are what the service itself remembers, beside those that were put. Nobody else can put, list or
+/// delete them, and policies do not see them.
+#[must_use]
+pub fn is_kept_for_the_service(type_name: &str) -> bool {
+    [ABSENCE, SESSIONS_ENDED].contains(&type_name)
+}
+
 /// Takes away what goes and puts what comes. What is put again as it was stays the very same to those who compare.
 pub fn change_entities(data: &mut EntityData, put: &[Arc<Entity>], gone: &[EntityUid]) {
     for uid in gone {
@@ -163,6 +188,24 @@ pub fn change_entities(data: &mut EntityData, put: &[Arc<Entity>], gone: &[Entit
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_always_something_to_type() {
+        let typed = |id: &str| EntityUid::new("Dataset", id).to_type();
+        assert_eq!(
+            (typed("customers"), typed(" a b "), typed("a\u{202e}")),
+            ("customers".into(), "a b".into(), "a\\u{202e}".into())
+        );
+        assert_eq!((typed(""), typed("  ")), ("Dataset".into(), "Dataset".into()));
+        for id in ["", " ", "customers"] {
+            let uid = EntityUid::new("Dataset", id);
+            assert!(
+                !uid.is_typed("") && !uid.is_typed(" \n") && uid.is_typed(&format!(" {} ", uid.to_type())),
+                "{id:?}"
+            );
+        }
+        assert!(EntityUid::new("Dataset", "a\u{202e}").is_typed("a\u{202e}"), "pasted");
+    }
 
     #[test]
     fn characters_that_deceive_are_shown_as_code_points() {

@@ -112,7 +112,7 @@ pub fn examine(approval: &Approval, ballot: Ballot, poll: &Poll<'_>) -> Result<O
     }
     let gates = gates.into_iter().map(|gate| gate.id.clone()).collect();
     let Ballot { reviewer, verdict, comment, .. } = ballot;
-    Ok(Some(Transition::Examined(Review { reviewer, verdict, gates, comment, at: poll.now })))
+    Ok(Some(Transition::Examined(Review { reviewer, verdict, gates, comment, at: poll.now, stands_in: Vec::new() })))
 }
 
 /// INVARIANT: nobody closes what he opened himself, or what was done for him.

@@ -30,10 +30,14 @@ pub enum GuardAction {
     /// Be told why: the policies' text.
     Explain,
     Administer,
+    /// Have somebody stand in for a reviewer who is away; the resource is that somebody.
+    Delegate,
+    /// End all sessions that a person has in the inbox; the resource is that person.
+    EndSessions,
 }
 
 impl GuardAction {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Authorize,
         Self::AuthorizeAs,
         Self::SupplyEntities,
@@ -48,6 +52,8 @@ impl GuardAction {
         Self::Unmask,
         Self::Explain,
         Self::Administer,
+        Self::Delegate,
+        Self::EndSessions,
     ];
 
     /// The id of the Cedar action.
@@ -68,6 +74,8 @@ impl GuardAction {
             Self::Unmask => "unmask",
             Self::Explain => "explain",
             Self::Administer => "administer",
+            Self::Delegate => "delegate",
+            Self::EndSessions => "end_sessions",
         }
     }
 }
@@ -77,12 +85,27 @@ impl GuardAction {
 pub enum Guarded<'a> {
     /// `Countersign::Service::"countersign"`.
     Service,
-    /// The principal that the caller names.
+    /// The principal that the caller names, or whose sessions are to end.
     Principal(&'a EntityUid),
+    /// Who is to stand in, for whom, and for how long.
+    Delegation(&'a Delegation),
     /// `Countersign::EntityType::"<type>"`.
     EntityType(&'a str),
     /// `Countersign::Approval::"<id>"` with its attributes.
     Approval(&'a ApprovalFacts),
+}
+
+/// What policies may know of a right that is to be lent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delegation {
+    /// Who is to stand in.
+    pub to: EntityUid,
+    /// For whom.
+    pub of: EntityUid,
+    /// Whether the caller lends what is his own.
+    pub is_own: bool,
+    /// Begun hours count.
+    pub hours: u32,
 }
 
 /// What must be permitted beside asking at all ([`GuardAction::Authorize`], which is first): each type of what the caller

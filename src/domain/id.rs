@@ -1,7 +1,9 @@
-//! Names the server gives out: unguessable enough not to collide, ordered by time, opaque to callers.
+//! Names the server gives out, unguessable enough not to collide, ordered by time, opaque to callers; and the one that others
+//! give to a call.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -13,6 +15,10 @@ use super::binding::Binding;
 pub struct MalformedId {
     prefix: &'static str,
 }
+
+/// Where a call is traced: a `traceparent` as W3C Trace Context writes it. Only of calls that are sampled: others leave no trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceParent(pub Arc<str>);
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {

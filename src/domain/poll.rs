@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::approval::Approval;
+use super::away::Lending;
 use super::identity::Identity;
 use super::links::Links;
 use super::requirement::{Gate, Severity};
@@ -65,6 +67,8 @@ pub struct Poll<'a> {
     pub credentials_at: Timestamp,
     /// Policy's word today: may this person review this gate?
     pub may: &'a dyn Fn(&Identity, &Gate) -> bool,
+    /// Who was lent whose right to review.
+    pub lent: Lending<'a>,
 }
 
 impl Default for ReviewRules {
@@ -120,16 +124,23 @@ impl StepUp {
 
 impl Poll<'_> {
     /// Whether a recorded vote still counts for a gate: its voter's login was good when it was cast, by today's rules, and
-    /// the voter may review today.
+    /// the voter may review today, by the right that he had then: his own, or the one he was lent.
+    #[must_use]
+    pub fn still_counts(&self, approval: &Approval, review: &Review, gate: &Gate) -> bool {
+        let person = &review.reviewer;
+        self.rules.unmet(person, gate.severity, review.at).is_none()
+            && match review.stood_in_for(gate) {
+                None => self.may_today(person, gate),
+                Some(lender) => self.still_lends(lender, approval, person, gate),
+            }
+    }
+
+    /// Whether somebody who is not here may review today.
     ///
     /// What a token said of groups grows old. Then the voter must be a reviewer by what the server knows itself, and still
     /// with those groups: a group that is forbidden something is not left by waiting.
-    #[must_use]
-    pub fn still_counts(&self, review: &Review, gate: &Gate) -> bool {
-        let person = &review.reviewer;
-        self.rules.unmet(person, gate.severity, review.at).is_none()
-            && (self.may)(person, gate)
-            && (self.is_lately_stated(person) || (self.may)(&without_groups(person), gate))
+    fn may_today(&self, person: &Identity, gate: &Gate) -> bool {
+        (self.may)(person, gate) && (self.is_lately_stated(person) || (self.may)(&without_groups(person), gate))
     }
 
     fn is_lately_stated(&self, person: &Identity) -> bool {
@@ -144,7 +155,7 @@ fn without_groups(person: &Identity) -> Identity {
 
 #[cfg(test)]
 mod tests {
-    use super::super::approval::{Approval, Opening, Transition};
+    use super::super::approval::{Opening, Transition};
     use super::super::binding::Binding;
     use super::super::entity::EntityUid;
     use super::super::evaluation::{PolicyDigest, PolicyId};
@@ -205,6 +216,7 @@ mod tests {
             opened_at: NOW,
             deadline: NOW.after(Duration::from_secs(3_600)),
             digest: PolicyDigest([0; 32]),
+            trace_parent: None,
         }))
     }
 
@@ -220,7 +232,14 @@ mod tests {
 
     fn review(reviewer: Identity) -> Review {
         let gates = vec![PolicyId("gate".into())];
-        Review { reviewer: Arc::new(reviewer), verdict: Verdict::Approve, gates, comment: None, at: NOW }
+        Review {
+            reviewer: Arc::new(reviewer),
+            verdict: Verdict::Approve,
+            gates,
+            comment: None,
+            at: NOW,
+            stands_in: Vec::new(),
+        }
     }
 
     fn is_in(person: &Identity, group: &str) -> bool {
@@ -232,8 +251,8 @@ mod tests {
         let rules = ReviewRules { membership_max_age: Duration::from_secs(300), ..ReviewRules::default() };
         let counts = |issued_at, may: &dyn Fn(&Identity, &Gate) -> bool| {
             let later = NOW.after(Duration::from_secs(300));
-            let poll = Poll { rules: &rules, now: NOW, credentials_at: later, may };
-            poll.still_counts(&review(person("alice", &["privacy"], issued_at)), &gate(1))
+            let poll = Poll { rules: &rules, now: NOW, credentials_at: later, may, lent: Lending::NONE };
+            poll.still_counts(&approval(1), &review(person("alice", &["privacy"], issued_at)), &gate(1))
         };
         let by_group = |person: &Identity, _: &Gate| is_in(person, "privacy");
         let in_spite_of_group = |person: &Identity, _: &Gate| !is_in(person, "privacy");
@@ -248,11 +267,11 @@ mod tests {
     fn rules_that_were_tightened_meanwhile_hold_for_votes_already_cast() {
         let high = StepUp { acr: vec!["phr".into()], ..StepUp::default() };
         let rules = ReviewRules { high, ..ReviewRules::default() };
-        let poll = Poll { rules: &rules, now: NOW, credentials_at: NOW, may: &|_, _| true };
-        assert!(!poll.still_counts(&review(person("alice", &[], Some(NOW))), &gate(1)));
+        let poll = Poll { rules: &rules, now: NOW, credentials_at: NOW, may: &|_, _| true, lent: Lending::NONE };
+        assert!(!poll.still_counts(&approval(1), &review(person("alice", &[], Some(NOW))), &gate(1)));
         let lax = ReviewRules::default();
         let poll = Poll { rules: &lax, ..poll };
-        assert!(poll.still_counts(&review(person("alice", &[], Some(NOW))), &gate(1)));
+        assert!(poll.still_counts(&approval(1), &review(person("alice", &[], Some(NOW))), &gate(1)));
     }
 
     #[test]
@@ -263,7 +282,7 @@ mod tests {
         let after = after.apply(&first).unwrap();
         let vote = review(admin.clone());
         let closes = |rules: &ReviewRules| {
-            let poll = Poll { rules, now: NOW, credentials_at: NOW, may: &|_, _| true };
+            let poll = Poll { rules, now: NOW, credentials_at: NOW, may: &|_, _| true, lent: Lending::NONE };
             matches!(after.voted(vote.clone(), Duration::from_secs(60), &poll), Transition::Approved(..))
         };
         assert!(closes(&ReviewRules::default()));
@@ -275,7 +294,7 @@ mod tests {
     fn only_who_proved_it_by_a_token_is_a_human() {
         let asked = approval(1);
         let rules = ReviewRules::default();
-        let poll = Poll { rules: &rules, now: NOW, credentials_at: NOW, may: &|_, _| true };
+        let poll = Poll { rules: &rules, now: NOW, credentials_at: NOW, may: &|_, _| true, lent: Lending::NONE };
         let counted = |reviewer| count(&asked, ballot(&asked, reviewer), &poll);
         assert!(matches!(counted(person("alice", &[], Some(NOW))), Ok(Counted::Vote(_))));
         for method in [ProofMethod::Asserted, ProofMethod::Service] {

@@ -100,6 +100,8 @@ pub struct EntitiesChanged {
     pub request_id: Arc<str>,
     /// With a store that replicas share: which of all changes this is, or up to which of them it tells. Stores set it.
     pub version: u64,
+    /// What is taken up of other replicas takes several records, and this is not the last: none of them counts before that.
+    pub more_follows: bool,
 }
 
 /// Somebody was about to see an approval's personal data as it is. What he saw is what its opening says.

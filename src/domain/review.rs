@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::approval::{Approval, ApprovalState};
+use super::away::StoodIn;
 use super::binding::Binding;
 use super::evaluation::PolicyId;
 use super::identity::{Identity, PrincipalKind, ProofMethod};
@@ -27,6 +28,8 @@ pub struct Review {
     pub gates: Vec<PolicyId>,
     pub comment: Option<Arc<str>>,
     pub at: Timestamp,
+    /// The gates for which he stood in for somebody; for the others he has the right himself.
+    pub stands_in: Vec<StoodIn>,
 }
 
 /// A vote as it arrives.
@@ -89,7 +92,8 @@ pub enum Counted {
 /// Checks a ballot against everything that stands above policy.
 pub fn count(approval: &Approval, ballot: Ballot, poll: &Poll<'_>) -> Result<Counted, ReviewRefusal> {
     let (rules, now) = (poll.rules, poll.now);
-    let gates = reviewable(approval, &ballot, &rules.links, |gate| (poll.may)(&ballot.reviewer, gate))?;
+    let gates =
+        reviewable(approval, &ballot, &rules.links, |gate| poll.right(approval, &ballot.reviewer, gate).is_some())?;
     if ballot.binding != approval.opening.binding {
         return Err(ReviewRefusal::BindingMismatch);
     }
@@ -98,7 +102,7 @@ pub fn count(approval: &Approval, ballot: Ballot, poll: &Poll<'_>) -> Result<Cou
     let state = approval.state_at(now);
     let repeated = gates.iter().all(|gate| {
         let mut same = approval.reviews.iter().filter(|review| review.repeats(&ballot, &gate.id, &rules.links));
-        same.any(|review| state != ApprovalState::Pending || poll.still_counts(review, gate))
+        same.any(|review| state != ApprovalState::Pending || poll.still_counts(approval, review, gate))
     });
     if repeated {
         return Ok(Counted::Already);
@@ -110,9 +114,11 @@ pub fn count(approval: &Approval, ballot: Ballot, poll: &Poll<'_>) -> Result<Cou
     if let Some((shortfall, demand)) = rules.unmet(&ballot.reviewer, severity, poll.credentials_at) {
         return Err(ReviewRefusal::StepUp(shortfall, demand.clone()));
     }
+    let stands_in = gates.iter().filter_map(|gate| StoodIn::of(gate, poll.right(approval, &ballot.reviewer, gate)?));
+    let stands_in = stands_in.collect();
     let gates = gates.into_iter().map(|gate| gate.id.clone()).collect();
     let Ballot { reviewer, verdict, comment, .. } = ballot;
-    Ok(Counted::Vote(Review { reviewer, verdict, gates, comment, at: now }))
+    Ok(Counted::Vote(Review { reviewer, verdict, gates, comment, at: now, stands_in }))
 }
 
 /// The gates that this ballot may count for; never empty.
@@ -147,7 +153,8 @@ fn reviewable<'a>(
 }
 
 /// INVARIANT: an agent or workload can never review, nor can a person's token in an agent's hands.
-pub(super) fn is_human(identity: &Identity) -> bool {
+#[must_use]
+pub fn is_human(identity: &Identity) -> bool {
     match identity.kind {
         PrincipalKind::User => {
             let is_alone = identity.on_behalf_of.is_none() && identity.earlier_actors.is_empty();
@@ -158,6 +165,17 @@ pub(super) fn is_human(identity: &Identity) -> bool {
 }
 
 impl Review {
+    /// Whose right it was cast by for this gate, if not the reviewer's own.
+    #[must_use]
+    pub fn stood_in_for(&self, gate: &Gate) -> Option<&Identity> {
+        self.stands_in.iter().find(|stood_in| stood_in.gate == gate.id).map(|stood_in| &*stood_in.of)
+    }
+
+    /// The people behind it for this gate: who voted, and for whom.
+    pub(super) fn people(&self, gate: &Gate) -> impl Iterator<Item = &Identity> {
+        std::iter::once(&*self.reviewer).chain(self.stood_in_for(gate))
+    }
+
     fn repeats(&self, ballot: &Ballot, gate: &PolicyId, links: &Links) -> bool {
         self.verdict == ballot.verdict && links.are_one(&self.reviewer, &ballot.reviewer) && self.gates.contains(gate)
     }

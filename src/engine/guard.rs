@@ -16,7 +16,9 @@ use super::known::Known;
 use super::service_schema::{ACTION, APPROVAL, ENTITY_TYPE, SERVICE};
 use super::settings::OnError;
 use super::snapshot::PolicySnapshot;
-use crate::domain::{Approval, ApprovalFacts, EntityUid, Gate, GuardAction, Guarded, Identity, Severity, Timestamp};
+use crate::domain::{
+    Approval, ApprovalFacts, Delegation, EntityUid, Gate, GuardAction, Guarded, Identity, Severity, Timestamp,
+};
 
 impl PolicySnapshot {
     /// Whether the rules let `caller` do this. They can only narrow: what no policy may ever allow (reviewing one's own,
@@ -24,8 +26,20 @@ impl PolicySnapshot {
     #[must_use]
     pub fn permits(&self, caller: &Identity, action: GuardAction, on: Guarded<'_>) -> bool {
         let resource = resource(on);
+        let (context, facts) = self.guard_context(caller, on);
+        context.is_some_and(|context| self.is_permitted(caller, action, &resource, context, facts))
+    }
+
+    fn is_permitted(
+        &self,
+        caller: &Identity,
+        action: GuardAction,
+        resource: &EntityUid,
+        context: cedar::Context,
+        approval: Option<&ApprovalFacts>,
+    ) -> bool {
         let said_yes = || {
-            let (request, mut known) = self.guard_question(caller, action, on, &resource)?;
+            let (request, mut known) = self.question_in(caller, action, resource, context, approval)?;
             let rules = self.guarding().select(&request, known.entities());
             known.add(rules.looked_at())?;
             Some(self.says_yes(&rules.ask(&Judge::new(&request, known.entities()))))
@@ -47,6 +61,35 @@ impl PolicySnapshot {
         self.may_act_on(&approval.facts_of_breaking(gate, now), person)
     }
 
+    /// Whether a person may review a gate in the place of somebody who may: what policies forbid him they forbid him here too.
+    #[must_use]
+    pub fn may_stand_in(
+        &self,
+        approval: &Approval,
+        person: &Identity,
+        of: &EntityUid,
+        gate: &Gate,
+        now: Timestamp,
+    ) -> bool {
+        self.permits_in_place(person, of, GuardAction::Review, &approval.facts(Some(gate), now))
+    }
+
+    /// As [`PolicySnapshot::permits`], asked as of a named reviewer who stands in for another.
+    #[must_use]
+    pub fn permits_in_place(
+        &self,
+        person: &Identity,
+        of: &EntityUid,
+        action: GuardAction,
+        facts: &ApprovalFacts,
+    ) -> bool {
+        let standing =
+            Standing { is_named_reviewer: true, stands_in_for: Some(of.to_string()), ..self.standing(person, facts) };
+        let on = Guarded::Approval(facts);
+        let resource = resource(on);
+        standing.context().is_some_and(|context| self.is_permitted(person, action, &resource, context, Some(facts)))
+    }
+
     fn may_act_on(&self, facts: &ApprovalFacts, person: &Identity) -> bool {
         self.names(person, &facts.reviewers) && self.permits(person, GuardAction::Review, Guarded::Approval(facts))
     }
@@ -64,10 +107,30 @@ impl PolicySnapshot {
         on: Guarded<'_>,
         resource: &'a EntityUid,
     ) -> Option<(cedar::Request, Known<'a>)> {
-        let (context, approval) = match on {
-            Guarded::Approval(facts) => (self.standing(caller, facts).context()?, Some(facts)),
-            Guarded::Service | Guarded::Principal(_) | Guarded::EntityType(_) => (cedar::Context::empty(), None),
-        };
+        let (context, approval) = self.guard_context(caller, on);
+        self.question_in(caller, action, resource, context?, approval)
+    }
+
+    fn guard_context<'f>(
+        &self,
+        caller: &Identity,
+        on: Guarded<'f>,
+    ) -> (Option<cedar::Context>, Option<&'f ApprovalFacts>) {
+        match on {
+            Guarded::Approval(facts) => (self.standing(caller, facts).context(), Some(facts)),
+            Guarded::Delegation(wanted) => (delegation(wanted), None),
+            Guarded::Service | Guarded::Principal(_) | Guarded::EntityType(_) => (Some(cedar::Context::empty()), None),
+        }
+    }
+
+    fn question_in<'a>(
+        &'a self,
+        caller: &'a Identity,
+        action: GuardAction,
+        resource: &'a EntityUid,
+        context: cedar::Context,
+        approval: Option<&ApprovalFacts>,
+    ) -> Option<(cedar::Request, Known<'a>)> {
         let action = EntityUid::new(ACTION, action.name());
         let uid = |uid| self.types().uid(uid).ok();
         let schema = self.enforced_schema().map(|schema| &schema.cedar);
@@ -84,6 +147,7 @@ impl PolicySnapshot {
             is_requester: caller.uid == facts.requester,
             is_beneficiary: facts.on_behalf_of.as_ref() == Some(&caller.uid),
             is_caller: caller.uid == facts.caller,
+            stands_in_for: None,
         }
     }
 }
@@ -93,13 +157,14 @@ pub(super) fn resource(on: Guarded<'_>) -> EntityUid {
     match on {
         Guarded::Service => EntityUid::new(SERVICE, "countersign"),
         Guarded::Principal(uid) => uid.clone(),
+        Guarded::Delegation(wanted) => wanted.to.clone(),
         Guarded::EntityType(name) => EntityUid::new(ENTITY_TYPE, name),
         Guarded::Approval(facts) => ApprovalView(facts).uid(),
     }
 }
 
 /// Who the caller is to an approval: the context of the questions about it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Standing {
     pub is_named_reviewer: bool,
     pub is_requester: bool,
@@ -107,9 +172,16 @@ pub(super) struct Standing {
     pub is_beneficiary: bool,
     /// The PEP that asked.
     pub is_caller: bool,
+    /// Whose right it is, where it was lent.
+    pub stands_in_for: Option<String>,
 }
 
 impl Standing {
+    /// With everything that it can have.
+    pub fn sample() -> Self {
+        Self { stands_in_for: Some(String::new()), ..Self::default() }
+    }
+
     pub fn context(self) -> Option<cedar::Context> {
         let fields = [
             ("is_named_reviewer", self.is_named_reviewer),
@@ -118,8 +190,19 @@ impl Standing {
             ("is_caller", self.is_caller),
         ];
         let pairs = fields.map(|(name, value)| (name.to_owned(), Expression::new_bool(value)));
-        cedar::Context::from_pairs(pairs).ok()
+        let lent = self.stands_in_for.map(|of| ("stands_in_for".to_owned(), Expression::new_string(of)));
+        cedar::Context::from_pairs(pairs.into_iter().chain(lent)).ok()
     }
+}
+
+/// What policies may know of a right that is to be lent, as the context of the question.
+pub(super) fn delegation(wanted: &Delegation) -> Option<cedar::Context> {
+    let fields = [
+        ("away", text(&wanted.of)),
+        ("is_own", Expression::new_bool(wanted.is_own)),
+        ("hours", Expression::new_long(wanted.hours.into())),
+    ];
+    cedar::Context::from_pairs(fields.map(|(name, value)| (name.to_owned(), value))).ok()
 }
 
 /// An approval as policies see it.

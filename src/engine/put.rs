@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::facts::{Fact, is_action_type, is_service_type};
 use super::problem::{LoadError, Problem};
 use super::question::QueryError;
-use super::snapshot::PolicySnapshot;
-use crate::domain::{Entity, EntityData, EntityUid, change_entities};
+use super::snapshot::{PolicySnapshot, next_serial};
+use crate::domain::{Absence, Entity, EntityData, EntityUid, change_entities, is_kept_for_the_service};
 
 impl PolicySnapshot {
     /// The entities that were put, by name.
@@ -19,11 +19,23 @@ impl PolicySnapshot {
         &self.put
     }
 
+    /// Who is away, was, or will be, and who stands in.
+    #[must_use]
+    pub fn absences(&self) -> &[Absence] {
+        &self.absences
+    }
+
     /// The same policies, with these entities put and those gone.
     ///
     /// # Errors
     /// Names the entity, as `entities[<position>]`, that may not be put or does not fit the schema.
     pub fn with_entities(&self, put: &[Arc<Entity>], gone: &[EntityUid]) -> Result<Self, QueryError> {
+        // Not facts of policies: the service's own, kept beside them.
+        let is_own = |uid: &EntityUid| is_kept_for_the_service(&uid.type_name);
+        let (all_put, all_gone) = (put, gone);
+        let put: Vec<_> = put.iter().filter(|entity| !is_own(&entity.uid)).cloned().collect();
+        let gone: Vec<_> = gone.iter().filter(|uid| !is_own(uid)).cloned().collect();
+        let (put, gone) = (&*put, &*gone);
         let mut seen = HashSet::new();
         for (position, entity) in put.iter().enumerate() {
             if !seen.insert(&entity.uid) {
@@ -47,8 +59,10 @@ impl PolicySnapshot {
             QueryError::new(field, "the parents form a cycle")
         })?;
         let mut data = EntityData::clone(&self.put);
-        change_entities(&mut data, put, gone);
-        Ok(Self { facts: Arc::new(facts), put: Arc::new(data), ..self.clone() })
+        change_entities(&mut data, all_put, all_gone);
+        let absences = data.values().filter(|entity| is_own(&entity.uid)).filter_map(|entity| Absence::parse(entity));
+        let absences = absences.collect();
+        Ok(Self { facts: Arc::new(facts), put: Arc::new(data), absences, serial: next_serial(), ..self.clone() })
     }
 
     fn may_be_put(&self, position: usize, uid: &EntityUid) -> Result<(), QueryError> {
@@ -128,6 +142,15 @@ mod tests {
         let gone = put.with_entities(&[], &[uid("Group", "agents")]).unwrap();
         assert!(!may(&gone, &["agents"]) && may(&gone, &["middle"]));
         assert_eq!((put.digest(), put.put_entities().len(), gone.put_entities().len()), (before.digest(), 2, 1));
+    }
+
+    #[test]
+    fn the_same_policies_with_other_entities_are_told_apart_at_one_revision_too() {
+        let before = load(PERMIT).at(7);
+        let put = before.with_entities(&[group("agents", &["admins"])], &[]).unwrap().at(7);
+        assert_eq!((before.digest(), before.revision()), (put.digest(), put.revision()));
+        assert_ne!(before.serial(), put.serial(), "what is remembered of one does not hold for the other");
+        assert_eq!(before.serial(), before.with_data(before.put_entities()).unwrap().at(8).serial());
     }
 
     #[test]

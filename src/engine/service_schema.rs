@@ -9,7 +9,7 @@ use super::guard::{ApprovalView, Standing};
 use super::problem::{Problem, with_causes};
 use super::schema::LoadedSchema;
 use crate::domain::guard::GuardAction;
-use crate::domain::{ApprovalFacts, ApprovalId, EntityUid, PolicyId, Severity};
+use crate::domain::{ApprovalFacts, ApprovalId, Delegation, EntityUid, PolicyId, Severity};
 
 pub const SERVICE: &str = "Countersign::Service";
 pub const APPROVAL: &str = "Countersign::Approval";
@@ -32,7 +32,7 @@ fn resource_type(action: GuardAction) -> Option<&'static str> {
         | GuardAction::Unmask
         | GuardAction::Explain
         | GuardAction::Administer => Some(SERVICE),
-        GuardAction::AuthorizeAs => None,
+        GuardAction::AuthorizeAs | GuardAction::Delegate | GuardAction::EndSessions => None,
         GuardAction::SupplyEntities => Some(ENTITY_TYPE),
         GuardAction::Review
         | GuardAction::Cancel
@@ -62,14 +62,24 @@ fn lacks(schema: &LoadedSchema, action: GuardAction) -> Option<String> {
     let Some(declared) = schema.actions.get(&uid) else {
         return Some(format!("the schema declares no action `{uid}`"));
     };
+    if action == GuardAction::Delegate {
+        // Its resource is a person of whatever type; its context has to be declared.
+        let refused = super::guard::delegation(&sample_delegation())?.validate(&schema.cedar, &declared.uid).err()?;
+        return Some(format!("action `{uid}`: {}", with_causes(&refused)));
+    }
     let wanted = resource_type(action)?;
     let applies = schema.cedar.resources_for_action(&declared.uid).into_iter().flatten();
     if !applies.map(ToString::to_string).any(|name| name == wanted) {
         return Some(format!("action `{uid}` does not apply to resource `{wanted}`"));
     }
-    let context = if wanted == APPROVAL { Standing::default().context() } else { Some(cedar::Context::empty()) };
+    let context = if wanted == APPROVAL { Standing::sample().context() } else { Some(cedar::Context::empty()) };
     let refused = context.and_then(|context| context.validate(&schema.cedar, &declared.uid).err())?;
     Some(format!("action `{uid}`: {}", with_causes(&refused)))
+}
+
+fn sample_delegation() -> Delegation {
+    let somebody = EntityUid::new("User", "somebody");
+    Delegation { to: somebody.clone(), of: somebody, is_own: true, hours: 1 }
 }
 
 /// Whether an approval as the service describes it fits the schema.

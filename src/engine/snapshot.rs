@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::convert::Types;
 use super::facts::Facts;
@@ -10,7 +11,7 @@ use super::index::Index;
 use super::problem::Problem;
 use super::schema::LoadedSchema;
 use super::settings::{OnError, Settings};
-use crate::domain::{EntityData, EntityUid, Gate, Identity, Obligation, PolicyDigest};
+use crate::domain::{Absence, EntityData, EntityUid, Gate, Identity, Obligation, PolicyDigest};
 
 /// Everything in force at one moment: the files' part, and the entities that were put over the API. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -20,7 +21,11 @@ pub struct PolicySnapshot {
     pub(super) facts: Arc<Facts>,
     /// What was put over the API, of all that is in `facts`.
     pub(super) put: Arc<EntityData>,
+    /// Those of `put` that say who is away.
+    pub(super) absences: Arc<[Absence]>,
     pub(super) revision: u64,
+    /// See [`Self::serial`].
+    pub(super) serial: u64,
 }
 
 /// What the files of the policy directory came to; its fields read as the snapshot's own.
@@ -99,9 +104,22 @@ impl Deref for PolicySnapshot {
     }
 }
 
+/// A number that no other set of this process has.
+pub(super) fn next_serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 impl PolicySnapshot {
     pub(super) fn new(loaded: Loaded, facts: Facts) -> Self {
-        Self { loaded: Arc::new(loaded), facts: Arc::new(facts), put: Arc::default(), revision: 0 }
+        Self {
+            loaded: Arc::new(loaded),
+            facts: Arc::new(facts),
+            put: Arc::default(),
+            absences: Arc::default(),
+            revision: 0,
+            serial: next_serial(),
+        }
     }
 
     #[must_use]
@@ -114,6 +132,13 @@ impl PolicySnapshot {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Tells these policies with these entities from all others of this process. The revision does not: entities that others put may
+    /// come into force under the revision of a reload that was told of later.
+    #[must_use]
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// The same, known to be as of that place in the journal.

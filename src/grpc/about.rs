@@ -51,6 +51,9 @@ about_an_approval!(
 );
 
 about_none!(
+    pb::StartAbsenceRequest,
+    pb::EndAbsenceRequest,
+    pb::ListAbsencesRequest,
     pb::AuthorizeBatchRequest,
     Streaming<pb::AuthorizeStreamRequest>,
     pb::ListApprovalsRequest,
@@ -60,6 +63,7 @@ about_none!(
     pb::PutEntitiesRequest,
     pb::DeleteEntitiesRequest,
     pb::ListEntitiesRequest,
+    pb::EndSessionsRequest,
     pb::MaskRequest,
     Streaming<pb::MaskStreamRequest>,
 );

@@ -12,7 +12,7 @@ use crate::domain::{Entity, EntityUid};
 use crate::service::entities::Listing;
 use crate::service::policies::{Reload, Reloaded};
 use crate::service::{Limits, Refusal};
-use crate::wire::value::{ValueParser, optional_uid, parse_uid};
+use crate::wire::value::{ValueParser, optional_uid, parse_uid, required_uid};
 use crate::wire::{self, pb};
 
 /// One page of entities: well below the largest message.
@@ -62,6 +62,17 @@ impl Administration for Edge {
     ) -> Result<Response<pb::ListEntitiesResponse>, Status> {
         self.handle(method("ListEntities"), request, async |service, caller, wanted| {
             page(&service.entities(&caller)?, wanted, service.limits())
+        })
+        .await
+    }
+
+    async fn end_sessions(
+        &self,
+        request: Request<pb::EndSessionsRequest>,
+    ) -> Result<Response<pb::EndSessionsResponse>, Status> {
+        self.handle(method("EndSessions"), request, async |service, caller, wanted| {
+            let person = required_uid("principal", wanted.principal).map_err(malformed)?;
+            Ok(pb::EndSessionsResponse { policy_revision: service.end_sessions(&caller, person).await? })
         })
         .await
     }

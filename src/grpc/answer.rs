@@ -1,6 +1,6 @@
 //! From answers to messages.
 
-use crate::domain::{Review, Shortfall, Timestamp};
+use crate::domain::{Absence, Review, Shortfall, Timestamp};
 use crate::service::Refusal;
 use crate::service::authorize::{Answer, message};
 use crate::service::follow::Event;
@@ -55,6 +55,9 @@ fn withhold_names(message: &mut pb::Approval, told: &Told) {
     let withhold = |shown: &mut [pb::Review], votes: &[Review]| {
         for (shown, vote) in shown.iter_mut().zip(votes) {
             shown.reviewer.take_if(|_| !told.voters.are_told(&vote.reviewer));
+            for (shown, stood_in) in shown.stands_in.iter_mut().zip(&vote.stands_in) {
+                shown.person.take_if(|_| !told.voters.are_told(&stood_in.of));
+            }
         }
     };
     withhold(&mut message.reviews, &told.approval().reviews);
@@ -73,6 +76,8 @@ fn yours(yours: &Yours) -> pb::Yours {
     pb::Yours {
         gates: yours.gates.iter().map(|gate| gate.0.to_string()).collect(),
         logged_in_at: yours.logged_in_at.map(timestamp),
+        fresh_login: yours.fresh_login.try_into().ok(),
+        stands_in_for: yours.stands_in_for.iter().map(Into::into).collect(),
         log_in_again: yours.shortfall.map(Shortfall::message).unwrap_or_default().to_owned(),
     }
 }
@@ -106,6 +111,15 @@ pub fn result(answer: Result<Answer, Refusal>, now: Timestamp) -> pb::AuthorizeR
         Err(refusal) => Item::Error(item_error(&refusal)),
     };
     pb::AuthorizeResult { result: Some(item) }
+}
+
+pub fn absence(absence: &Absence) -> pb::Absence {
+    pb::Absence {
+        person: Some((&absence.of.uid).into()),
+        stands_in: Some((&absence.to).into()),
+        from: Some(timestamp(absence.from)),
+        until: Some(timestamp(absence.until)),
+    }
 }
 
 pub fn event(event: &Event) -> pb::Event {

@@ -78,8 +78,7 @@ impl Call {
     pub async fn caller(&mut self, service: &Service) -> Result<Caller, Refusal> {
         let credential = std::mem::replace(&mut self.credential, Credential::Absent);
         let caller = self.proven(credential, service).await?;
-        std::mem::take(&mut self.parent).adopt(&self.span);
-        Ok(caller)
+        Ok(caller.traced(std::mem::take(&mut self.parent).adopt(&self.span)))
     }
 
     /// A token is the caller's word on who it is; the certificate then only lets the connection in. INVARIANT: a word that
@@ -100,10 +99,14 @@ impl Call {
         }
     }
 
-    /// Puts a refusal on record and says it in gRPC.
+    /// Puts a refusal on record, where it is about the call, and says it in gRPC.
     pub fn refuse(&mut self, service: &Service, caller: Option<&Caller>, refusal: &Refusal) -> Status {
         let mut status = self.span.in_scope(|| {
-            service.record_refusal(refused(self.method.name, caller, self.approval, &self.request_id, refusal));
+            if refusal.is_of_load() {
+                service.count_turned_away(refusal);
+            } else {
+                service.record_refusal(refused(self.method.name, caller, self.approval, &self.request_id, refusal));
+            }
             status(refusal)
         });
         self.end(status.code());

@@ -163,6 +163,9 @@ unary! {
     cancel_approval(CancelApprovalRequest) -> Approval;
     revoke_approval(RevokeApprovalRequest) -> Approval;
     report_outcome(ReportOutcomeRequest) -> Approval;
+    start_absence(StartAbsenceRequest) -> Absence;
+    end_absence(EndAbsenceRequest) -> EndAbsenceResponse;
+    list_absences(ListAbsencesRequest) -> ListAbsencesResponse;
 }
 
 unary! {
@@ -172,10 +175,11 @@ unary! {
     put_entities(PutEntitiesRequest) -> PutEntitiesResponse;
     delete_entities(DeleteEntitiesRequest) -> DeleteEntitiesResponse;
     list_entities(ListEntitiesRequest) -> ListEntitiesResponse;
+    end_sessions(EndSessionsRequest) -> EndSessionsResponse;
 }
 
 impl Client {
-    /// Connects to a server such as `http://127.0.0.1:7443`.
+    /// Connects to a server such as `http://127.0.0.1:7443` or `unix:///run/countersign/grpc.sock`.
     ///
     /// # Errors
     /// [`Code::InvalidArgument`] if it is no address, [`Code::Unreachable`] if nobody answers.

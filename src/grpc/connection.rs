@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::door::{Door, Greeting, Place};
+use super::door::{Door, Greeting, Origin, Place};
 use super::meters::{Meters, Open};
 use super::tls::{Chain, Held, Tls};
 use crate::identity::ClientCertificate;
@@ -113,9 +113,29 @@ pub struct Connection {
     _place: Place,
 }
 
-trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+/// What can be read and written.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// Where connections come from.
+pub trait Listener: Send + Sync + 'static {
+    type Stream: Duplex + 'static;
+
+    /// The next connection, and with whom it counts; nobody where it must not be let in.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<Origin>)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, Option<Origin>)> {
+        let (stream, from) = Self::accept(self).await?;
+        // Fails where the client is gone already, which is noticed when it is read.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, Some(Origin::of(from.ip()))))
+    }
+}
 
 /// The connections of a port, as they are ready to be served. Must be called within a runtime.
 pub fn incoming(
@@ -124,14 +144,10 @@ pub fn incoming(
     door: Arc<Door>,
     meters: Arc<Meters>,
 ) -> BoxStream<'static, io::Result<Connection>> {
-    let port = Port { listener, door, meters };
     match protection {
-        Protection::Loopback | Protection::Elsewhere => stream::unfold(port, |port| async move {
-            let accepted = port.next().await;
-            Some((in_clear(accepted, &port.meters), port))
-        })
-        .boxed(),
+        Protection::Loopback | Protection::Elsewhere => in_clear(listener, door, meters),
         Protection::Tls(tls) => {
+            let port = Port { listener, door, meters };
             let (ready, connections) = mpsc::channel(READY_MAX);
             let mut handshakes = JoinSet::new();
             handshakes.spawn(accept(port, tls, ready));
@@ -145,26 +161,41 @@ pub fn incoming(
     }
 }
 
-/// Where connections come from.
-struct Port {
-    listener: TcpListener,
+/// The same where nothing is encrypted.
+pub fn in_clear<L: Listener>(
+    listener: L,
+    door: Arc<Door>,
+    meters: Arc<Meters>,
+) -> BoxStream<'static, io::Result<Connection>> {
+    let port = Port { listener, door, meters };
+    let next = |port: Port<L>| async move {
+        let Accepted { stream, place } = port.next().await;
+        Some((Ok(Connection::new(Box::new(stream), Peer::default(), place, &port.meters)), port))
+    };
+    stream::unfold(port, next).boxed()
+}
+
+/// A listener, and what is kept of its connections.
+struct Port<L> {
+    listener: L,
     door: Arc<Door>,
     meters: Arc<Meters>,
 }
 
 /// A connection that was let in, before anything is known of it.
-struct Accepted {
-    stream: TcpStream,
+struct Accepted<S> {
+    stream: S,
     place: Place,
 }
 
-impl Port {
+impl<L: Listener> Port<L> {
     /// The next connection that there is a place for. One that cannot be taken (too many open files) is told of and left to the
     /// next attempt, so that the server is still there when there is room again.
-    async fn next(&self) -> Accepted {
+    async fn next(&self) -> Accepted<L::Stream> {
         loop {
             match self.listener.accept().await {
-                Ok((stream, from)) => match self.door.enter(from.ip()) {
+                Ok((_, None)) => self.meters.not_let_in.count(),
+                Ok((stream, Some(origin))) => match self.door.enter(origin) {
                     Some(place) => {
                         self.meters.accepted.count();
                         return Accepted { stream, place };
@@ -182,13 +213,8 @@ impl Port {
     }
 }
 
-fn in_clear(Accepted { stream, place }: Accepted, meters: &Arc<Meters>) -> io::Result<Connection> {
-    stream.set_nodelay(true)?;
-    Ok(Connection::new(Box::new(stream), Peer::default(), place, meters))
-}
-
 /// Takes connections and starts their handshakes, without end.
-async fn accept(port: Port, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
+async fn accept(port: Port<TcpListener>, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
     let meters = port.meters.clone();
     let mut handshakes = Handshakes { running: JoinSet::new(), oldest_first: VecDeque::new(), meters };
     loop {
@@ -207,7 +233,7 @@ struct Handshakes {
 }
 
 impl Handshakes {
-    fn start(&mut self, accepted: Accepted, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
+    fn start(&mut self, accepted: Accepted<TcpStream>, tls: Arc<Tls>, ready: mpsc::Sender<Connection>) {
         let most = tls.settings().handshakes_max;
         self.oldest_first.retain(|handshake| !handshake.is_finished());
         while self.oldest_first.len() >= most.max(1) {
@@ -234,13 +260,13 @@ impl Handshakes {
 }
 
 /// `None` where client and server do not come together. The client is told by the protocol; who it was, is not known.
-async fn encrypted(Accepted { stream, place }: Accepted, tls: &Tls, meters: &Arc<Meters>) -> Option<Connection> {
+async fn encrypted(
+    Accepted { stream, place }: Accepted<TcpStream>,
+    tls: &Tls,
+    meters: &Arc<Meters>,
+) -> Option<Connection> {
     let in_force = tls.in_force();
-    let accepted = match stream.set_nodelay(true) {
-        Ok(()) => TlsAcceptor::from(in_force.config.clone()).accept(stream).await,
-        Err(error) => Err(error),
-    };
-    let stream = match accepted {
+    let stream = match TlsAcceptor::from(in_force.config.clone()).accept(stream).await {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(%error, "a TLS handshake failed");

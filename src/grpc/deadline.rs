@@ -31,6 +31,14 @@ impl Deadline {
         Instant::now().checked_add(timeout(headers.get(TIMEOUT)?.to_str().ok()?)?).map(Self)
     }
 
+    pub fn at(self) -> std::time::Instant {
+        self.0.into_std()
+    }
+
+    pub fn is_over(self) -> bool {
+        self.0 <= Instant::now()
+    }
+
     pub fn alarm(self) -> Alarm {
         Alarm(Box::pin(sleep_until(self.0)))
     }

@@ -14,7 +14,8 @@ use super::deadline::{Alarm, Deadline};
 use super::generated::decision_point_server::{DecisionPoint, SERVICE_NAME};
 use super::trace::{self, Method};
 use super::unbroken::unbroken;
-use super::{answer, filter, request, stream as authorize_stream};
+use super::{answer, filter, load, request, stream as authorize_stream};
+use crate::service::load::Kind;
 use crate::service::read::Look;
 use crate::service::{Caller, Refusal, Service};
 use crate::wire::pb;
@@ -51,6 +52,13 @@ impl Edge {
             let caller = match unbroken(Alarm::in_time(&mut alarm, Box::pin(call.caller(&service)))).await {
                 Ok(caller) => caller,
                 Err(refusal) => return Err(call.refuse(&service, None, &refusal)),
+            };
+            let _place = match load::let_in(&service, method, &caller) {
+                Ok(place) => place,
+                Err(refusal) => {
+                    tokio::time::sleep(service.load().pause()).await;
+                    return Err(call.refuse(&service, Some(&caller), &refusal));
+                }
             };
             let running = Box::pin(run(service.clone(), caller.clone(), message).instrument(call.span()));
             match unbroken(Alarm::in_time(&mut alarm, running)).await {
@@ -94,6 +102,8 @@ impl DecisionPoint for Edge {
     ) -> Result<Response<pb::AuthorizeBatchResponse>, Status> {
         self.handle(method("AuthorizeBatch"), request, async |service, caller, batch| {
             request::check_batch(&batch, service.limits())?;
+            // The call itself is one of them.
+            service.load().charge(Kind::Decisions, &caller, batch.queries.len().saturating_sub(1))?;
             let (service, caller) = (&service, &caller);
             let results = batch
                 .queries
@@ -139,6 +149,36 @@ impl DecisionPoint for Edge {
         self.handle(method("ExamineBreakGlass"), request, async |service, caller, look| {
             let approval = service.examine(&caller, request::examination(look)?).await?;
             Ok(answer::approval(&approval, service.now()))
+        })
+        .await
+    }
+
+    async fn start_absence(&self, request: Request<pb::StartAbsenceRequest>) -> Result<Response<pb::Absence>, Status> {
+        self.handle(method("StartAbsence"), request, async |service, caller, wanted| {
+            let absence = service.start_absence(&caller, request::leave(wanted)?).await?;
+            Ok(answer::absence(&absence))
+        })
+        .await
+    }
+
+    async fn end_absence(
+        &self,
+        request: Request<pb::EndAbsenceRequest>,
+    ) -> Result<Response<pb::EndAbsenceResponse>, Status> {
+        self.handle(method("EndAbsence"), request, async |service, caller, wanted| {
+            let ended = service.end_absence(&caller, request::person(wanted.person)?).await?;
+            Ok(pb::EndAbsenceResponse { ended })
+        })
+        .await
+    }
+
+    async fn list_absences(
+        &self,
+        request: Request<pb::ListAbsencesRequest>,
+    ) -> Result<Response<pb::ListAbsencesResponse>, Status> {
+        self.handle(method("ListAbsences"), request, async |service, caller, _| {
+            let absences = service.absences(&caller)?.iter().map(answer::absence).collect();
+            Ok(pb::ListAbsencesResponse { absences })
         })
         .await
     }

@@ -11,6 +11,8 @@ pub struct Meters {
     pub accepted: Counter,
     /// Connections that there was no place for, in all or from one address.
     pub turned_away: Counter,
+    /// Connections over the Unix socket of users who may not be there.
+    pub not_let_in: Counter,
     /// Connections that were closed because they did not begin HTTP/2 in time.
     pub never_began: Counter,
     /// Connections that the system could not give: too many open files.

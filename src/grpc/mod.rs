@@ -2,7 +2,8 @@
 //!
 //! [`decision_point`], [`administration`] and [`masking`] have one short handler for each rpc: who calls ([`call`]), what is asked ([`request`]), the use case,
 //! the answer ([`answer`]) or the one map of refusals to codes ([`status`]). [`transport`] has every limit of HTTP/2 in
-//! one place; [`connection`] takes connections, in clear or by [`tls`]; [`serve`] serves them; [`services`] knows which service a
+//! one place; [`load`] turns calls away where there are too many; [`connection`] takes connections, in clear, by [`tls`] or over a
+//! [`unix`] socket; [`serve`] serves them; [`services`] knows which service a
 //! call is for.
 
 mod about;
@@ -21,6 +22,7 @@ pub mod fuzzing {
     pub use super::request::ask;
 }
 pub mod health;
+mod load;
 pub mod local;
 mod masking;
 pub mod meters;
@@ -34,6 +36,8 @@ mod trace;
 pub mod transport;
 mod unbroken;
 mod uniform;
+pub mod unix;
+mod weigh;
 
 /// The generated clients and servers of `countersign.v1.DecisionPoint`, `countersign.v1.Administration` and
 /// `countersign.v1.Masking`.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{ApprovalId, Binding, DecisionId, MaskSupport, PolicyId, Report};
+use crate::domain::{ApprovalId, Binding, DecisionId, EntityUid, MaskSupport, PolicyId, Report};
 use crate::service::authorize::{Ask, AskedPrincipal};
+use crate::service::away::Leave;
 use crate::service::glass::Examination;
 use crate::service::read::ListRequest;
 use crate::service::review::Vote;
 use crate::service::unmask::Opening;
 use crate::service::{Limits, Refusal};
 use crate::store::Page;
-use crate::wire::approval::state_name;
+use crate::wire::approval::{parse_timestamp, state_name};
 use crate::wire::value::{ValueParser, optional_uid, required_uid};
 use crate::wire::{self, Malformed, pb};
 
@@ -181,4 +182,17 @@ pub fn list(request: pb::ListApprovalsRequest, limits: &Limits) -> Result<ListRe
 /// Text that may be left empty.
 pub fn text(text: &str) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| text.into())
+}
+
+pub fn leave(request: pb::StartAbsenceRequest) -> Result<Leave, Refusal> {
+    Ok(Leave {
+        person: person(request.person)?,
+        to: required_uid("stands_in", request.stands_in).map_err(malformed)?,
+        from: request.from.map(parse_timestamp),
+        until: parse_timestamp(request.until.ok_or_else(|| Refusal::invalid("until", "missing"))?),
+    })
+}
+
+pub fn person(uid: Option<pb::EntityUid>) -> Result<Option<EntityUid>, Refusal> {
+    optional_uid("person", uid).map_err(malformed)
 }

@@ -32,7 +32,7 @@ impl Service<Request<Body>> for Services {
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        // Neither holds calls back: there is one limit, of calls per connection, and HTTP/2 keeps it.
+        // Neither holds calls back: HTTP/2 keeps the limit of each connection, and [`super::load`] turns away what is too much.
         Poll::Ready(Ok(()))
     }
 

@@ -45,7 +45,9 @@ fn pushback(refusal: &Refusal) -> Option<Duration> {
         Refusal::TooFast { retry_after, .. } => return Some(*retry_after),
         // By then the client has another connection, or there is another server.
         Refusal::ShuttingDown | Refusal::WaitBrokenOff(_) => (200, 5_000),
-        Refusal::Exhausted { .. } | Refusal::Overloaded => (500, 2_000),
+        Refusal::OverQuota { retry_after, .. } => return Some(*retry_after),
+        Refusal::Exhausted { .. } | Refusal::Overloaded | Refusal::Busy { .. } => (500, 2_000),
+        Refusal::LowMemory => (1_000, 5_000),
         // The same text takes as long again.
         Refusal::MaskingTimeout { .. } => return None,
         Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) => (500, 5_000),
@@ -99,11 +101,17 @@ pub fn code(refusal: &Refusal) -> Code {
         | Refusal::PoliciesStale { .. }
         | Refusal::RequirementRaised => Code::FailedPrecondition,
         Refusal::BindingMismatch | Refusal::Contention => Code::Aborted,
-        Refusal::Exhausted { .. } | Refusal::TooFast { .. } | Refusal::Overloaded => Code::ResourceExhausted,
+        Refusal::Exhausted { .. }
+        | Refusal::TooFast { .. }
+        | Refusal::OverQuota { .. }
+        | Refusal::LowMemory
+        | Refusal::Overloaded => Code::ResourceExhausted,
         Refusal::MaskingTimeout { .. } => Code::DeadlineExceeded,
-        Refusal::KeysUnavailable(_) | Refusal::Unavailable(_) | Refusal::ShuttingDown | Refusal::WaitBrokenOff(_) => {
-            Code::Unavailable
-        }
+        Refusal::KeysUnavailable(_)
+        | Refusal::Unavailable(_)
+        | Refusal::Busy { .. }
+        | Refusal::ShuttingDown
+        | Refusal::WaitBrokenOff(_) => Code::Unavailable,
         Refusal::DeadlinePassed => Code::DeadlineExceeded,
         Refusal::Internal(_) => Code::Internal,
     }
@@ -114,6 +122,8 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         Refusal::Settled(state) | Refusal::NotSettled(state) => [("state".into(), state.name().to_uppercase())].into(),
         Refusal::WaitBrokenOff(approval) => [("approval_id".into(), approval.to_string())].into(),
         Refusal::Exhausted { limit, .. } | Refusal::TooFast { limit, .. } => [("limit".into(), (*limit).into())].into(),
+        Refusal::OverQuota { .. } => [("limit".into(), "calls_per_second".into())].into(),
+        Refusal::Busy { kind, why } => [("kind".into(), kind.name().into()), ("why".into(), why.name().into())].into(),
         Refusal::StepUp { demand, .. } => {
             challenge(Some("insufficient_user_authentication")).chain(step_up(demand)).collect()
         }
@@ -134,6 +144,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
         | Refusal::Contention
         | Refusal::MaskingTimeout { .. }
         | Refusal::Overloaded
+        | Refusal::LowMemory
         | Refusal::Unavailable(_)
         | Refusal::DeadlinePassed
         | Refusal::ShuttingDown

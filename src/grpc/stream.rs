@@ -12,6 +12,7 @@ use super::unbroken::unbroken;
 use super::{answer, request, uniform};
 use crate::service::authorize::Ask;
 use crate::service::follow::{Audit, Follower};
+use crate::service::load::Kind;
 use crate::service::{Caller, Limits, Refusal, Service};
 use crate::wire::pb;
 
@@ -27,7 +28,11 @@ pub async fn item(
         Ok(ask) => unbroken(service.authorize(caller, ask)).await,
         Err(refusal) => Err(refusal),
     };
-    if let Err(refusal) = &answered {
+    if let Err(refusal) = &answered
+        && refusal.is_of_load()
+    {
+        service.count_turned_away(refusal);
+    } else if let Err(refusal) = &answered {
         service.record_refusal(refused("Authorize", Some(caller), approval, caller.request_id(), refusal));
     }
     answer::result(answered, service.now())
@@ -57,7 +62,13 @@ pub fn answers(
                 return Err(status(&why));
             }
             let asked = query.query.unwrap_or_default();
-            let result = item(&service, &caller, asked, request::ask).await;
+            let result = match service.load().charge(Kind::Decisions, &caller, 1) {
+                Ok(()) => item(&service, &caller, asked, request::ask).await,
+                Err(refusal) => {
+                    service.count_turned_away(&refusal);
+                    answer::result(Err(refusal), service.now())
+                }
+            };
             Ok(pb::AuthorizeStreamResponse { correlation_id: query.correlation_id, result: Some(result) })
         }
     });

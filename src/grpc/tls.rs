@@ -5,6 +5,7 @@
 //! Absent on purpose: TLS 1.2, session tickets (a resumed session would not show its certificate to today's CAs), early
 //! data, revocation lists (certificates are meant to live for hours).
 
+mod presented;
 mod server_config;
 mod shown;
 
@@ -25,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
 
+pub use self::presented::{Presented, presented};
 use self::server_config::{Contents, make};
 pub(super) use self::shown::{Chain, Held};
 use self::shown::{Shown, check};

@@ -1,6 +1,7 @@
 //! A call as a span, as OpenTelemetry's conventions for RPC have it: part of the trace that the caller began (W3C Trace Context), with
 //! the ids that a log line needs, and nothing of what was asked. A denial is an answer, not an error.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use opentelemetry::Context;
@@ -13,6 +14,7 @@ use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::call::TRACE_PARENT;
+use crate::domain::TraceParent;
 
 static PROPAGATOR: LazyLock<TraceContextPropagator> = LazyLock::new(TraceContextPropagator::new);
 
@@ -31,18 +33,30 @@ pub struct Method {
 pub struct Parent(Option<Box<Context>>);
 
 impl Parent {
-    /// Makes the span part of it, or of a trace of its own where there is none. Before the span is entered.
-    pub fn adopt(self, span: &Span) {
-        if let Some(context) = self.0 {
+    /// Makes the span part of it, or of a trace of its own where there is none. Before the span is entered. What the call
+    /// leads to is part of what is returned: the span's place, or the caller's where no collector is configured here.
+    pub fn adopt(self, span: &Span) -> Option<TraceParent> {
+        if let Some(context) = &self.0 {
             // Refused where no collector is configured; then there is no trace to be part of.
-            let _ = span.set_parent(*context);
+            let _ = span.set_parent((**context).clone());
         }
-        let context = span.context();
-        let context = context.span().span_context().clone();
-        if context.is_valid() {
-            span.record("trace.id", field::display(context.trace_id()));
+        let own = span.context();
+        if own.span().span_context().is_valid() {
+            span.record("trace.id", field::display(own.span().span_context().trace_id()));
+            return sampled(&own);
         }
+        self.0.and_then(|theirs| sampled(&theirs))
     }
+}
+
+/// `None` where nobody would find it: the call is not sampled.
+fn sampled(context: &Context) -> Option<TraceParent> {
+    if !context.span().span_context().is_sampled() {
+        return None;
+    }
+    let mut headers = HashMap::new();
+    PROPAGATOR.inject_context(context, &mut headers);
+    headers.remove(TRACE_PARENT).map(|text| TraceParent(text.into()))
 }
 
 /// The span of a call. It is there at every level of logging: its ids are what a warning is found by.
@@ -61,7 +75,7 @@ pub fn span(method: Method, request_id: &str, metadata: &MetadataMap) -> (Span, 
         trace.id = field::Empty,
         decision.id = field::Empty,
     );
-    if span.is_disabled() || !metadata.contains_key(TRACE_PARENT) {
+    if !metadata.contains_key(TRACE_PARENT) {
         return (span, Parent::default());
     }
     let context = PROPAGATOR.extract(&Headers(metadata));

@@ -13,6 +13,7 @@ use super::decision_point::Edge;
 use super::generated::administration_server::AdministrationServer;
 use super::generated::decision_point_server::DecisionPointServer;
 use super::generated::masking_server::MaskingServer;
+use super::load::Guarded;
 use super::serve::{self, Calls, Life, Protocol};
 use super::services::Services;
 use crate::service::Service;
@@ -38,7 +39,7 @@ const PENDING_RESETS_MAX: usize = 1_024;
 
 /// A server that is ready to take connections.
 pub struct Port {
-    services: Services,
+    services: Guarded<Services>,
 }
 
 impl Port {
@@ -59,7 +60,7 @@ impl Port {
         let masking = MaskingServer::new(Edge::new(service.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let decisions = DecisionPointServer::new(Edge::new(service))
+        let decisions = DecisionPointServer::new(Edge::new(service.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let others = Routes::new(administration)
@@ -67,7 +68,7 @@ impl Port {
             .add_service(health)
             .add_service(reflected().build_v1()?)
             .add_service(reflected().build_v1alpha()?);
-        Ok((Self { services: Services::new(decisions, others) }, reporter))
+        Ok((Self { services: Guarded::new(service, Services::new(decisions, others)) }, reporter))
     }
 
     /// Serves until `stopped`, then lets the calls under way finish.

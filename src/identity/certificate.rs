@@ -70,14 +70,19 @@ pub fn validities(pem: &[u8]) -> Result<Vec<Validity>, String> {
     let blocks = x509_parser::pem::Pem::iter_from_buffer(pem).collect::<Result<Vec<_>, _>>();
     let blocks = blocks.map_err(|error| format!("it is no PEM: {error}"))?;
     let certificates = blocks.iter().filter(|block| block.label == "CERTIFICATE");
-    let read = |block: &x509_parser::pem::Pem| {
-        let (_, read) = X509Certificate::from_der(&block.contents).map_err(|error| error.to_string())?;
-        let moment = |at: x509_parser::time::ASN1Time| Timestamp::from_micros(at.timestamp().saturating_mul(1_000_000));
-        let (from, until) = (moment(read.validity().not_before), moment(read.validity().not_after));
-        Ok(Validity { subject: read.subject().to_string(), from, until })
-    };
-    let found = certificates.map(read).collect::<Result<Vec<_>, String>>()?;
+    let found = certificates.map(|block| validity(&block.contents)).collect::<Result<Vec<_>, String>>()?;
     if found.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(found) }
+}
+
+/// The same of one certificate in DER.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn validity(der: &[u8]) -> Result<Validity, String> {
+    let (_, read) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+    let moment = |at: x509_parser::time::ASN1Time| Timestamp::from_micros(at.timestamp().saturating_mul(1_000_000));
+    let (from, until) = (moment(read.validity().not_before), moment(read.validity().not_after));
+    Ok(Validity { subject: read.subject().to_string(), from, until })
 }
 
 /// The certificate that a connection was made with. INVARIANT: made only where its chain has been verified.

@@ -91,25 +91,32 @@ struct Discovered {
 impl KeySource for Discovered {
     fn fetch(&self) -> Fetching<'_> {
         Box::pin(async move {
-            let address = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
-            let document = self.client.get(&address).await?;
-            let keys_at = self.keys_at(&document)?;
-            self.client.get(&keys_at).await
+            let document = self.client.get(&discovery_address(&self.issuer)).await?;
+            self.client.get(&keys_address(&self.issuer, &document)?).await
         })
     }
 }
 
-impl Discovered {
-    fn keys_at(&self, document: &[u8]) -> Result<String, FetchError> {
-        let unusable = |cause: &str| FetchError::Discovery { issuer: self.issuer.clone(), cause: cause.to_owned() };
-        let members = json::parse_object(document).map_err(|_| unusable("it is not strict JSON"))?;
-        let text = |name: &str| members.get(name).and_then(Json::as_text);
-        // INVARIANT: the document must be for exactly this issuer (OIDC Discovery section 4.3), to the byte.
-        if text("issuer").ok_or_else(|| unusable("it has no `issuer`"))? != self.issuer {
-            return Err(FetchError::IssuerMismatch { issuer: self.issuer.clone() });
-        }
-        text("jwks_uri").map(str::to_owned).ok_or_else(|| unusable("it has no `jwks_uri`"))
+/// Where an issuer's discovery document is (OIDC Discovery section 4).
+#[must_use]
+pub fn discovery_address(issuer: &str) -> String {
+    format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
+}
+
+/// Where the keys are, by the issuer's discovery document.
+///
+/// # Errors
+///
+/// [`FetchError`], if it is not usable, or another issuer's.
+pub fn keys_address(issuer: &str, document: &[u8]) -> Result<String, FetchError> {
+    let unusable = |cause: &str| FetchError::Discovery { issuer: issuer.to_owned(), cause: cause.to_owned() };
+    let members = json::parse_object(document).map_err(|_| unusable("it is not strict JSON"))?;
+    let text = |name: &str| members.get(name).and_then(Json::as_text);
+    // INVARIANT: the document must be for exactly this issuer (OIDC Discovery section 4.3), to the byte.
+    if text("issuer").ok_or_else(|| unusable("it has no `issuer`"))? != issuer {
+        return Err(FetchError::IssuerMismatch { issuer: issuer.to_owned() });
     }
+    text("jwks_uri").map(str::to_owned).ok_or_else(|| unusable("it has no `jwks_uri`"))
 }
 
 /// Keys at a configured address.

@@ -50,11 +50,17 @@ pub struct Found {
     pub records: Vec<(Record, Chain)>,
     /// The last sequence looked at, where there may be more behind it.
     pub more: Option<u64>,
+    /// Of the records that pass, as they are on disk.
+    bytes: usize,
 }
 
 /// Records that one step of a search looks at, and bytes, unless a single record is larger.
 const STEP_RECORDS: usize = 1_024;
 const STEP_BYTES: usize = 128 << 10;
+/// Bytes of what passes, as they are on disk, after which a step ends: a record takes several times as much in memory, and is held until
+/// its reader takes it.
+const FOUND_BYTES: usize = 4 << 10;
+
 impl Log {
     /// One step of a search: looks at a bounded number of records, so that whoever searches can stop, and holds little.
     /// Blocking.
@@ -79,7 +85,7 @@ impl Log {
             }
             let last = position + 1 == hits.len() && hits.len() < STEP_RECORDS;
             found.more = (!last).then_some(*sequence);
-            if bytes >= STEP_BYTES || found.records.len() >= search.limit {
+            if bytes >= STEP_BYTES || found.is_enough(search) {
                 break;
             }
         }
@@ -88,29 +94,50 @@ impl Log {
 
     fn step_by_scan(&self, search: &Search) -> Result<Found, LogError> {
         let within = self.sequences(search)?;
-        let frames = match (search.order, search.after) {
+        let (mut found, mut after, mut looked_at) = (Found::default(), search.after, 0);
+        // Where everything passes, little is read in vain; where next to nothing does, there are few reads.
+        let mut chunk = FOUND_BYTES;
+        while looked_at < STEP_BYTES && !found.is_enough(search) {
+            let frames = self.frames(search.order, &within, after, chunk)?;
+            found.more = None;
+            for frame in &frames {
+                if !within.contains(&frame.sequence) {
+                    found.more = None;
+                    return Ok(found);
+                }
+                looked_at += frame.payload.len();
+                found.take(search, frame, self.parse(frame)?);
+                (found.more, after) = (Some(frame.sequence), Some(frame.sequence));
+                if found.is_enough(search) {
+                    break;
+                }
+            }
+            if frames.is_empty() {
+                break;
+            }
+            chunk = STEP_BYTES.min(chunk * 2);
+        }
+        Ok(found)
+    }
+
+    /// The next frames of a scan, as far as they fit.
+    fn frames(
+        &self,
+        order: Order,
+        within: &Range<u64>,
+        after: Option<u64>,
+        bytes: usize,
+    ) -> Result<Vec<Frame>, LogError> {
+        Ok(match (order, after) {
             (Order::OldestFirst, after) => {
                 let place = after.map_or(within.start, |after| within.start.max(after + 1));
-                self.journal().read(place, STEP_RECORDS, STEP_BYTES)?
+                self.journal().read(place, STEP_RECORDS, bytes)?
             }
             (Order::NewestFirst, after) => {
                 let place = after.map_or(within.end, |after| within.end.min(after));
-                self.journal().read_back(place, STEP_RECORDS, STEP_BYTES)?
+                self.journal().read_back(place, STEP_RECORDS, bytes)?
             }
-        };
-        let mut found = Found::default();
-        for frame in &frames {
-            if !within.contains(&frame.sequence) {
-                found.more = None;
-                break;
-            }
-            found.take(search, frame, self.parse(frame)?);
-            found.more = Some(frame.sequence);
-            if found.records.len() >= search.limit {
-                break;
-            }
-        }
-        Ok(found)
+        })
     }
 
     /// The sequences that lie in the time searched.
@@ -131,7 +158,12 @@ impl Found {
     fn take(&mut self, search: &Search, frame: &Frame, record: Record) {
         if search.filter.passes(&record) {
             self.records.push((record, frame.chain));
+            self.bytes += frame.payload.len();
         }
+    }
+
+    fn is_enough(&self, search: &Search) -> bool {
+        self.records.len() >= search.limit || self.bytes >= FOUND_BYTES
     }
 }
 

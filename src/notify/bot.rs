@@ -10,11 +10,12 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::address::Network;
 use super::channel::Failure;
+use super::settings::Target;
 use super::{dial, secret};
 
 const SCOPE: &str = "https://api.botframework.com/.default";
@@ -79,18 +80,18 @@ impl Bot {
         Ok(Self { settings: settings.clone(), login, held: Arc::default() })
     }
 
-    /// One call of the connector with a JSON body. A token that is not taken is forgotten.
+    /// One call of the connector with a JSON body, for this target. A token that is not taken is forgotten.
     pub(super) async fn call(
         &self,
-        (method, url): (Method, &Url),
-        reach: (&std::path::Path, &[Network]),
-        body: Vec<u8>,
+        target: &Target,
+        method: Method,
+        url: &Url,
+        body: &Value,
     ) -> Result<dial::Answer, Failure> {
-        let (_, allowed) = reach;
-        let authorization = self.authorization(reach).await?;
+        let authorization = self.authorization(target).await?;
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         let headers = HeaderMap::from_iter([(AUTHORIZATION, authorization), (CONTENT_TYPE, json)]);
-        let answer = dial::send(method, url, allowed, headers, body).await?;
+        let answer = dial::send(method, url, &target.allow, headers, body.to_string().into_bytes()).await?;
         if matches!(answer.status, 401 | 403) {
             *self.held.lock().await = None;
         }
@@ -98,15 +99,12 @@ impl Bot {
     }
 
     /// The token that is held, or a new one: one caller asks, the others wait for it.
-    async fn authorization(
-        &self,
-        (secret_file, allowed): (&std::path::Path, &[Network]),
-    ) -> Result<HeaderValue, Failure> {
+    async fn authorization(&self, target: &Target) -> Result<HeaderValue, Failure> {
         let mut held = self.held.lock().await;
         if let Some(held) = held.as_ref().filter(|held| Instant::now() < held.until) {
             return Ok(held.authorization.clone());
         }
-        let secret = secret::read_line(secret_file).await.map_err(Failure::later)?;
+        let secret = secret::read_line(&target.secret_file).await.map_err(Failure::later)?;
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", &self.settings.app_id),
@@ -116,7 +114,7 @@ impl Bot {
         let form = serde_urlencoded::to_string(form).map_err(|error| Failure::later(error.to_string()))?;
         let encoded = HeaderValue::from_static("application/x-www-form-urlencoded");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, encoded)]);
-        let answer = dial::send(Method::POST, &self.login, allowed, headers, form.into_bytes()).await?;
+        let answer = dial::post(&self.login, &target.allow, headers, form.into_bytes()).await?;
         let not_issued = |cause: String| Failure::Later {
             after: answer.retry_after,
             cause: format!("the bot cannot log in: {cause}"),

@@ -43,8 +43,15 @@ pub async fn send(
     headers: HeaderMap,
     body: Vec<u8>,
 ) -> Result<Answer, Failure> {
-    let asked = tokio::time::timeout(TIMEOUT, exchange(method, url, allowed, headers, body));
-    asked.await.unwrap_or_else(|_| Err(Failure::later(format!("no answer within {} s", TIMEOUT.as_secs()))))
+    in_time(async {
+        let client = client(admitted(url, allowed).await?)?;
+        let sent = client.request(method, url.clone()).headers(headers).body(body).send().await;
+        let response = sent.map_err(|error| Failure::later(causes(&error.without_url())))?;
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds);
+        Ok(Answer { status, retry_after, body: beginning(response).await })
+    })
+    .await
 }
 
 /// Asks the host for its front page's head, whatever it says: neither the path nor a secret is sent.
@@ -52,28 +59,17 @@ pub async fn knock(url: &reqwest::Url, allowed: &[Network]) -> Result<(), Failur
     let mut front = url.clone();
     front.set_path("/");
     front.set_query(None);
-    let request = async {
+    in_time(async {
         let client = client(admitted(&front, allowed).await?)?;
         let sent = client.head(front.clone()).send().await;
         sent.map(drop).map_err(|error| Failure::later(causes(&error.without_url())))
-    };
-    let asked = tokio::time::timeout(TIMEOUT, request).await;
-    asked.unwrap_or_else(|_| Err(Failure::later(format!("no answer within {} s", TIMEOUT.as_secs()))))
+    })
+    .await
 }
 
-async fn exchange(
-    method: Method,
-    url: &reqwest::Url,
-    allowed: &[Network],
-    headers: HeaderMap,
-    body: Vec<u8>,
-) -> Result<Answer, Failure> {
-    let client = client(admitted(url, allowed).await?)?;
-    let sent = client.request(method, url.clone()).headers(headers).body(body).send().await;
-    let response = sent.map_err(|error| Failure::later(causes(&error.without_url())))?;
-    let status = response.status().as_u16();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds);
-    Ok(Answer { status, retry_after, body: beginning(response).await })
+async fn in_time<T>(exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = |_| Err(Failure::later(format!("no answer within {} s", TIMEOUT.as_secs())));
+    tokio::time::timeout(TIMEOUT, exchange).await.unwrap_or_else(late)
 }
 
 /// A client that connects to these addresses alone.

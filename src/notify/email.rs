@@ -12,6 +12,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use super::channel::Failure;
 use super::message::Message;
+use super::parameters::GATES_SHOWN_MAX;
 use super::settings::Target;
 use super::{dial, secret, text};
 
@@ -20,7 +21,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const RECEIVERS_MAX: usize = 50;
 const SUBJECT_CHARS_MAX: usize = 150;
 const LINE_CHARS_MAX: usize = 900;
-const GATES_SHOWN_MAX: usize = 4;
 
 /// Who writes to whom.
 #[derive(Debug, Clone)]

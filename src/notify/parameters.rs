@@ -1,11 +1,18 @@
 //! What an action would be done with, as lines of text, whole or not at all: whoever decides by a button has seen everything
-//! that is bound, and nothing that was cut.
+//! that is bound, and nothing that was cut; and whether a message in chat can show that.
 
 use super::text;
 use crate::domain::{Approval, Attributes, Shown, Value};
 
 /// Characters of all lines together, as Slack takes them in one section.
 pub const CHARS_MAX: usize = 3_000;
+/// Of gates' texts, each.
+pub const GATE_CHARS_MAX: usize = 600;
+pub const GATES_SHOWN_MAX: usize = 4;
+/// Of the requester's own words.
+pub const CLAIM_CHARS_MAX: usize = 2_000;
+/// Of who wants to do what to what.
+const NAMES_CHARS_MAX: usize = CHARS_MAX / 2;
 /// Lines that somebody reads.
 const LINES_MAX: usize = 40;
 
@@ -28,6 +35,31 @@ pub fn whole(approval: &Approval) -> Option<String> {
     // Escaped for Slack, which is longer than for anybody else.
     let fits = lines.len() <= LINES_MAX && text::lines(&lines, CHARS_MAX).is_some();
     fits.then_some(text)
+}
+
+/// Whether a message in any chat shows all that is decided by it; by Slack's limits, which are the narrowest. What is masked or cut
+/// is decided in the inbox.
+#[must_use]
+pub fn shows_whole(approval: &Approval) -> bool {
+    let opening = &approval.opening;
+    let gates = opening.requirement.gates();
+    gates.len() <= GATES_SHOWN_MAX
+        && gates.iter().all(|gate| text::fits_slack(&gate.text, GATE_CHARS_MAX))
+        && text::fits_slack(&names(approval), NAMES_CHARS_MAX)
+        && opening.justification.as_ref().is_none_or(|words| text::fits_slack(words, CLAIM_CHARS_MAX))
+        && whole(approval).is_some()
+}
+
+/// Whether names and parameters are of letters that look like nothing else. Of other scripts any letter may (case 49).
+#[must_use]
+pub fn is_plain(approval: &Approval) -> bool {
+    let for_whom = approval.opening.query.on_behalf_of.as_ref().is_none_or(|person| person.to_string().is_ascii());
+    names(approval).is_ascii() && for_whom && whole(approval).is_some_and(|text| text.is_ascii())
+}
+
+fn names(approval: &Approval) -> String {
+    let query = &approval.opening.query;
+    [query.principal.to_string(), query.action.to_string(), query.resource.to_string()].concat()
 }
 
 fn fields(attributes: &Attributes, before: &str, lines: &mut Vec<String>) {
@@ -120,5 +152,13 @@ mod tests {
         let many = (0..=LINES_MAX).map(|number| (format!("f{number}").into(), Value::Long(1))).collect();
         assert_eq!(whole(&with(many, Vec::new())), None);
         assert_eq!(whole(&with(Attributes::new(), Vec::new())), Some(String::new()));
+    }
+
+    #[test]
+    fn a_message_that_would_be_cut_is_not_whole() {
+        let whole = |resource: &str, text: &str| shows_whole(&message(resource, text).approval);
+        assert!(whole("customers", "why"));
+        assert!(!whole("customers", &"x".repeat(GATE_CHARS_MAX + 1)));
+        assert!(!whole(&"x".repeat(NAMES_CHARS_MAX), "why"));
     }
 }

@@ -9,19 +9,15 @@ use serde_json::{Value, json};
 
 use super::channel::{Failure, Posted};
 use super::message::{Answer, Buttons, Message};
+use super::parameters::{CLAIM_CHARS_MAX, GATE_CHARS_MAX, GATES_SHOWN_MAX};
 use super::settings::Target;
 use super::{dial, parameters, secret, text};
-use crate::domain::{Approval, ApprovalState, Timestamp};
+use crate::domain::{ApprovalState, Timestamp};
 
 const HEADER_CHARS_MAX: usize = 150;
 const SECTION_CHARS_MAX: usize = 3_000;
 /// Of the text in notifications.
 const FALLBACK_CHARS_MAX: usize = 3_000;
-/// What gate texts may take of a section, each.
-const GATE_CHARS_MAX: usize = 600;
-const GATES_SHOWN_MAX: usize = 4;
-/// Of the requester's own words.
-const CLAIM_CHARS_MAX: usize = 2_000;
 /// The name of a form's field.
 pub const FORM_FIELD: &str = "text";
 /// Slack takes so many.
@@ -161,29 +157,6 @@ fn content(message: &Message, now: Timestamp) -> Value {
     })
 }
 
-/// Whether a message shows all that is decided by it. What is masked or cut is decided in the inbox.
-#[must_use]
-pub fn shows_whole(approval: &Approval) -> bool {
-    let opening = &approval.opening;
-    let gates = opening.requirement.gates();
-    let query = &opening.query;
-    let names = [query.principal.to_string(), query.action.to_string(), query.resource.to_string()].concat();
-    gates.len() <= GATES_SHOWN_MAX
-        && gates.iter().all(|gate| text::fits_slack(&gate.text, GATE_CHARS_MAX))
-        && text::fits_slack(&names, SECTION_CHARS_MAX / 2)
-        && opening.justification.as_ref().is_none_or(|words| text::fits_slack(words, CLAIM_CHARS_MAX))
-        && parameters::whole(approval).is_some()
-}
-
-/// Whether names and parameters are of letters that look like nothing else. Of other scripts any letter may (case 49).
-#[must_use]
-pub fn is_plain(approval: &Approval) -> bool {
-    let query = &approval.opening.query;
-    let names = [query.principal.to_string(), query.action.to_string(), query.resource.to_string()].concat();
-    let for_whom = query.on_behalf_of.as_ref().is_none_or(|person| person.to_string().is_ascii());
-    names.is_ascii() && for_whom && parameters::whole(approval).is_some_and(|text| text.is_ascii())
-}
-
 /// What one needs to decide, and the buttons; or why there are none.
 fn answer(message: &Message, is_over: bool) -> Vec<Value> {
     let plain = |text: String| json!({"type": "section", "text": {"type": "plain_text", "text": text, "emoji": false}});
@@ -310,13 +283,5 @@ mod tests {
         assert!(text.contains(&message.approval.opening.binding.to_string()));
         let after = content(&message, message.approval.opening.deadline).to_string();
         assert!(!after.contains("id-a") && !after.contains("s3cret"), "{after}");
-    }
-
-    #[test]
-    fn a_message_that_would_be_cut_is_not_whole() {
-        let whole = |resource: &str, text: &str| shows_whole(&message(resource, text).approval);
-        assert!(whole("customers", "why"));
-        assert!(!whole("customers", &"x".repeat(GATE_CHARS_MAX + 1)));
-        assert!(!whole(&"x".repeat(SECTION_CHARS_MAX / 2), "why"));
     }
 }

@@ -9,16 +9,13 @@ use serde_json::{Value, json};
 
 use super::channel::Failure;
 use super::message::{Answer, Buttons, Event, Message};
+use super::parameters::{CLAIM_CHARS_MAX, GATES_SHOWN_MAX};
 use super::settings::Target;
 use super::{dial, parameters, text};
 use crate::domain::{ApprovalState, Timestamp};
 
-/// What others wrote, each; and where people decide by it, as much as [`slack::shows_whole`](super::slack::shows_whole) lets through.
+/// What others wrote, each. Where people decide by it, as much as [`parameters::shows_whole`] lets through.
 const TEXT_CHARS_MAX: usize = 1_000;
-const DECIDED_CHARS_MAX: usize = 3_000;
-/// Of the requester's own words where people decide.
-const CLAIM_CHARS_MAX: usize = 2_000;
-const GATES_SHOWN_MAX: usize = 4;
 /// Teams takes 28 KB in all.
 const CARD_BYTES_MAX: usize = 26 << 10;
 
@@ -66,7 +63,7 @@ pub fn card(message: &Message, now: Timestamp) -> Value {
 
 fn drawn(message: &Message, answer: &Answer, now: Timestamp) -> Value {
     let opening = &message.approval.opening;
-    let chars = if matches!(answer, Answer::Buttons(_)) { DECIDED_CHARS_MAX } else { TEXT_CHARS_MAX };
+    let chars = if matches!(answer, Answer::Buttons(_)) { parameters::CHARS_MAX } else { TEXT_CHARS_MAX };
     let run = |text: &str| text::plain(text, chars);
     let is_over = message.approval.state_at(now) != ApprovalState::Pending;
     let mut body =

@@ -12,7 +12,7 @@ use super::bot::Bot;
 use super::channel::{Failure, Posted};
 use super::message::Message;
 use super::settings::Target;
-use super::{dial, teams, text};
+use super::{teams, text};
 use crate::domain::Timestamp;
 
 /// Of the text in notifications.
@@ -33,7 +33,7 @@ pub async fn deliver(
     let activity = activity(message, now);
     if let Some(posted) = before {
         let url = place(target, &posted.channel, Some(&posted.ts)).await?;
-        let answer = call((target, bot), Method::PUT, &url, &activity).await?;
+        let answer = bot.call(target, Method::PUT, &url, &activity).await?;
         // Deleted, or of a bot that was installed anew: it is posted anew.
         if answer.status != 404 {
             answer.accepted()?;
@@ -43,13 +43,13 @@ pub async fn deliver(
                 let url = place(target, &thread, None).await?;
                 let said = text::plain(&format!("{}: {nudge}", message.sentence()), SUMMARY_CHARS_MAX);
                 let reply = json!({"type": "message", "textFormat": "plain", "text": said});
-                call((target, bot), Method::POST, &url, &reply).await?.accepted()?;
+                bot.call(target, Method::POST, &url, &reply).await?.accepted()?;
             }
             return Ok(posted.clone());
         }
     }
     let url = place(target, &target.channel, None).await?;
-    let answer = call((target, bot), Method::POST, &url, &activity).await?;
+    let answer = bot.call(target, Method::POST, &url, &activity).await?;
     answer.accepted()?;
     let said: Said =
         serde_json::from_slice(&answer.body).map_err(|_| Failure::later("no answer of Teams'".to_owned()))?;
@@ -62,15 +62,6 @@ fn activity(message: &Message, now: Timestamp) -> Value {
         "summary": text::plain(&message.sentence(), SUMMARY_CHARS_MAX),
         "attachments": [teams::attachment(&teams::card(message, now))],
     })
-}
-
-async fn call(
-    (target, bot): (&Target, &Bot),
-    method: Method,
-    url: &Url,
-    body: &Value,
-) -> Result<dial::Answer, Failure> {
-    bot.call((method, url), (&target.secret_file, &target.allow), body.to_string().into_bytes()).await
 }
 
 /// The activities of a conversation, or one of them. INVARIANT: below the configured address; no address of a request is called.

@@ -64,6 +64,7 @@ pub fn message(resource: &str, text: &str) -> Message {
         opened_at: NOW,
         deadline: NOW.after(Duration::from_secs(900)),
         digest: PolicyDigest([0; 32]),
+        trace_parent: None,
     };
     Message {
         id: "evt_1".into(),

@@ -12,6 +12,9 @@ use super::signature::Secrets;
 use super::{dial, secret};
 use crate::domain::{Legible, Timestamp};
 
+/// The header, and the attribute of the event: whoever receives it goes on with the trace of the call that asked.
+const TRACE_PARENT: &str = "traceparent";
+
 pub async fn deliver(target: &Target, message: &Message, now: Timestamp) -> Result<(), Failure> {
     let secrets = Secrets::parse(&secret::read(&target.secret_file).await.map_err(Failure::later)?);
     let secrets = secrets.map_err(|error| Failure::later(format!("`{}`: {error}", target.secret_file.display())))?;
@@ -26,6 +29,9 @@ pub async fn deliver(target: &Target, message: &Message, now: Timestamp) -> Resu
     map.insert(CONTENT_TYPE, HeaderValue::from_static("application/cloudevents+json; charset=utf-8"));
     for (name, value) in headers {
         map.insert(name, HeaderValue::from_str(&value).map_err(|error| Failure::Refused(error.to_string()))?);
+    }
+    if let Some(trace) = &message.approval.opening.trace_parent {
+        map.insert(TRACE_PARENT, HeaderValue::from_str(&trace.0).map_err(|error| Failure::Refused(error.to_string()))?);
     }
     let url = target.url().await.map_err(Failure::later)?;
     dial::post(&url, &target.allow, map, body).await?.accepted()
@@ -44,7 +50,7 @@ pub fn event(source: &str, message: &Message) -> Value {
             "reviewers": gate.reviewers_at(opening.opened_at, message.at).map(ToString::to_string).collect::<Vec<_>>(),
         })
     });
-    json!({
+    let mut event = json!({
         "specversion": "1.0",
         "id": message.id,
         "source": source,
@@ -68,5 +74,10 @@ pub fn event(source: &str, message: &Message) -> Value {
             "deadline": opening.deadline.to_string(),
             "link": message.link,
         },
-    })
+    });
+    // The extension "Distributed Tracing" of CloudEvents.
+    if let (Some(trace), Some(attributes)) = (&opening.trace_parent, event.as_object_mut()) {
+        attributes.insert(TRACE_PARENT.to_owned(), trace.0.as_ref().into());
+    }
+    event
 }

@@ -16,10 +16,12 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use self::admit::Admitted;
+use self::fact::Planned;
+use super::load::Kind;
 use super::told::Told;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
-    ApprovalId, ApprovalState, Attributes, Binding, Change, Circumstances, Decided, Decision, Effect, Entity,
+    Approval, ApprovalId, ApprovalState, Attributes, Binding, Change, Circumstances, Decided, Decision, Effect, Entity,
     EntityUid, Evaluation, Explanation, IdempotencyKey, MaskSupport, Outcome, Reason, Standing, decide,
 };
 use crate::store::{Answered, Committed};
@@ -100,9 +102,11 @@ impl Service {
             // The approval is looked at again when the wait ends.
             let Answer { decided, approval: _, explanation, committed } = first;
             match self.settled(&asked, id, Instant::now() + wait).await? {
-                Waited::Settled => {
+                Waited::Settled(approval) => {
+                    // What people decided is brought to its end, however much there is to do.
+                    let _place = self.shared.load.enter_again(Kind::Decisions);
                     asked.approval = Some(id);
-                    Box::pin(self.answer(&asked)).await
+                    Box::pin(self.answer(&asked, Some(approval))).await
                 }
                 Waited::TimedOut => {
                     // Votes may have come in meanwhile: the approval as it is now, under the answer that is on record.
@@ -114,26 +118,33 @@ impl Service {
         }
     }
 
+    /// The first answer. It takes a place for as long as it takes: who waits for people afterwards keeps nobody from asking.
     async fn ask(&self, caller: &Caller, ask: Ask) -> Result<(Admitted, Answer), Refusal> {
+        let _place = self.shared.load.enter(Kind::Decisions)?;
         let asked = self.admit(caller, ask).await?;
-        let answer = self.answer(&asked).await?;
+        let answer = self.answer(&asked, None).await?;
         Ok((asked, answer))
     }
 
-    /// Waits until an approval is no longer pending.
+    /// Waits until an approval is no longer pending, and says how it was found then.
     async fn settled(&self, asked: &Admitted, id: ApprovalId, end: Instant) -> Result<Waited, Refusal> {
         let caller = &asked.caller;
+        self.shared.load.room(Kind::Decisions)?;
         let _place = self.shared.waits.take(&caller.identity.uid, asked.query.size(), &self.shared.limits)?;
         let mut stopping = self.shared.stopping.clone();
+        let mut heard = None;
         loop {
             let changes = self.shared.store.changes(id);
-            let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
+            let approval = match heard.take() {
+                Some(granted) => granted,
+                None => self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?,
+            };
             let wall = self.shared.store.wall();
             if caller.expires_at.is_due(wall) {
                 return Err(Refusal::TokenExpired);
             }
             if approval.state_at(self.shared.store.now()) != ApprovalState::Pending {
-                return Ok(Waited::Settled);
+                return Ok(Waited::Settled(approval));
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -145,6 +156,8 @@ impl Service {
                     if let Some(woken) = woken {
                         self.shared.meters.wake_ups.record(woken.elapsed());
                     }
+                    // What is granted by hearsay is redeemed by a write that compares; everything else is read.
+                    heard = self.shared.store.heard(id).filter(|heard| matches!(heard.state, ApprovalState::Approved(_)));
                 }
                 () = tokio::time::sleep(left.min(token_left)) => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::WaitBrokenOff(id)),
@@ -152,17 +165,18 @@ impl Service {
         }
     }
 
-    /// One decision, committed. Decides anew whenever somebody else was faster.
-    async fn answer(&self, asked: &Admitted) -> Result<Answer, Refusal> {
+    /// One decision, committed. Decides anew whenever somebody else was faster. An approval that was found settled a moment ago is not
+    /// read again before it is redeemed, which compares what it is.
+    async fn answer(&self, asked: &Admitted, mut read: Option<Arc<Approval>>) -> Result<Answer, Refusal> {
         let began = Instant::now();
-        let answer = retried(|| self.try_answer(asked)).await?;
+        let answer = retried(|| self.try_answer(asked, read.take())).await?;
         self.shared.meters.answers.record(began.elapsed());
         self.shared.meters.decided(&answer.decided);
         Ok(answer)
     }
 
-    async fn try_answer(&self, asked: &Admitted) -> Result<Answer, Refusal> {
-        let snapshot = self.judged_by(asked)?;
+    async fn try_answer(&self, asked: &Admitted, read: Option<Arc<Approval>>) -> Result<Answer, Refusal> {
+        let (snapshot, is_hearsay) = (self.judged_by(asked)?, read.is_some());
         let now = self.shared.store.now();
         let began = Instant::now();
         let evaluating = tracing::debug_span!(target: "countersign::calls", "evaluate policies");
@@ -170,7 +184,7 @@ impl Service {
         let evaluation = evaluating.in_scope(evaluate)?;
         self.shared.meters.evaluations.record(began.elapsed());
         let explanation = self.explained(asked, &snapshot, &evaluation, now).await?;
-        let (earlier, standing) = self.known(asked, &evaluation).await?;
+        let (earlier, standing) = self.known(asked, &evaluation, read).await?;
         let (justified, now) = (asked.justification.is_some(), self.shared.store.now());
         let (binding, masking) = (asked.binding, asked.masking);
         let rejection_stands = self.shared.limits.rejection_stands;
@@ -181,13 +195,23 @@ impl Service {
             around.standing = self.standing_for(asked.binding).await?;
             decision = decide(&evaluation, &around);
         }
-        let planned = self.plan(asked, evaluation, &decision, &around);
+        if is_hearsay && !matches!(decision.effect(), Effect::Consume(_) | Effect::Use(_)) {
+            // INVARIANT: nobody is told what was not read.
+            return Err(Refusal::Contention);
+        }
+        if matches!(decision.effect(), Effect::Open(_)) {
+            self.shared.load.room(Kind::Decisions)?;
+        }
+        let Planned { fact, seen, decided, approval } = self.plan(asked, evaluation, &decision, &around);
         let committing = tracing::debug_span!(target: "countersign::calls", "commit");
-        let committed = self.shared.store.commit(planned.fact, planned.seen).instrument(committing).await?;
-        self.hold_to_invariants(&planned.decided, committed)?;
-        self.shared.masking.remember(&planned.decided);
-        let approval = planned.approval.map(|approval| self.told(&asked.caller, &approval));
-        Ok(Answer { decided: planned.decided, approval, explanation, committed })
+        let commit = self.shared.store.commit(fact, seen).instrument(committing);
+        // While others write, what will be said is put together.
+        let told = async { approval.map(|approval| self.told(&asked.caller, &approval)) };
+        let (committed, approval) = futures_util::join!(commit, told);
+        let committed = committed?;
+        self.hold_to_invariants(&decided, committed)?;
+        self.shared.masking.remember(&decided);
+        Ok(Answer { decided, approval, explanation, committed })
     }
 
     /// The last look at an ALLOW before it leaves. INVARIANT: 1 and 2 of DESIGN section 5; one that does not hold is counted, and
@@ -215,6 +239,7 @@ impl Service {
         &self,
         asked: &Admitted,
         evaluation: &Evaluation,
+        read: Option<Arc<Approval>>,
     ) -> Result<(Option<Arc<Decided>>, Standing), Refusal> {
         let caller = &asked.caller.identity.uid;
         let key = asked.idempotency_key.clone().map(|key| IdempotencyKey { caller: caller.clone(), key });
@@ -227,23 +252,44 @@ impl Service {
         if evaluation.requirement.is_none() && named.is_none() && !here.may_be_pending {
             return Ok((here.answer, Standing::None));
         }
-        let earlier = match key {
-            None => None,
-            Some(key) => match self.shared.store.answered(key, asked.binding).await? {
-                Answered::OtherQuery => return Err(Refusal::KeyReused),
-                Answered::Earlier(earlier) => Some(earlier),
-                Answered::Nothing => here.answer,
-            },
+        // Neither depends on the other: one way there and back for both.
+        let (earlier, read) = tokio::join!(self.earlier(key, asked.binding), self.named(asked.approval, read));
+        let earlier = earlier?.or(here.answer);
+        let standing = match read? {
+            Some(approval) => Standing::ById(self.as_of_now(approval).await?),
+            None => self.standing(asked, earlier.as_deref()).await?,
         };
-        let standing = self.standing(asked, earlier.as_deref()).await?;
         Ok((earlier, standing))
     }
 
-    /// The approval that bears on the query: the one named, the one that the earlier answer under this key was about,
-    /// or the latest for its binding.
+    /// The answer under a key that replicas share.
+    async fn earlier(&self, key: Option<IdempotencyKey>, binding: Binding) -> Result<Option<Arc<Decided>>, Refusal> {
+        let Some(key) = key else { return Ok(None) };
+        match self.shared.store.answered(key, binding).await? {
+            Answered::OtherQuery => Err(Refusal::KeyReused),
+            Answered::Earlier(earlier) => Ok(Some(earlier)),
+            Answered::Nothing => Ok(None),
+        }
+    }
+
+    /// The approval that the caller named, if he did.
+    async fn named(
+        &self,
+        id: Option<ApprovalId>,
+        read: Option<Arc<Approval>>,
+    ) -> Result<Option<Arc<Approval>>, Refusal> {
+        match (id, read) {
+            (None, _) => Ok(None),
+            (Some(id), Some(read)) if read.id() == id => Ok(Some(read)),
+            (Some(id), _) => self.shared.store.approval(id).await?.ok_or(Refusal::NotFound).map(Some),
+        }
+    }
+
+    /// The approval that the earlier answer under this key was about, or the latest for the binding.
     async fn standing(&self, asked: &Admitted, earlier: Option<&Decided>) -> Result<Standing, Refusal> {
-        let named = asked.approval.or_else(|| earlier.and_then(|earlier| earlier.approval));
-        let Some(id) = named else { return self.standing_for(asked.binding).await };
+        let Some(id) = earlier.and_then(|earlier| earlier.approval) else {
+            return self.standing_for(asked.binding).await;
+        };
         let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
         Ok(Standing::ById(self.as_of_now(approval).await?))
     }
@@ -257,7 +303,7 @@ impl Service {
 }
 
 enum Waited {
-    Settled,
+    Settled(Arc<Approval>),
     /// Still pending when the caller's time was up.
     TimedOut,
 }

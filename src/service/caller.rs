@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Refusal, Service};
-use crate::domain::{Identity, Timestamp};
+use crate::domain::{Identity, Timestamp, TraceParent};
 use crate::identity::ClientCertificate;
 
 /// Correlates a call with its records and logs; the client's own, or made by the edge.
@@ -16,6 +16,7 @@ pub struct Caller {
     pub(super) identity: Arc<Identity>,
     pub(super) expires_at: Timestamp,
     pub(super) request_id: RequestId,
+    pub(super) trace_parent: Option<TraceParent>,
 }
 
 impl Service {
@@ -26,13 +27,18 @@ impl Service {
             Some(verified) => verified?,
             None => self.shared.verifier.verify(token, now).await?,
         };
-        Ok(Caller { identity: verified.identity().clone(), expires_at: verified.expires_at(), request_id })
+        Ok(Caller {
+            identity: verified.identity().clone(),
+            expires_at: verified.expires_at(),
+            request_id,
+            trace_parent: None,
+        })
     }
 
     /// Recognises a caller that sent no token by the certificate of its connection.
     pub fn recognise(&self, certificate: &ClientCertificate, request_id: RequestId) -> Result<Caller, Refusal> {
         let identity = certificate.identity(self.shared.store.wall())?.clone();
-        Ok(Caller { identity, expires_at: certificate.expires_at(), request_id })
+        Ok(Caller { identity, expires_at: certificate.expires_at(), request_id, trace_parent: None })
     }
 
     /// A caller with a token is let in by the certificate of its connection for as long as that is good.
@@ -86,5 +92,11 @@ impl Caller {
     #[must_use]
     pub fn with_request_id(&self, request_id: RequestId) -> Self {
         Self { request_id, ..self.clone() }
+    }
+
+    /// The same caller, whose call is traced there.
+    #[must_use]
+    pub fn traced(self, trace_parent: Option<TraceParent>) -> Self {
+        Self { trace_parent, ..self }
     }
 }

@@ -28,7 +28,7 @@ use crate::domain::{Approval, ApprovalState, GrantTerms, Identity, Severity, Tim
 use crate::identity::Reason;
 use crate::notify::settings::Kind;
 use crate::notify::slack_signature::{SigningSecrets, Unproved};
-use crate::notify::{Answer, Buttons, ChatSettings, Settings, SlackApp, Target, secret, slack};
+use crate::notify::{Answer, Buttons, ChatSettings, Settings, SlackApp, Target, parameters, secret};
 
 pub use self::bot::Place;
 pub use self::links::{Account, Entered, Linked, Product};
@@ -218,9 +218,9 @@ impl Service {
             Some("some of it is masked")
         } else if approval.opening.requirement.grant() != GrantTerms::Once {
             Some("it would be good for longer than once")
-        } else if !slack::shows_whole(approval) {
+        } else if !parameters::shows_whole(approval) {
             Some("it is too long for a message")
-        } else if !slack::is_plain(approval) {
+        } else if !parameters::is_plain(approval) {
             // A message has no badges: there one letter that looks like another is that other one.
             Some("it has letters that could be taken for others")
         } else {

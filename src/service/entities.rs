@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::in_force::with_put;
 use super::{Caller, Refusal, Service, retried};
-use crate::domain::{EntitiesChanged, Entity, EntityData, EntityUid, Fact, GuardAction, Guarded};
+use crate::domain::{
+    Absence, EntitiesChanged, Entity, EntityData, EntityUid, Fact, GuardAction, Guarded, Timestamp,
+    is_kept_for_the_service, sessions_ended,
+};
 use crate::engine::PolicySnapshot;
 use crate::store::{CommitError, Seen};
 use crate::wire;
@@ -25,10 +28,22 @@ pub struct Listing {
     pub data: Arc<EntityData>,
 }
 
+/// Persons whose sessions were ended at some time.
+const ENDED_MAX: usize = 100_000;
+
 #[derive(Clone)]
-enum Change {
+pub(super) enum Change {
     Put(Vec<Arc<Entity>>),
     Delete(Vec<EntityUid>),
+    /// Somebody is away from now on, or later.
+    Away(Absence),
+    /// Nobody stands in for this person any more.
+    Back(EntityUid),
+    EndSessions {
+        person: EntityUid,
+        mark: Arc<str>,
+        is_own: bool,
+    },
 }
 
 impl Service {
@@ -40,6 +55,7 @@ impl Service {
         if let Some(position) = entities.iter().position(|entity| wire::entity_bytes(entity) > most) {
             return Err(Refusal::invalid(format!("entities[{position}]"), format!("larger than {most} bytes")));
         }
+        refuse_kept("entities", entities.iter().map(|entity| &entity.uid))?;
         self.change(caller, Change::Put(entities.into_iter().map(Arc::new).collect())).await
     }
 
@@ -47,6 +63,7 @@ impl Service {
     pub async fn delete_entities(&self, caller: &Caller, uids: Vec<EntityUid>) -> Result<Changed, Refusal> {
         self.guard(caller, GuardAction::Administer, Guarded::Service)?;
         self.check_count(uids.len(), "uids")?;
+        refuse_kept("uids", uids.iter())?;
         let snapshot = self.in_force()?;
         if let Some(position) = uids.iter().position(|uid| snapshot.is_of_a_file(uid)) {
             let message = "a file of the policies defines this entity; delete it there";
@@ -59,7 +76,11 @@ impl Service {
     pub fn entities(&self, caller: &Caller) -> Result<Listing, Refusal> {
         let snapshot = self.in_force()?;
         self.guard_under(&snapshot, caller, GuardAction::Administer, Guarded::Service)?;
-        Ok(Listing { revision: snapshot.revision(), data: snapshot.put_entities().clone() })
+        let mut data = snapshot.put_entities().clone();
+        if data.keys().any(|uid| is_kept_for_the_service(&uid.type_name)) {
+            Arc::make_mut(&mut data).retain(|uid, _| !is_kept_for_the_service(&uid.type_name));
+        }
+        Ok(Listing { revision: snapshot.revision(), data })
     }
 
     fn check_count(&self, count: usize, field: &str) -> Result<(), Refusal> {
@@ -71,7 +92,7 @@ impl Service {
     }
 
     /// Once begun it is done to its end: what is on record is in force.
-    async fn change(&self, caller: &Caller, change: Change) -> Result<Changed, Refusal> {
+    pub(super) async fn change(&self, caller: &Caller, change: Change) -> Result<Changed, Refusal> {
         let (service, caller) = (self.clone(), caller.clone());
         let done = tokio::spawn(async move { service.change_whole(&caller, change).await }).await;
         done.map_err(Refusal::panicked)?
@@ -86,8 +107,18 @@ impl Service {
         // What others changed meanwhile is not undone.
         let known = self.shared.store.newest_entities().await?;
         let current = with_put(&self.shared.engine.current(), &known).map_err(Refusal::unavailable)?;
-        self.guard_under(&current, caller, GuardAction::Administer, Guarded::Service)?;
-        let (put, deleted) = changes(change, &known.data);
+        match &change {
+            Change::Put(_) | Change::Delete(_) => {
+                self.guard_under(&current, caller, GuardAction::Administer, Guarded::Service)?;
+            }
+            Change::Away(absence) => self.guard_absence(&current, caller, absence)?,
+            Change::Back(person) => self.guard_return(&current, caller, person)?,
+            Change::EndSessions { is_own: true, .. } => {}
+            Change::EndSessions { person, is_own: false, .. } => {
+                self.guard_under(&current, caller, GuardAction::EndSessions, Guarded::Principal(person))?;
+            }
+        }
+        let (put, deleted) = changes(change, &known.data, self.now());
         if put.is_empty() && deleted.is_empty() {
             let revision = current.revision();
             // Newer than what is in force where a change before this one broke off between record and swap, or was another's.
@@ -97,7 +128,8 @@ impl Service {
         let next = self.with_entities(current, put.clone(), deleted.clone()).await?;
         let count = put.len() + deleted.len();
         let (by, request_id) = (Some(caller.identity.clone()), caller.request_id.0.clone());
-        let fact = Fact::EntitiesChanged(EntitiesChanged { by, put, deleted, request_id, version: 0 });
+        let fact =
+            Fact::EntitiesChanged(EntitiesChanged { by, put, deleted, request_id, version: 0, more_follows: false });
         let committed = self.shared.store.commit(fact, Seen::Entities(known.version)).await.map_err(too_large)?;
         // What the store made of it, so that the next change finds the very same entities.
         let kept = self.shared.store.entities().await?;
@@ -117,16 +149,38 @@ impl Service {
         let changed = tokio::task::spawn_blocking(move || current.with_entities(&put, &deleted)).await;
         let next = changed.map_err(Refusal::panicked)??;
         let most = self.shared.limits.put_entities_max;
-        if next.put_entities().len() > most {
+        let ended = next.put_entities().keys().filter(|uid| is_kept_for_the_service(&uid.type_name)).count();
+        if next.put_entities().len().saturating_sub(ended) > most {
             return Err(Refusal::Exhausted { limit: "put_entities_max", most });
+        }
+        if ended > ENDED_MAX {
+            return Err(Refusal::Exhausted { limit: "ended_max", most: ENDED_MAX });
         }
         Ok(next)
     }
 }
 
 /// What of a change is one.
-fn changes(change: Change, data: &EntityData) -> (Vec<Arc<Entity>>, Vec<EntityUid>) {
+fn changes(change: Change, data: &EntityData, now: Timestamp) -> (Vec<Arc<Entity>>, Vec<EntityUid>) {
+    // What is over goes along with the next change: nobody has to clear it away.
+    let over = || {
+        let absences = data.values().filter_map(|entity| Absence::parse(entity));
+        absences.filter(|absence| absence.is_over(now)).map(|absence| Absence::uid_of(&absence.of.uid))
+    };
     match change {
+        Change::Away(absence) => {
+            let entity = Arc::new(absence.entity());
+            let gone = over().filter(|uid| *uid != entity.uid).collect();
+            (vec![entity], gone)
+        }
+        Change::Back(person) => {
+            let mut gone: Vec<EntityUid> = over().collect();
+            let uid = Absence::uid_of(&person);
+            if data.contains_key(&uid) && !gone.contains(&uid) {
+                gone.push(uid);
+            }
+            (Vec::new(), gone)
+        }
         Change::Put(mut entities) => {
             entities.retain(|entity| data.get(&entity.uid) != Some(entity));
             (entities, Vec::new())
@@ -137,7 +191,15 @@ fn changes(change: Change, data: &EntityData) -> (Vec<Arc<Entity>>, Vec<EntityUi
             uids.retain(|uid| data.contains_key(uid));
             (Vec::new(), uids)
         }
+        Change::EndSessions { person, mark, .. } => (vec![Arc::new(sessions_ended(&person, &mark))], Vec::new()),
     }
+}
+
+/// What the service keeps for itself is nobody else's to say.
+fn refuse_kept<'e>(field: &str, mut uids: impl Iterator<Item = &'e EntityUid>) -> Result<(), Refusal> {
+    let position = uids.position(|uid| is_kept_for_the_service(&uid.type_name));
+    let message = "entities of the service and actions cannot be put or deleted";
+    position.map_or(Ok(()), |position| Err(Refusal::invalid(format!("{field}[{position}]"), message)))
 }
 
 fn too_large(error: CommitError) -> Refusal {

@@ -2,8 +2,9 @@
 //! happens in that as well ([`shared`]), so that at each of them it sees the approvals of all.
 //!
 //! A reader holds a place, not a queue: it reads from disk when its client has taken what came before, so that one that
-//! lags loses nothing and one that never reads costs a few hundred bytes. Disk reads happen on blocking threads.
+//! lags loses nothing and one that never reads costs little ([`ahead`]). Disk reads happen on blocking threads.
 
+mod ahead;
 mod cursor;
 mod place;
 mod shared;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+pub(super) use self::ahead::Ahead;
+use self::ahead::Step;
 pub use self::cursor::Cursor;
 pub use self::place::Place;
 use self::shared::Following;
@@ -50,6 +53,8 @@ pub struct Follower {
     expires_at: Timestamp,
     source: Source,
     durable: watch::Receiver<u64>,
+    /// For what was read and not looked at yet.
+    step: Step,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -75,7 +80,8 @@ impl Service {
             None => Source::Journal { place: self.place(start).await?, ready: VecDeque::new() },
             Some(feed) => Source::Shared(Box::new(Following::begin(self, feed, start).await?)),
         };
-        Ok(Follower { service: self.clone(), filter, expires_at: caller.expires_at, source, durable, _permit: permit })
+        let (service, expires_at) = (self.clone(), caller.expires_at);
+        Ok(Follower { service, filter, expires_at, source, durable, step: Step::NONE, _permit: permit })
     }
 
     /// One page of the past, at most `limit` records, with the cursor of each.
@@ -90,7 +96,8 @@ impl Service {
             search.after = Some(cursor.sequence);
         }
         let (expires_at, ready) = (caller.expires_at, VecDeque::new());
-        let mut audit = Audit { service: self.clone(), search, expires_at, ready, ended: false, _permit: permit };
+        let (service, step, ended) = (self.clone(), Step::NONE, false);
+        let mut audit = Audit { service, search, expires_at, ready, step, ended, _permit: permit };
         // The first step is taken here, so that what is wrong with it is the answer to the call.
         audit.read_on().await?;
         Ok(audit)
@@ -156,6 +163,7 @@ pub struct Audit {
     search: Search,
     expires_at: Timestamp,
     ready: VecDeque<(Cursor, Record)>,
+    step: Step,
     ended: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -165,6 +173,9 @@ impl Audit {
     pub async fn next(&mut self) -> Result<Option<(Cursor, Record)>, Refusal> {
         loop {
             if let Some(found) = self.ready.pop_front() {
+                if self.ready.is_empty() {
+                    self.step = Step::NONE;
+                }
                 return Ok(Some(found));
             }
             if self.ended {
@@ -176,14 +187,19 @@ impl Audit {
     }
 
     async fn read_on(&mut self) -> Result<(), Refusal> {
-        let (search, veil) = (self.search.clone(), self.service.shared.veil.clone());
+        self.step = self.service.shared.ahead.step();
+        let limit = self.step.records_max(self.search.limit);
+        let (search, veil) = (Search { limit, ..self.search.clone() }, self.service.shared.veil.clone());
         let read = move |log: &Log| {
             let mut found = log.search(&search)?;
             let placed = |(record, chain): (Record, _)| (Cursor::new(record.sequence, &chain), veil.record(record));
             let records: VecDeque<_> = std::mem::take(&mut found.records).into_iter().map(placed).collect();
             Ok((records, found))
         };
-        let (records, found) = self.service.on_disk(read).await?;
+        let (records, found) = self.service.read_ahead(read).await?;
+        if records.is_empty() {
+            self.step = Step::NONE;
+        }
         self.ready = records;
         self.search.limit = self.search.limit.saturating_sub(self.ready.len());
         self.search.after = found.more;
@@ -226,6 +242,9 @@ impl Follower {
     /// The next of the records read that passes the filter.
     fn take_ready(&mut self) -> Result<Option<Event>, Refusal> {
         while let Some(record) = self.source.take(self.service.shared.log.vault())? {
+            if self.source.is_empty() {
+                self.step = Step::NONE;
+            }
             if self.filter.passes(&record) {
                 let record = self.service.shared.veil.record(record);
                 return Ok(Some(Event { cursor: self.source.place(), record: Some(record) }));
@@ -237,18 +256,28 @@ impl Follower {
     /// Takes the next chunk from disk or from the shared store; false where there is none yet.
     async fn read_on(&mut self) -> Result<bool, Refusal> {
         let newest = *self.durable.borrow_and_update();
+        self.step = self.service.shared.ahead.step();
+        let records = self.step.records_max(CHUNK_RECORDS);
+        let found = self.read_records(newest, records).await;
+        if !matches!(found, Ok(true)) {
+            self.step = Step::NONE;
+        }
+        found
+    }
+
+    async fn read_records(&mut self, newest: u64, records: usize) -> Result<bool, Refusal> {
         match &mut self.source {
             Source::Journal { place, ready } => {
                 let from = place.sequence.saturating_add(1);
                 if newest < from {
                     return Ok(false);
                 }
-                let chunk = self.service.on_disk(move |log| log.read_raw(from, CHUNK_RECORDS, CHUNK_BYTES));
+                let chunk = self.service.read_ahead(move |log| log.read_raw(from, records, CHUNK_BYTES));
                 *ready = chunk.await?.into();
                 Ok(!ready.is_empty())
             }
             Source::Shared(following) => match self.service.shared.store.feed() {
-                Some(feed) => following.read_on(&self.service, feed).await,
+                Some(feed) => following.read_on(&self.service, feed, records).await,
                 None => Ok(false),
             },
         }
@@ -260,6 +289,14 @@ impl Source {
         match self {
             Self::Journal { place, .. } => Place::Own(place.clone()),
             Self::Shared(following) => Place::Shared(Box::new(following.place.clone())),
+        }
+    }
+
+    /// Whether everything read was looked at.
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Journal { ready, .. } => ready.is_empty(),
+            Self::Shared(following) => following.is_empty(),
         }
     }
 

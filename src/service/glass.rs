@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use super::guard::may_review;
-use super::review::{is_raised, may_read, refused};
+use super::review::{is_raised, refused};
 use super::told::Told;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
-    Approval, ApprovalId, Ballot, Binding, Blow, Gate, Identity, Poll, ReviewRefusal, Shortfall, StepUp, Timestamp,
+    Approval, ApprovalId, Ballot, Binding, Blow, Gate, Identity, Lending, Poll, ReviewRefusal, Shortfall, StepUp,
     Transition, Verdict, glass,
 };
 use crate::engine::PolicySnapshot;
@@ -62,9 +61,10 @@ impl Service {
         let (now, limits) = (self.shared.store.now(), &self.shared.limits);
         let snapshot = self.in_force()?;
         let may = |person: &Identity, gate: &Gate| snapshot.may_break_glass(approval, person, gate, now);
-        let poll = Poll { rules: &limits.review, now, credentials_at: self.credentials_at(), may: &may };
+        let poll =
+            Poll { rules: &limits.review, now, credentials_at: self.credentials_at(), may: &may, lent: Lending::NONE };
         let broken = glass::blow(approval, blow, &poll, limits.redeem_within);
-        let transition = broken.map_err(|refusal| unseen(refusal, &snapshot, caller, approval, now))?;
+        let transition = broken.map_err(|refusal| self.unseen(refusal, &snapshot, caller, approval))?;
         // What today's gates would not let pass is not worth a broken glass.
         if is_raised(&snapshot, approval, now) { Err(Refusal::RequirementRaised) } else { Ok(transition) }
     }
@@ -89,12 +89,9 @@ impl Service {
     }
 
     fn examined(&self, caller: &Caller, approval: &Approval, ballot: Ballot) -> Result<Option<Transition>, Refusal> {
-        let now = self.shared.store.now();
         let snapshot = self.in_force()?;
-        let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
-        let (rules, credentials_at) = (&self.shared.limits.review, self.credentials_at());
-        let poll = Poll { rules, now, credentials_at, may: &may };
-        glass::examine(approval, ballot, &poll).map_err(|refusal| unseen(refusal, &snapshot, caller, approval, now))
+        let examined = self.polled(&snapshot, approval, |poll| glass::examine(approval, ballot, poll));
+        examined.map_err(|refusal| self.unseen(refusal, &snapshot, caller, approval))
     }
 
     /// What the caller could do, as the domain would answer him now.
@@ -114,20 +111,20 @@ impl Service {
         };
         GlassView { may_break, break_step_up, may_examine }
     }
-}
 
-/// Who may not even see it learns nothing of it.
-fn unseen(
-    refusal: ReviewRefusal,
-    snapshot: &PolicySnapshot,
-    caller: &Caller,
-    approval: &Approval,
-    now: Timestamp,
-) -> Refusal {
-    match refusal {
-        ReviewRefusal::NotHuman | ReviewRefusal::NotReviewer if !may_read(snapshot, caller, approval, now) => {
-            Refusal::NotFound
+    /// Who may not even see it learns nothing of it.
+    fn unseen(
+        &self,
+        refusal: ReviewRefusal,
+        snapshot: &PolicySnapshot,
+        caller: &Caller,
+        approval: &Approval,
+    ) -> Refusal {
+        match refusal {
+            ReviewRefusal::NotHuman | ReviewRefusal::NotReviewer if !self.may_read(snapshot, caller, approval) => {
+                Refusal::NotFound
+            }
+            refusal => refused(refusal),
         }
-        refusal => refused(refusal),
     }
 }

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use super::{Caller, Refusal, Service};
-use crate::domain::{Approval, ApprovalId, Gate, GuardAction, Guarded, Identity, PolicyDigest, Timestamp};
+use crate::domain::{Approval, ApprovalId, EntityUid, Gate, GuardAction, Guarded, Identity, Lending, Poll, Right};
 use crate::engine::PolicySnapshot;
 
 /// How many callers are remembered as such.
 pub(super) const ADMITTED_CALLERS_MAX: usize = 10_000;
 
-/// Who may ask at all, under which policies and with which of the server's entities: the one guard that every query passes.
-/// A pure function of its key, so that remembering it changes no answer.
-pub(super) type Admitted = quick_cache::sync::Cache<(PolicyDigest, u64, Arc<Identity>), bool>;
+/// Who may ask at all, under which policies with which of the server's entities ([`PolicySnapshot::serial`]): the one guard that every
+/// query passes. A pure function of its key, so that remembering it changes no answer.
+pub(super) type Admitted = quick_cache::sync::Cache<(u64, Arc<Identity>), bool>;
 
 impl Service {
     /// Refuses a caller who may not ask for decisions.
     pub(super) fn guard_asking(&self, snapshot: &PolicySnapshot, caller: &Caller) -> Result<(), Refusal> {
-        let key = (snapshot.digest(), snapshot.revision(), caller.identity.clone());
+        let key = (snapshot.serial(), caller.identity.clone());
         if self.shared.admitted.get(&key) == Some(true) {
             return Ok(());
         }
@@ -50,9 +50,8 @@ impl Service {
         id: ApprovalId,
     ) -> Result<Arc<Approval>, Refusal> {
         let approval = self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?;
-        let facts = approval.facts(None, self.shared.store.now());
         let snapshot = self.in_force()?;
-        let may = |action| snapshot.permits(&caller.identity, action, Guarded::Approval(&facts));
+        let may = |action| self.may_on(&snapshot, &caller.identity, &approval, action);
         if may(action) {
             return Ok(approval);
         }
@@ -61,20 +60,56 @@ impl Service {
         }
         Err(not_permitted(action))
     }
+
+    /// Whether somebody may do this with an approval: by himself, or, to look at it, in the place of a reviewer who is away.
+    pub(super) fn may_on(
+        &self,
+        snapshot: &PolicySnapshot,
+        person: &Identity,
+        approval: &Approval,
+        action: GuardAction,
+    ) -> bool {
+        let facts = approval.facts(None, self.shared.store.now());
+        let in_place = |lender: Arc<Identity>| snapshot.permits_in_place(person, &lender.uid, action, &facts);
+        snapshot.permits(person, action, Guarded::Approval(&facts))
+            || (is_looking(action) && self.lender(snapshot, person, approval).is_some_and(in_place))
+    }
+
+    /// Who lent this person the right to review, where he has none himself.
+    fn lender(&self, snapshot: &PolicySnapshot, person: &Identity, approval: &Approval) -> Option<Arc<Identity>> {
+        // Nearly always nobody: this is asked of every approval in a list.
+        snapshot.absences().iter().find(|absence| absence.to == person.uid)?;
+        self.polled(snapshot, approval, |poll| {
+            let mut gates = approval.opening.requirement.gates().iter();
+            gates.find_map(|gate| match poll.right(approval, person, gate)? {
+                Right::Lent(lender) => Some(lender),
+                Right::Own => None,
+            })
+        })
+    }
+
+    /// Asks about the votes of an approval as things are now.
+    pub(super) fn polled<T>(
+        &self,
+        snapshot: &PolicySnapshot,
+        approval: &Approval,
+        ask: impl FnOnce(&Poll<'_>) -> T,
+    ) -> T {
+        let now = self.shared.store.now();
+        let may = |person: &Identity, gate: &Gate| snapshot.may_review(approval, person, gate, now);
+        let stand_in =
+            |person: &Identity, of: &EntityUid, gate: &Gate| snapshot.may_stand_in(approval, person, of, gate, now);
+        let lent = Lending { absences: snapshot.absences(), may: &stand_in };
+        ask(&Poll { rules: &self.shared.limits.review, now, credentials_at: self.credentials_at(), may: &may, lent })
+    }
+}
+
+/// What a reviewer does who changes nothing.
+fn is_looking(action: GuardAction) -> bool {
+    matches!(action, GuardAction::ReadApproval | GuardAction::Reveal | GuardAction::ViewReviewers)
 }
 
 fn not_permitted(action: GuardAction) -> Refusal {
     let message = format!("no policy permits the caller `Countersign::Action::\"{}\"` here", action.name());
     Refusal::denied("not_permitted", message)
-}
-
-/// See [`PolicySnapshot::may_review`].
-pub(super) fn may_review(
-    snapshot: &PolicySnapshot,
-    approval: &Approval,
-    person: &Identity,
-    gate: &Gate,
-    now: Timestamp,
-) -> bool {
-    snapshot.may_review(approval, person, gate, now)
 }

@@ -60,9 +60,12 @@ impl Service {
         }
     }
 
-    /// Does what is due, by time or by what others did, until the server stops.
+    /// Does what is due, by time or by what others did, and looks after the memory, until the server stops.
     pub async fn keep_up(&self) {
-        tokio::join!(self.keep_time(), self.keep_entities());
+        tokio::select! {
+            _ = async { tokio::join!(self.keep_time(), self.keep_entities()) } => {}
+            () = self.shared.load.memory.watch() => {}
+        }
     }
 
     /// Takes up what other replicas put, until the server stops.

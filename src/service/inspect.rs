@@ -1,19 +1,18 @@
 //! An approval as one person sees it who may have to decide: how far each gate is, and what he can do about it, and why
 //! not. It decides nothing: a vote is looked at anew when it comes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::glass::GlassView;
-use super::guard::may_review;
 use super::review::is_raised;
 use super::told::Voters;
 use super::veil::Veil;
 use super::{Caller, Refusal, Service};
 use crate::domain::{
-    Approval, ApprovalId, ApprovalState, Gate, GuardAction, Guarded, Identity, Poll, ReviewRules, SelfReview, Severity,
-    Shortfall, StepUp, Timestamp, Verdict,
+    Approval, ApprovalId, ApprovalState, EntityUid, Gate, GuardAction, Identity, Poll, ReviewRules, Right, SelfReview,
+    Severity, Shortfall, StepUp, Timestamp, Verdict,
 };
-use crate::engine::PolicySnapshot;
 
 /// What one person sees.
 #[derive(Debug, Clone)]
@@ -46,6 +45,8 @@ pub struct GateView {
     /// Distinct people whose approval counts today.
     pub approvals: usize,
     pub mine: Mine,
+    /// In whose place he would vote.
+    pub in_place_of: Option<EntityUid>,
 }
 
 /// What the person can do about a gate.
@@ -78,6 +79,14 @@ impl Inspection {
         self.votable().next().is_some()
     }
 
+    /// In whose place the person would vote, each once.
+    #[must_use]
+    pub fn stands_in_for(&self) -> Vec<EntityUid> {
+        let open = self.gates.iter().filter(|view| view.mine == Mine::Open);
+        let people: BTreeSet<&EntityUid> = open.filter_map(|view| view.in_place_of.as_ref()).collect();
+        people.into_iter().cloned().collect()
+    }
+
     /// The severity of what the person would decide.
     #[must_use]
     pub fn severity(&self) -> Severity {
@@ -101,14 +110,12 @@ impl Service {
 
     fn inspection(&self, caller: &Caller, approval: Arc<Approval>, veil: Veil) -> Inspection {
         let (now, snapshot) = (self.shared.store.now(), self.shared.engine.current());
-        let rules = &self.shared.limits.review;
-        let may = |person: &Identity, gate: &Gate| may_review(&snapshot, &approval, person, gate, now);
-        let credentials_at = self.credentials_at();
-        let poll = Poll { rules, now, credentials_at, may: &may };
-        let requirement = &approval.opening.requirement;
-        let gates: Vec<GateView> =
-            requirement.gates().iter().map(|gate| view(&approval, caller.identity(), gate, &poll)).collect();
-        let may_do = |action| may_do(&snapshot, caller, &approval, action, now);
+        let (rules, credentials_at) = (&self.shared.limits.review, self.credentials_at());
+        let gates = approval.opening.requirement.gates().iter();
+        let gates: Vec<GateView> = self.polled(&snapshot, &approval, |poll| {
+            gates.map(|gate| view(&approval, caller.identity(), gate, poll)).collect()
+        });
+        let may_do = |action| self.may_on(&snapshot, &caller.identity, &approval, action);
         let (may_revoke, may_cancel) = (may_do(GuardAction::Revoke), may_do(GuardAction::Cancel));
         let state = approval.state_at(now);
         let mut inspection = Inspection {
@@ -145,29 +152,24 @@ fn view(approval: &Approval, person: &Identity, gate: &Gate, poll: &Poll<'_>) ->
         gate: gate.clone(),
         approvals: approval.counting_approvals(gate, poll),
         mine: mine(approval, person, gate, poll),
+        in_place_of: match poll.right(approval, person, gate) {
+            Some(Right::Lent(lender)) => Some(lender.uid.clone()),
+            Some(Right::Own) | None => None,
+        },
     }
 }
 
 fn mine(approval: &Approval, person: &Identity, gate: &Gate, poll: &Poll<'_>) -> Mine {
     let links = &poll.rules.links;
     let cast = approval.reviews.iter().filter(|review| review.gates.contains(&gate.id));
-    let mut cast = cast.filter(|review| links.are_one(&review.reviewer, person) && poll.still_counts(review, gate));
+    let mut cast =
+        cast.filter(|review| links.are_one(&review.reviewer, person) && poll.still_counts(approval, review, gate));
     if let Some(review) = cast.next() {
         return Mine::Voted(review.verdict);
     }
-    if !(poll.may)(person, gate) {
+    if poll.right(approval, person, gate).is_none() {
         return Mine::NotReviewer;
     }
     let is_own = gate.self_review == SelfReview::Forbidden && approval.is_own_action_of(person, links);
     if is_own { Mine::Own } else { Mine::Open }
-}
-
-fn may_do(
-    snapshot: &PolicySnapshot,
-    caller: &Caller,
-    approval: &Approval,
-    action: GuardAction,
-    now: Timestamp,
-) -> bool {
-    snapshot.permits(&caller.identity, action, Guarded::Approval(&approval.facts(None, now)))
 }

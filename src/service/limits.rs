@@ -3,18 +3,24 @@
 
 use std::time::Duration;
 
+use super::load;
 use crate::domain::{REJECTION_STANDS, ReviewRules};
 
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// What is demanded of reviewers and their logins.
     pub review: ReviewRules,
+    /// How much is taken on.
+    pub load: load::Limits,
     /// How long the same query is answered by its rejection, without asking people again.
     pub rejection_stands: Duration,
     /// How long a grant for one use can be redeemed.
     pub redeem_within: Duration,
     /// How long after its use a grant's outcome can be reported before it counts as unknown.
     pub outcome_lease: Duration,
+    /// How long ago one may have logged in to approve at high severity and above, where people are asked by us: in the inbox and on
+    /// a terminal.
+    pub fresh_login: Duration,
     /// The longest that one call may wait; clients ask again.
     pub wait_max: Duration,
     /// Calls that wait at the same time.
@@ -53,9 +59,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             review: ReviewRules::default(),
+            load: load::Limits::default(),
             rejection_stands: REJECTION_STANDS,
             redeem_within: Duration::from_secs(3_600),
             outcome_lease: Duration::from_secs(900),
+            fresh_login: Duration::from_secs(15 * 60),
             wait_max: Duration::from_secs(55),
             waits_max: 200_000,
             waits_per_caller_max: 150_000,

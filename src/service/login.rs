@@ -23,6 +23,6 @@ impl Service {
         if identity.kind != PrincipalKind::User {
             return Err(Refusal::denied("not_human", "only people log in here"));
         }
-        Ok(Caller { identity, expires_at: now.after(lifetime), request_id })
+        Ok(Caller { identity, expires_at: now.after(lifetime), request_id, trace_parent: None })
     }
 }

@@ -32,7 +32,7 @@ pub const STEPS: [&str; 17] = [
 
 /// Reasons of refusals beside those of credentials ([`identity::Reason`]), as `Refusal::reason` and the guard give them. What is
 /// not among them counts as `other`.
-pub const REFUSALS: [&str; 25] = [
+pub const REFUSALS: [&str; 27] = [
     "authentication_too_old",
     "stronger_authentication_required",
     "not_permitted",
@@ -53,6 +53,8 @@ pub const REFUSALS: [&str; 25] = [
     "limit_exceeded",
     "masking_timeout",
     "overloaded",
+    "busy",
+    "low_memory",
     "unavailable",
     "deadline_exceeded",
     "shutting_down",

@@ -1,12 +1,14 @@
 //! What the service does, one use case a file: [`authorize`] (ask), [`review`], [`glass`] (break-glass), [`withdraw`] (cancel and revoke),
 //! [`report`], [`read`], [`inspect`] (what a reviewer sees), [`history`], [`figures`], [`login`], [`follow`] (the stream and
-//! the audit), [`news`], [`expire`] (what time makes due), [`policies`] (reload), [`entities`] (the server's own facts),
+//! the audit), [`news`], [`expire`] (what time makes due), [`policies`] (reload), [`entities`] (the server's own facts), [`away`] (who stands
+//! in for whom), [`sessions`] (ending those of the inbox), [`load`] (what is turned away),
 //! [`mask`] and [`unmask`], [`veil`] (what is shown of queries), [`outbox`] (telling people elsewhere), [`chat`] (their clicks there).
 //!
 //! Everything comes in parsed and goes out as domain values; there is no gRPC in here. Each use case is the same few
 //! steps: who calls, may he, what stands, what the domain says, one commit, the answer.
 
 pub mod authorize;
+pub mod away;
 pub mod caller;
 pub mod chat;
 pub mod entities;
@@ -20,6 +22,7 @@ pub mod history;
 mod in_force;
 pub mod inspect;
 pub mod limits;
+pub mod load;
 pub mod login;
 pub mod mask;
 pub mod meters;
@@ -31,6 +34,7 @@ pub mod read;
 mod refusal;
 pub mod report;
 pub mod review;
+pub mod sessions;
 mod stopwatch;
 mod strangers;
 pub mod told;
@@ -39,6 +43,7 @@ pub mod veil;
 pub mod withdraw;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
@@ -50,6 +55,7 @@ use crate::store::{Committed, Seen, Store};
 
 pub use caller::{Caller, RequestId};
 pub use limits::Limits;
+use load::Load;
 pub use refusal::Refusal;
 
 /// How often a decision is made anew when others keep changing what it rests on. Each loss means that somebody else
@@ -59,7 +65,7 @@ const ATTEMPTS_MAX: usize = 64;
 const EXPLAINS_MAX: usize = 4;
 
 /// Tries until nobody else was faster.
-async fn retried<T, F>(attempt: impl Fn() -> F) -> Result<T, Refusal>
+async fn retried<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Refusal>
 where
     F: Future<Output = Result<T, Refusal>>,
 {
@@ -84,9 +90,11 @@ struct Shared {
     engine: Arc<Engine>,
     verifier: Arc<Verifier>,
     limits: Limits,
+    load: Arc<Load>,
     waits: places::Places,
     explains: Semaphore,
     followers: Arc<Semaphore>,
+    ahead: follow::Ahead,
     stopping: watch::Receiver<bool>,
     admitted: guard::Admitted,
     strangers: strangers::Strangers,
@@ -119,6 +127,7 @@ impl Service {
         Self {
             shared: Arc::new(Shared {
                 standing: in_force::Standing::of(&*store),
+                load: Load::new(&limits.load),
                 store,
                 log,
                 engine,
@@ -127,6 +136,7 @@ impl Service {
                 waits: places::Places::default(),
                 explains: Semaphore::new(EXPLAINS_MAX),
                 followers,
+                ahead: follow::Ahead::default(),
                 stopping,
                 admitted,
                 strangers: strangers::Strangers::default(),
@@ -144,6 +154,18 @@ impl Service {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.shared.limits
+    }
+
+    /// How long ago one may have logged in to approve at high severity and above.
+    #[must_use]
+    pub fn fresh_login(&self) -> Duration {
+        self.shared.limits.fresh_login
+    }
+
+    /// What the server has taken on.
+    #[must_use]
+    pub fn load(&self) -> &Arc<Load> {
+        &self.shared.load
     }
 
     /// The time by this machine's clock: for credentials, and for how long somebody is logged in.
@@ -176,6 +198,11 @@ impl Service {
     #[must_use]
     pub fn digest(&self) -> PolicyDigest {
         self.shared.engine.current().digest()
+    }
+
+    /// Counts a call that was turned away, which leaves no record ([`Refusal::is_of_load`]).
+    pub fn count_turned_away(&self, refusal: &Refusal) {
+        self.shared.meters.refused(refusal.reason());
     }
 
     /// Puts a refused call on record. It does not wait for the disk: the refusal stands with or without it.

@@ -1,14 +1,14 @@
 //! Looking at approvals: one, or a page of those that the caller may see.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::guard::may_review;
 use super::told::{Told, ToldPage};
 use super::veil::Veil;
 use super::{Caller, Refusal, Service};
 use crate::domain::{
-    Approval, ApprovalId, ApprovalState, GuardAction, Guarded, PolicyId, PrincipalKind, SelfReview, Severity,
-    Shortfall, Timestamp,
+    Approval, ApprovalId, ApprovalState, EntityUid, PolicyId, Poll, PrincipalKind, SelfReview, Severity, Shortfall,
+    Timestamp,
 };
 use crate::engine::PolicySnapshot;
 
@@ -77,6 +77,10 @@ pub struct Yours {
     /// The gates for which his vote would count.
     pub gates: Vec<PolicyId>,
     pub logged_in_at: Option<Timestamp>,
+    /// How long ago that may be, from high severity on.
+    pub fresh_login: Duration,
+    /// Who is away, where his vote would be in the place of others.
+    pub stands_in_for: Vec<EntityUid>,
     /// In what his login falls short of them.
     pub shortfall: Option<Shortfall>,
 }
@@ -91,10 +95,13 @@ impl Service {
         let yours = (caller.identity.kind == PrincipalKind::User).then(|| Yours {
             gates: inspection.votable().map(|gate| gate.id.clone()).collect(),
             logged_in_at: caller.identity.proof.authenticated_at,
+            fresh_login: self.fresh_login(),
+            stands_in_for: inspection.stands_in_for(),
             shortfall: inspection.step_up.as_ref().map(|(shortfall, _)| *shortfall),
         });
         let shown = inspection.veil.approval(&inspection.approval);
-        Ok(Seen { told: self.told_as(caller, &inspection.approval, shown), yours })
+        let told = Told { shown, status: self.status(&inspection.approval), voters: inspection.voters };
+        Ok(Seen { told, yours })
     }
 
     pub async fn approvals(&self, caller: &Caller, request: ListRequest) -> Result<ToldPage, Refusal> {
@@ -136,9 +143,9 @@ impl Service {
             let gates = approval.opening.requirement.gates();
             let own = approval.is_own_action_of(&caller.identity, &self.shared.limits.review.links);
             let mut others = gates.iter().filter(|gate| !own || gate.self_review == SelfReview::Allowed);
-            return pending && others.any(|gate| may_review(snapshot, approval, &caller.identity, gate, now));
+            let may = |poll: &Poll<'_>| others.any(|gate| poll.right(approval, &caller.identity, gate).is_some());
+            return pending && self.polled(snapshot, approval, may);
         }
-        let facts = approval.facts(None, now);
-        snapshot.permits(&caller.identity, GuardAction::ReadApproval, Guarded::Approval(&facts))
+        self.may_read(snapshot, caller, approval)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
+use super::load::{Kind, Why};
 use crate::domain::{ApprovalId, ApprovalState, Shortfall, StepUp};
 use crate::engine::QueryError;
 use crate::identity;
@@ -78,6 +79,16 @@ pub enum Refusal {
     /// The disk is slower than the callers.
     #[error("too many records are waiting for the disk; try again later")]
     Overloaded,
+    /// Turned away, so that others are answered in time.
+    #[error("the server has too much to do ({}: {}); ask again after a pause, or another replica", .kind.name(), .why.name())]
+    Busy { kind: Kind, why: Why },
+    /// A caller asks for more than its share.
+    #[error("over `limits.calls_per_second`, {most}, of one caller; ask again in {} s", .retry_after.as_secs().saturating_add(1))]
+    OverQuota { most: usize, retry_after: Duration },
+    #[error(
+        "the server's memory is nearly used up, and nothing new is opened; ask again after a pause, or another replica"
+    )]
+    LowMemory,
     #[error("the server is not able to answer safely at the moment")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
     /// The caller no longer waits.
@@ -133,7 +144,9 @@ impl Refusal {
             Self::CursorTrimmed => "cursor_trimmed",
             Self::BindingMismatch => "binding_mismatch",
             Self::Contention => "contention",
-            Self::Exhausted { .. } | Self::TooFast { .. } => "limit_exceeded",
+            Self::Exhausted { .. } | Self::TooFast { .. } | Self::OverQuota { .. } => "limit_exceeded",
+            Self::Busy { .. } => "busy",
+            Self::LowMemory => "low_memory",
             Self::MaskingTimeout { .. } => "masking_timeout",
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) => "unavailable",
@@ -168,6 +181,9 @@ impl Refusal {
             | Self::TooFast { .. }
             | Self::MaskingTimeout { .. }
             | Self::Overloaded
+            | Self::Busy { .. }
+            | Self::OverQuota { .. }
+            | Self::LowMemory
             | Self::Unavailable(_)
             | Self::DeadlinePassed
             | Self::ShuttingDown
@@ -175,6 +191,13 @@ impl Refusal {
             | Self::Sealed(_)
             | Self::Internal(_) => None,
         }
+    }
+
+    /// Whether it says nothing of the call but that there are too many. Those are counted and not recorded: a record of each
+    /// would be work for the disk, and that for whoever asks too much.
+    #[must_use]
+    pub fn is_of_load(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::OverQuota { .. } | Self::LowMemory)
     }
 }
 

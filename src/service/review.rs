@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use super::guard::may_review;
 use super::told::Told;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
-    Approval, ApprovalId, Ballot, Binding, Counted, Gate, GuardAction, Guarded, Identity, Opening, PolicyId, Poll,
-    PrincipalKind, ReviewRefusal, Timestamp, Transition, Verdict, review,
+    Approval, ApprovalId, Ballot, Binding, Counted, GuardAction, Opening, PolicyId, PrincipalKind, ReviewRefusal,
+    Timestamp, Transition, Verdict, review,
 };
 use crate::engine::PolicySnapshot;
 
@@ -55,23 +54,25 @@ impl Service {
         approval: &Approval,
         ballot: Ballot,
     ) -> Result<Option<Transition>, Refusal> {
-        let now = self.shared.store.now();
         let snapshot = self.in_force()?;
-        let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
-        let (rules, credentials_at) = (&self.shared.limits.review, self.credentials_at());
-        let poll = Poll { rules, now, credentials_at, may: &may };
-        let vote = match review::count(approval, ballot, &poll) {
-            Ok(Counted::Already) => return Ok(None),
-            Ok(Counted::Vote(vote)) => vote,
-            Err(ReviewRefusal::NotReviewer) if !may_read(&snapshot, caller, approval, now) => {
-                return Err(Refusal::NotFound);
+        self.polled(&snapshot, approval, |poll| {
+            let vote = match review::count(approval, ballot, poll) {
+                Ok(Counted::Already) => return Ok(None),
+                Ok(Counted::Vote(vote)) => vote,
+                Err(ReviewRefusal::NotReviewer) if !self.may_read(&snapshot, caller, approval) => {
+                    return Err(Refusal::NotFound);
+                }
+                Err(refusal) => return Err(refused(refusal)),
+            };
+            if vote.verdict == Verdict::Approve && is_raised(&snapshot, approval, poll.now) {
+                return Err(Refusal::RequirementRaised);
             }
-            Err(refusal) => return Err(refused(refusal)),
-        };
-        if vote.verdict == Verdict::Approve && is_raised(&snapshot, approval, now) {
-            return Err(Refusal::RequirementRaised);
-        }
-        Ok(Some(approval.voted(vote, self.shared.limits.redeem_within, &poll)))
+            Ok(Some(approval.voted(vote, self.shared.limits.redeem_within, poll)))
+        })
+    }
+
+    pub(super) fn may_read(&self, snapshot: &PolicySnapshot, caller: &Caller, approval: &Approval) -> bool {
+        self.may_on(snapshot, &caller.identity, approval, GuardAction::ReadApproval)
     }
 
     pub(super) fn check_length(&self, field: &str, text: Option<&str>, most: usize) -> Result<(), Refusal> {
@@ -88,11 +89,6 @@ pub(super) fn is_raised(snapshot: &PolicySnapshot, approval: &Approval, now: Tim
     let Opening { query, principal, caller, requirement, .. } = &*approval.opening;
     let evaluation = snapshot.evaluate(query, principal, caller, now).ok();
     evaluation.and_then(|today| today.requirement).is_some_and(|today| !today.is_covered_by(requirement))
-}
-
-pub(super) fn may_read(snapshot: &PolicySnapshot, caller: &Caller, approval: &Approval, now: Timestamp) -> bool {
-    let facts = approval.facts(None, now);
-    snapshot.permits(&caller.identity, GuardAction::ReadApproval, Guarded::Approval(&facts))
 }
 
 pub(super) fn refused(refusal: ReviewRefusal) -> Refusal {

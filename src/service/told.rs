@@ -6,12 +6,9 @@
 
 use std::sync::Arc;
 
-use super::guard::may_review;
 use super::veil::Shown;
 use super::{Caller, Service};
-use crate::domain::{
-    Approval, ApprovalId, ApprovalState, EntityUid, Gate, GuardAction, Guarded, Identity, Poll, Timestamp,
-};
+use crate::domain::{Approval, ApprovalId, ApprovalState, EntityUid, GuardAction, Identity, Poll, Timestamp};
 use crate::engine::PolicySnapshot;
 
 /// An approval as one caller is told of it.
@@ -65,20 +62,19 @@ impl Service {
 
     /// The same of one that is shown already.
     pub(super) fn told_as(&self, caller: &Caller, approval: &Approval, shown: Shown) -> Told {
-        let (now, snapshot) = (self.shared.store.now(), self.shared.engine.current());
-        let may = |person: &Identity, gate: &Gate| may_review(&snapshot, approval, person, gate, now);
-        let (rules, credentials_at) = (&self.shared.limits.review, self.credentials_at());
-        let poll = Poll { rules, now, credentials_at, may: &may };
-        let status = status(approval, &poll);
-        Told { shown, status, voters: self.voters(caller, approval) }
+        Told { shown, status: self.status(approval), voters: self.voters(caller, approval) }
+    }
+
+    /// What it waits for now, or what became of it.
+    pub(super) fn status(&self, approval: &Approval) -> String {
+        self.polled(&self.shared.engine.current(), approval, |poll| status(approval, poll))
     }
 
     /// Whose names this caller may be told; while it is not known what is in force, nobody's.
     pub(super) fn voters(&self, caller: &Caller, approval: &Approval) -> Voters {
         let has_voters = !approval.reviews.is_empty() || approval.glass.is_some();
         let may_view = |snapshot: Arc<PolicySnapshot>| {
-            let facts = approval.facts(None, self.shared.store.now());
-            snapshot.permits(&caller.identity, GuardAction::ViewReviewers, Guarded::Approval(&facts))
+            self.may_on(&snapshot, &caller.identity, approval, GuardAction::ViewReviewers)
         };
         if has_voters && self.in_force().is_ok_and(may_view) {
             Voters::All

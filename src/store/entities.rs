@@ -113,6 +113,7 @@ mod tests {
             deleted: deleted.iter().map(uid).collect(),
             request_id: "r".into(),
             version: 0,
+            more_follows: false,
         }
     }
 

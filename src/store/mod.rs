@@ -43,6 +43,10 @@ pub trait Store: Send + Sync + 'static {
     /// The approval of that id, also long after it was settled.
     fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>>;
 
+    /// What this process has heard that an approval has become, where it was told of a change and knew what it was before. It may not
+    /// last, or be true no more: good enough for a write that compares, and for nothing that anybody is told.
+    fn heard(&self, id: ApprovalId) -> Option<Arc<Approval>>;
+
     /// The latest approval for a binding, while it still bears on new queries.
     fn standing(&self, binding: Binding) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>>;
 

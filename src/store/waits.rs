@@ -76,6 +76,11 @@ impl Waits {
         }
     }
 
+    /// Whether somebody waits for this approval.
+    pub fn is_awaited(&self, id: &ApprovalId) -> bool {
+        self.lock().waiting.contains_key(id)
+    }
+
     /// Wakes those who wait for this approval.
     pub fn wake(&self, id: ApprovalId) {
         self.lock().wake(&id, Instant::now());

@@ -10,6 +10,7 @@ use crate::grpc::meters::Meters as Connections;
 use crate::identity::{self, Verifier};
 use crate::journal::Log;
 use crate::service::Service;
+use crate::service::load::Load;
 use crate::service::meters::Meters;
 use crate::service::outbox::{Condition, TargetState};
 use crate::store::Store;
@@ -62,6 +63,35 @@ pub fn calls(page: &mut Page<'_>, service: &Service) -> Result {
     page.gauge("subscribers", Of::Things, "Streams of the journal's readers.", service.following() as u64)?;
     let refusals = service.meters().refusals().map(|(reason, count)| ([("reason", reason)], count));
     page.counters("refusals", "Calls and items that were not answered, by ErrorInfo.reason.", refusals)
+}
+
+pub fn load(page: &mut Page<'_>, load: &Load) -> Result {
+    let rows = load.turned_away().map(|(kind, why, count)| ([("kind", kind.name()), ("reason", why.name())], count));
+    page.counters("calls_turned_away", "Calls and queries that there was too much to do for.", rows)?;
+    let under_way = load.under_way().map(|(kind, taken, _)| ([("kind", kind.name())], taken as f64));
+    page.gauges("calls_under_way", Of::Things, "Calls that are worked on, without waits for people.", under_way)?;
+    let most = load.under_way().map(|(kind, _, most)| ([("kind", kind.name())], most as f64));
+    page.gauges("calls_under_way_limit", Of::Things, "Calls of a kind that may be worked on.", most)?;
+    page.ratio(
+        "calls_admitted",
+        "Which part of decisions, searches and maskings is taken at the moment.",
+        load.admitted(),
+    )?;
+    page.durations("queueing_duration", "From a call's arrival until it has a processor.", &load.meters.queueing)?;
+    let (used, limit) = load.memory.usage().unwrap_or_default();
+    page.gauge(
+        "memory_used",
+        Of::Bytes,
+        "Memory in use that the kernel cannot take back; 0 where nothing limits it.",
+        used,
+    )?;
+    page.gauge("memory_limit", Of::Bytes, "Memory that the control group may use; 0 where nothing limits it.", limit)?;
+    page.gauge(
+        "memory_low",
+        Of::Things,
+        "1 while nothing new is opened for want of memory.",
+        u64::from(load.memory.is_low()),
+    )
 }
 
 pub fn tokens(page: &mut Page<'_>, verifier: &Verifier) -> Result {
@@ -149,9 +179,10 @@ pub fn connections(page: &mut Page<'_>, meters: &Connections) -> Result {
     page.counter("connections_accepted", Of::Things, "Connections taken.", meters.accepted.get())?;
     let help = "Connections that could not be taken: too many open files.";
     page.counter("connections_not_accepted", Of::Things, help, meters.not_accepted.get())?;
-    let closed = [("no_place", &meters.turned_away), ("never_began", &meters.never_began)];
+    let closed =
+        [("no_place", &meters.turned_away), ("never_began", &meters.never_began), ("not_let_in", &meters.not_let_in)];
     let closed = closed.map(|(why, counter)| ([("reason", why)], counter.get()));
-    let help = "Connections that were closed: there was no place for them, or they did not begin HTTP/2 in time.";
+    let help = "Connections that were closed: without a place for them, without a beginning of HTTP/2, or of a local user who may not.";
     page.counters("connections_closed", help, closed)?;
     page.durations("tls_handshake_duration", "TLS handshakes that succeeded.", &meters.handshakes)?;
     let failed = [("failed", &meters.handshakes_failed), ("displaced", &meters.handshakes_displaced)];

@@ -78,6 +78,7 @@ impl Collector for Sources {
         figures::decisions(&mut page, self.service.meters())?;
         figures::approvals(&mut page, self.service.meters(), &*self.store)?;
         figures::calls(&mut page, &self.service)?;
+        figures::load(&mut page, self.service.load())?;
         figures::tokens(&mut page, &self.verifier)?;
         figures::policies(&mut page, &self.service)?;
         figures::journal(&mut page, &self.log)?;

@@ -1,6 +1,7 @@
 //! One page of metrics, written by `prometheus-client`: each metric by its name, what it means, and its rows.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelValue, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -10,6 +11,7 @@ use crate::measure::Durations;
 
 static SECONDS: Unit = Unit::Seconds;
 static BYTES: Unit = Unit::Bytes;
+static RATIO: LazyLock<Unit> = LazyLock::new(|| Unit::Other("ratio".to_owned()));
 
 /// What a number is of. The unit is the end of the metric's name.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +62,11 @@ impl<'a> Page<'a> {
     /// What is so at the moment.
     pub fn gauge(&mut self, name: &'static str, of: Of, help: &str, value: u64) -> fmt::Result {
         self.0.encode_descriptor(name, help, of.unit(), MetricType::Gauge)?.encode_gauge(&(value as f64))
+    }
+
+    /// Which part of all, at the moment: from 0 to 1.
+    pub fn ratio(&mut self, name: &'static str, help: &str, value: f64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, Some(&RATIO), MetricType::Gauge)?.encode_gauge(&value)
     }
 
     /// The same by one label.

@@ -4,11 +4,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::service::Refusal;
-use crate::service::chat::{Entered, Unheard};
+use super::inbox::Shared;
+use super::request::request_id;
+use crate::domain::Refused;
+use crate::service::chat::{Account, Entered, Unheard};
+use crate::service::veil::Shown;
+use crate::service::{Refusal, RequestId};
 
 /// Clicks that are worked on at the same time; past it the product is asked to say that it did not work.
 const CLICKS_MAX: usize = 256;
@@ -50,12 +55,32 @@ impl Unheard {
     }
 }
 
-/// A refusal to whoever clicked. What is internal goes to the log.
-pub fn refused(refusal: &Refusal) -> String {
-    if let Refusal::Internal(source) | Refusal::Unavailable(source) = refusal {
-        tracing::warn!(error = %source, "a click could not be worked on");
+impl Shared {
+    /// The same to all who are not the product; what was wrong is on record, under the product's name.
+    pub fn turned_away(&self, product: &'static str, unheard: Unheard) -> Response {
+        self.service.record_refusal(refusal_of(product, unheard.code(), None, request_id()));
+        unheard.status().into_response()
     }
-    format!("Nothing was decided: {refusal}.")
+
+    /// A click that was refused, on record under what was called; and what whoever clicked is told. What is internal goes to the log.
+    pub fn click_refused(&self, method: &'static str, account: &Account, refusal: &Refusal, id: RequestId) -> String {
+        tracing::info!(account = account.name(), reason = refusal.reason(), "a click in chat was refused");
+        self.service.record_refusal(refusal_of(method, refusal.reason(), refusal.field(), id));
+        if let Refusal::Internal(source) | Refusal::Unavailable(source) = refusal {
+            tracing::warn!(error = %source, "a click could not be worked on");
+        }
+        format!("Nothing was decided: {refusal}.")
+    }
+}
+
+fn refusal_of(method: &'static str, reason: &str, field: Option<&str>, id: RequestId) -> Refused {
+    let (method, reason, field) = (method.into(), reason.into(), field.map(Into::into));
+    Refused { method, reason, field, caller: None, approval: None, request_id: id.0 }
+}
+
+/// What is said of a vote that counts.
+pub fn counted(shown: &Shown) -> String {
+    format!("Your vote counts. It is {} now.", shown.approval().state.name())
 }
 
 /// What became of a code.

@@ -12,7 +12,7 @@ use super::inbox::Shared;
 use super::problem::Problem;
 use super::request::{Submitted, Visitor};
 use super::seen;
-use super::view::approval::{News, Terms, stale_login, typed};
+use super::view::approval::{News, Terms, stale_login};
 use super::view::page::respond;
 use super::view::value::Extent;
 use crate::domain::{ApprovalId, Binding, PolicyId, Severity, Verdict};
@@ -80,13 +80,12 @@ fn missing(shared: &Shared, inspection: &Inspection, vote: &Vote, submitted: &Su
             if !is_high {
                 return None;
             }
-            let id = &inspection.approval.opening.query.resource.id;
-            let given = submitted.one("object").unwrap_or_default().trim();
-            if given != &**id && given != typed(id) {
-                return Some("Type the id of what this is about, letter by letter.".to_owned());
+            let object = &inspection.approval.opening.query.resource;
+            if !object.is_typed(submitted.one("object").unwrap_or_default()) {
+                return Some(format!("Type {} letter by letter: it is what this is about.", object.to_type()));
             }
             let terms = Terms {
-                fresh_login: shared.settings.fresh_login,
+                fresh_login: shared.service.fresh_login(),
                 login: String::new(),
                 reader: submitted.visitor.caller.identity(),
             };

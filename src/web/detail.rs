@@ -90,7 +90,7 @@ pub fn page(shared: &Shared, visitor: &Visitor, inspection: &Inspection, extent:
     let query = &inspection.approval.opening.query;
     let title = format!("{} {}", query.action.id, query.resource.id);
     let terms = Terms {
-        fresh_login: shared.settings.fresh_login,
+        fresh_login: shared.service.fresh_login(),
         login: Destination::approval(id).login_again(),
         reader: visitor.caller.identity(),
     };

@@ -29,7 +29,7 @@ pub async fn events(State(shared): State<Arc<Shared>>, visitor: Visitor) -> Resp
             changed = news.changed() => changed.map(|()| Event::default().event("change").data("1")),
             () = shared.service.until_over(&visitor.caller) => Err(crate::service::Refusal::ShuttingDown),
         };
-        let is_over = event.is_err() || shared.sessions.find(&visitor.session_id, shared.service.wall()).is_none();
+        let is_over = event.is_err() || shared.session(&visitor.session_id).is_none();
         let event = match event {
             Ok(event) if !is_over => event,
             Ok(_) | Err(_) => Event::default().event("over").data("1"),

@@ -10,7 +10,6 @@ use super::decision::{again, refused, unseen};
 use super::inbox::Shared;
 use super::problem::Problem;
 use super::request::Submitted;
-use super::view::approval::typed;
 use crate::domain::{ApprovalId, Binding, Verdict};
 use crate::service::glass::Examination;
 
@@ -22,10 +21,9 @@ pub async fn break_glass(State(shared): State<Arc<Shared>>, Path(id): Path<Strin
         Err(refusal) => return visitor.refuse(&shared, "break_glass", Some(id), &refusal).page(visitor),
     };
     let reason = submitted.text("reason").unwrap_or_default();
-    let object = &inspection.approval.opening.query.resource.id;
-    let given = submitted.one("object").unwrap_or_default().trim();
-    if inspection.glass.may_break && given != &**object && given != typed(object) {
-        let missing = "Type the id of what this is about, letter by letter.".to_owned();
+    let object = &inspection.approval.opening.query.resource;
+    if inspection.glass.may_break && !object.is_typed(submitted.one("object").unwrap_or_default()) {
+        let missing = format!("Type {} letter by letter: it is what this is about.", object.to_type());
         return again(&shared, &submitted, &inspection, missing);
     }
     if inspection.glass.may_break

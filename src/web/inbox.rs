@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use super::cookie::Cookies;
 use super::provider::Provider;
 use super::seal::{NoRandomness, Seal};
-use super::session::Sessions;
+use super::session::{Session, Sessions};
 use super::settings::Settings;
 use super::throttle::{self, Throttle};
 use super::{
-    assets, clicks, decision, detail, events, figures, glass, headers, link, list, listen, login, pace, problem, slack,
-    teams, together,
+    assets, away, clicks, decision, detail, events, figures, glass, headers, link, list, listen, login, own_sessions,
+    pace, problem, slack, teams, together,
 };
 use crate::identity::{IssuerSettings, LoginSettings, LoginVerifier, SettingsError, Verifier};
 use crate::service::Service;
@@ -152,12 +152,16 @@ impl Inbox {
             .route("/together", get(together::show).post(together::decide))
             .route("/figures", get(figures::show))
             .route("/events", get(events::events))
+            .route(away::PAGE, get(away::show))
+            .route("/away/start", post(away::start))
+            .route("/away/end", post(away::end))
             .route(link::PAGE, get(link::show))
             .route("/link/code", post(link::begin))
             .route("/link/end", post(link::end))
             .route("/login", get(login::depart))
             .route(CALLBACK, get(login::arrive))
             .route("/logout", post(login::leave))
+            .route(own_sessions::PAGE, get(own_sessions::show))
             .route("/signed-out", get(login::signed_out))
             .route("/assets/{digest}/{name}", get(assets::serve))
             .fallback(problem::no_such_page)
@@ -191,6 +195,18 @@ fn secret(path: PathBuf) -> Result<String, InboxError> {
 }
 
 impl Shared {
+    /// The session of an id, if it is still one. INVARIANT: one that was ended, here or at another replica, is none.
+    pub fn session(&self, id: &str) -> Option<Session> {
+        let session = self.sessions.find(id, self.service.wall())?;
+        self.still_stands(&session).then_some(session)
+    }
+
+    /// Whether nobody ended the sessions of its person since it began; where that is not known, it is as if somebody had.
+    pub fn still_stands(&self, session: &Session) -> bool {
+        let known = self.service.session_mark(&session.caller.identity().uid);
+        known.is_ok_and(|mark| mark == session.mark)
+    }
+
     /// Whether a browser says that a request comes from a page of ours.
     pub fn is_from_us(&self, headers: &http::HeaderMap) -> bool {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());

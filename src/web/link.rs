@@ -46,7 +46,7 @@ pub async fn show(State(shared): State<Arc<Shared>>, visitor: Visitor) -> Respon
 /// A code for whoever logged in lately: an open browser is not enough to act as somebody for good.
 pub async fn begin(State(shared): State<Arc<Shared>>, submitted: Submitted) -> Response {
     let visitor = &submitted.visitor;
-    if !is_fresh(&shared, visitor) {
+    if !visitor.is_fresh(&shared) {
         return page(&shared, visitor, None).await;
     }
     match shared.service.begin_link(&visitor.caller).await {
@@ -82,15 +82,10 @@ async fn page(shared: &Shared, visitor: &Visitor, code: Option<String>) -> Respo
                 form_token: visitor.form_token.clone(),
                 accounts: accounts.iter().map(row).collect(),
                 code,
-                login: (!is_fresh(shared, visitor)).then(|| Destination::parse(PAGE).login_again()),
+                login: (!visitor.is_fresh(shared)).then(|| Destination::parse(PAGE).login_again()),
             };
             respond(StatusCode::OK, &page)
         }
         Err(refusal) => visitor.refuse(shared, "link", None, &refusal).page(visitor),
     }
-}
-
-fn is_fresh(shared: &Shared, visitor: &Visitor) -> bool {
-    let at = visitor.caller.identity().proof.authenticated_at;
-    at.is_some_and(|at| !at.after(shared.settings.fresh_login).is_due(shared.service.wall()))
 }

@@ -32,7 +32,8 @@ impl Destination {
     /// A path of ours, or the first page.
     pub fn parse(text: &str) -> Self {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
-        let is_page = matches!(path, "/" | "/figures" | "/together" | "/link") || Self::approval_in(path).is_some();
+        let is_page = matches!(path, "/" | "/away" | "/figures" | "/together" | "/link" | "/sessions")
+            || Self::approval_in(path).is_some();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"=&%._+-".contains(&byte);
         let is_ours = is_page && text.len() <= 2_000 && query.bytes().all(is_plain);
         Self(if is_ours { text.to_owned() } else { "/".to_owned() })
@@ -126,14 +127,14 @@ async fn begin(shared: &Shared, wanted: &Wanted, to: Destination) -> Result<Resp
 /// What the approval there demands of the login of whoever decides it.
 async fn wanted(shared: &Shared, headers: &HeaderMap, to: &Destination) -> Wanted {
     let fresh = |most: Duration| StepUp { max_authentication_age: Some(most), ..StepUp::default() };
-    let plain = Wanted::Again(fresh(shared.settings.fresh_login));
+    let plain = Wanted::Again(fresh(shared.service.fresh_login()));
     let Some(visitor) = Visitor::of(shared, headers) else { return plain };
     let Some(id) = Destination::approval_in(to.0.split('?').next().unwrap_or_default()) else { return plain };
     // Whoever may not see it logs in again like anybody.
     let Ok(inspection) = shared.service.inspect(&visitor.caller, id).await else { return plain };
     let mut demand = inspection.step_up.as_ref().map(|(_, demand)| demand.clone()).unwrap_or_default();
     if inspection.severity() >= Severity::High {
-        let most = shared.settings.fresh_login;
+        let most = shared.service.fresh_login();
         demand.max_authentication_age = Some(demand.max_authentication_age.map_or(most, |age| age.min(most)));
     }
     Wanted::Again(demand)
@@ -184,7 +185,8 @@ async fn finish(shared: &Shared, headers: &HeaderMap, query: Arriving) -> Result
         shared.sessions.end(before);
     }
     shared.service.note_login(&caller).await;
-    let id = shared.sessions.begin(caller, shared.service.wall()).map_err(|_| Problem::internal())?;
+    let mark = shared.service.session_mark(&caller.identity().uid).map_err(|refusal| Problem::of(&refusal))?;
+    let id = shared.sessions.begin(caller, mark, shared.service.wall()).map_err(|_| Problem::internal())?;
     let mut response = Redirect::to(&Destination::parse(&attempt.to).0).into_response();
     set_cookie(&mut response, shared.cookies.set(Cookie::Session, &id));
     Ok(response)
@@ -216,11 +218,17 @@ fn not_let_in(shared: &Shared, request_id: RequestId, refusal: &Refusal) -> Prob
 
 /// Ends the session, or all sessions of the person.
 pub async fn leave(State(shared): State<Arc<Shared>>, submitted: Submitted) -> Response {
-    match submitted.one("everywhere") {
-        Some(_) => shared.sessions.end_all(&submitted.visitor.caller),
-        None => shared.sessions.end(&submitted.visitor.session_id),
-    }
+    let visitor = &submitted.visitor;
     let mut response = Redirect::to("/signed-out").into_response();
+    if submitted.one("everywhere").is_some() {
+        // Here at once, whatever becomes of it elsewhere.
+        shared.sessions.end_all(&visitor.caller);
+        if let Err(refusal) = shared.service.end_own_sessions(&visitor.caller).await {
+            response = visitor.refuse(&shared, "logout", None, &refusal).page(visitor);
+        }
+    } else {
+        shared.sessions.end(&visitor.session_id);
+    }
     set_cookie(&mut response, shared.cookies.clear(Cookie::Session));
     response
 }

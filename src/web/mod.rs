@@ -3,7 +3,7 @@
 //! A page is made in three steps: a handler asks the service, as any client would ([`inbox`] and its handlers); [`view`] turns
 //! the answer into what a page shows; a template of `templates/` writes it down. Handlers convert and decide nothing.
 //!
-//! Reading order: [`settings`], [`inbox`] (what there is, and the table of pages), [`session`] and [`login`] (who is there),
+//! Reading order: [`settings`], [`inbox`] (what there is, and the table of pages), [`session`], [`login`] and [`own_sessions`] (who is there),
 //! [`request`] (what a form may do), [`slack`] and [`link`] (deciding in chat), [`list`], [`detail`], [`decision`], [`problem`] (the one map of refusals to pages).
 //!
 //! Absent on purpose: state that a GET could change, a script that a page needs in order to show or decide, anything loaded
@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod settings;
 
 mod assets;
+mod away;
 mod clicks;
 mod cookie;
 mod decision;
@@ -27,6 +28,7 @@ mod link;
 mod list;
 mod listen;
 mod login;
+mod own_sessions;
 mod pace;
 mod problem;
 mod provider;

@@ -67,6 +67,8 @@ impl Problem {
                 new(StatusCode::CONFLICT, "It changed while you decided", "Nothing was decided. Look at it again.")
             }
             Refusal::Exhausted { .. }
+            | Refusal::OverQuota { .. }
+            | Refusal::LowMemory
             | Refusal::TooFast { .. }
             | Refusal::MaskingTimeout { .. }
             | Refusal::Overloaded => {
@@ -74,6 +76,7 @@ impl Problem {
             }
             Refusal::KeysUnavailable(_)
             | Refusal::Unavailable(_)
+            | Refusal::Busy { .. }
             | Refusal::DeadlinePassed
             | Refusal::ShuttingDown
             | Refusal::WaitBrokenOff(_) => new(

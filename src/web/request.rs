@@ -32,7 +32,7 @@ impl Visitor {
     /// Whose session the browser has.
     pub fn of(shared: &Shared, headers: &HeaderMap) -> Option<Self> {
         let id = shared.cookies.read(Cookie::Session, headers)?;
-        let Session { caller, form_token, .. } = shared.sessions.find(id, shared.service.wall())?;
+        let Session { caller, form_token, .. } = shared.session(id)?;
         Some(Self { caller: caller.with_request_id(request_id()), form_token, session_id: id.to_owned() })
     }
 
@@ -40,6 +40,12 @@ impl Visitor {
     pub fn name(&self) -> &str {
         let identity = self.caller.identity();
         identity.display_name.as_deref().unwrap_or(&identity.uid.id)
+    }
+
+    /// Whether the login is fresh enough for what an open browser alone must not do.
+    pub fn is_fresh(&self, shared: &Shared) -> bool {
+        let at = self.caller.identity().proof.authenticated_at;
+        at.is_some_and(|at| !at.after(shared.service.fresh_login()).is_due(shared.service.wall()))
     }
 
     /// Puts a refusal on record, as every edge does, and makes a page of it.

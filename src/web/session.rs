@@ -4,7 +4,7 @@
 //! Why not sealed cookies: one that was taken could not be taken back (docs/adr/0040-inbox.md).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,9 @@ pub struct Session {
     pub caller: Caller,
     /// What each of its forms must bring.
     pub form_token: String,
+    pub since: Timestamp,
+    /// What [`crate::service::Service::session_mark`] said of its person when it began.
+    pub mark: Option<Arc<str>>,
     began: u64,
 }
 
@@ -39,11 +42,11 @@ struct Table {
 
 impl Sessions {
     /// Begins one, always under a new id: what a browser brought along is never made one.
-    pub fn begin(&self, caller: Caller, now: Timestamp) -> Result<String, NoRandomness> {
+    pub fn begin(&self, caller: Caller, mark: Option<Arc<str>>, now: Timestamp) -> Result<String, NoRandomness> {
         let (id, form_token) = (seal::secret_text()?, seal::secret_text()?);
         let mut table = self.table();
         table.begun += 1;
-        let session = Session { caller, form_token, began: table.begun };
+        let session = Session { caller, form_token, since: now, mark, began: table.begun };
         table.make_room(&session.caller, now);
         table.sessions.insert(hash(&id), session);
         Ok(id)
@@ -59,6 +62,12 @@ impl Sessions {
             return None;
         }
         Some(session)
+    }
+
+    /// Those of one person.
+    pub fn of(&self, caller: &Caller, now: Timestamp) -> Vec<Session> {
+        let is_one = |session: &&Session| is_of(session, caller) && !session.caller.expires_at().is_due(now);
+        self.table().sessions.values().filter(is_one).cloned().collect()
     }
 
     /// Ends one.

@@ -20,8 +20,6 @@ pub struct Settings {
     pub scopes: Vec<String>,
     pub id_token: IdTokenRules,
     pub session_lifetime: Duration,
-    /// How long ago one may have logged in to approve at high severity.
-    pub fresh_login: Duration,
     /// Others can reach the port, and somebody else encrypts.
     pub allow_plaintext: bool,
     /// Whose `x-forwarded-for` is believed.
@@ -40,7 +38,6 @@ impl Default for Settings {
             scopes: vec!["profile".to_owned()],
             id_token: IdTokenRules::default(),
             session_lifetime: Duration::from_secs(8 * 3_600),
-            fresh_login: Duration::from_secs(15 * 60),
             allow_plaintext: false,
             proxies: Vec::new(),
             pace: REQUESTS,

@@ -11,12 +11,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use self::payload::Interaction;
-use super::clicks::{entered, refused};
+use super::clicks::{counted, entered};
 use super::inbox::Shared;
 use super::request::request_id;
-use crate::domain::{Refused, Verdict};
-use crate::service::chat::{Account, Unheard};
-use crate::service::{Refusal, RequestId};
+use crate::domain::Verdict;
+use crate::service::chat::Account;
 
 /// One request: Slack sends the whole message along.
 pub const BODY_BYTES_MAX: usize = 512 << 10;
@@ -26,7 +25,7 @@ pub async fn interact(State(shared): State<Arc<Shared>>, headers: HeaderMap, bod
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (timestamp, signature) = (text("x-slack-request-timestamp"), text("x-slack-signature"));
     if let Err(unheard) = chat.hear(timestamp, signature, &body, shared.service.wall()).await {
-        return turned_away(&shared, unheard);
+        return shared.turned_away("slack", unheard);
     }
     let Some(interaction) = Interaction::read(&body) else { return StatusCode::BAD_REQUEST.into_response() };
     if let Interaction::Comment { comment, .. } = &interaction
@@ -37,19 +36,6 @@ pub async fn interact(State(shared): State<Arc<Shared>>, headers: HeaderMap, bod
     let clerk = shared.clone();
     let taken = shared.work.take(async move { clerk.attend(interaction).await });
     if taken { StatusCode::OK.into_response() } else { StatusCode::SERVICE_UNAVAILABLE.into_response() }
-}
-
-/// The same to all who are not Slack; what was wrong is on record.
-fn turned_away(shared: &Shared, unheard: Unheard) -> Response {
-    shared.service.record_refusal(Refused {
-        method: "slack".into(),
-        reason: unheard.code().into(),
-        field: None,
-        caller: None,
-        approval: None,
-        request_id: request_id().0,
-    });
-    unheard.status().into_response()
 }
 
 impl Shared {
@@ -81,10 +67,10 @@ impl Shared {
         let comment = comment.map(|comment| comment.trim().into());
         let voted = self.service.decide_in_chat(account, button, comment, request_id.clone()).await;
         let (said, offers_link) = match &voted {
-            Ok(shown) => (format!("Your vote counts. It is {} now.", shown.approval().state.name()), false),
+            Ok(shown) => (counted(shown), false),
             Err(refusal) => {
-                self.record(account, request_id, refusal);
-                (refused(refusal), refusal.reason() == "account_not_linked")
+                let said = self.click_refused("slack/decide", account, refusal, request_id);
+                (said, refusal.reason() == "account_not_linked")
             }
         };
         self.service.whisper(&pressed.target, &account.user, &said, offers_link).await;
@@ -93,17 +79,5 @@ impl Shared {
     async fn link(&self, account: &Account, target: &str, code: &str) {
         let said = entered(self.service.link(account, code).await);
         self.service.whisper(target, &account.user, said, false).await;
-    }
-
-    fn record(&self, account: &Account, request_id: RequestId, refusal: &Refusal) {
-        tracing::info!(account = account.name(), reason = refusal.reason(), "a click in chat was refused");
-        self.service.record_refusal(Refused {
-            method: "slack/decide".into(),
-            reason: refusal.reason().into(),
-            field: refusal.field().map(Into::into),
-            caller: None,
-            approval: None,
-            request_id: request_id.0,
-        });
     }
 }

@@ -13,12 +13,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use self::activity::{Activity, Invoked};
-use super::clicks::{entered, refused};
+use super::clicks::{counted, entered};
 use super::inbox::Shared;
 use super::request::request_id;
-use crate::domain::Refused;
-use crate::service::RequestId;
-use crate::service::chat::{Account, Unheard};
+use crate::service::chat::Account;
 
 /// One activity.
 pub const BODY_BYTES_MAX: usize = 256 << 10;
@@ -29,7 +27,7 @@ pub async fn messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, bod
     let Some(activity) = Activity::read(&body) else { return StatusCode::BAD_REQUEST.into_response() };
     let heard = chat.hear_bot(bearer(&headers), activity.place(), shared.service.wall()).await;
     if let Err(unheard) = heard.map(|_| ()) {
-        return turned_away(&shared, unheard);
+        return shared.turned_away("teams", unheard);
     }
     // Messages, and people who come and go, are none of our business: nobody decides by writing something.
     let Some((account, invoked)) = activity.invoked() else { return StatusCode::OK.into_response() };
@@ -55,23 +53,6 @@ fn told(said: &str) -> Response {
     axum::Json(answer).into_response()
 }
 
-/// The same to all who are not the Bot Connector; what was wrong is on record.
-fn turned_away(shared: &Shared, unheard: Unheard) -> Response {
-    record(shared, "teams", unheard.code(), None, request_id());
-    unheard.status().into_response()
-}
-
-fn record(shared: &Shared, method: &str, reason: &str, field: Option<&str>, request_id: RequestId) {
-    shared.service.record_refusal(Refused {
-        method: method.into(),
-        reason: reason.into(),
-        field: field.map(Into::into),
-        caller: None,
-        approval: None,
-        request_id: request_id.0,
-    });
-}
-
 impl Shared {
     async fn attend_to(&self, account: &Account, invoked: Invoked) -> String {
         match invoked {
@@ -83,16 +64,15 @@ impl Shared {
     async fn voted(&self, account: &Account, button: &str, comment: Option<&str>) -> String {
         let request_id = request_id();
         let comment = comment.map(str::trim).filter(|comment| !comment.is_empty()).map(Into::into);
-        match self.service.decide_in_chat(account, button, comment, request_id.clone()).await {
-            Ok(shown) => format!("Your vote counts. It is {} now.", shown.approval().state.name()),
-            Err(refusal) => {
-                tracing::info!(account = account.name(), reason = refusal.reason(), "a click in chat was refused");
-                record(self, "teams/decide", refusal.reason(), refusal.field(), request_id);
-                let way = self.service.chat().filter(|_| refusal.reason() == "account_not_linked");
-                let way =
-                    way.map(|chat| format!(" Get a code at {} and enter it by \"Link my account\".", chat.connect()));
-                format!("{}{}", refused(&refusal), way.unwrap_or_default())
-            }
+        let voted = self.service.decide_in_chat(account, button, comment, request_id.clone()).await;
+        let refusal = match &voted {
+            Ok(shown) => return counted(shown),
+            Err(refusal) => refusal,
+        };
+        let said = self.click_refused("teams/decide", account, refusal, request_id);
+        match self.service.chat().filter(|_| refusal.reason() == "account_not_linked") {
+            Some(chat) => format!("{said} Get a code at {} and enter it by \"Link my account\".", chat.connect()),
+            None => said,
         }
     }
 

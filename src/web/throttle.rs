@@ -2,11 +2,12 @@
 //! /64, which is what one customer gets.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::domain::Timestamp;
+use crate::network;
 
 /// How many at once after a quiet time, and how often one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Throttle {
         if buckets.len() >= ADDRESSES_MAX {
             buckets.clear();
         }
-        let bucket = buckets.entry(network(address)).or_insert(Bucket { left: self.pace.burst, filled_at: now });
+        let bucket = buckets.entry(network::of(address)).or_insert(Bucket { left: self.pace.burst, filled_at: now });
         let left = bucket.filled(self.pace, now);
         if left > bucket.left {
             bucket.filled_at = now;
@@ -73,16 +74,6 @@ impl Bucket {
     fn filled(&self, pace: Pace, now: Timestamp) -> u32 {
         let more = self.filled_at.until(now).as_micros() / pace.interval.as_micros().max(1);
         self.left.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)).min(pace.burst)
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
     }
 }
 

@@ -11,11 +11,12 @@ use axum::response::Response;
 use super::inbox::Shared;
 use super::problem::{Problem, sentence};
 use super::request::{Submitted, Visitor};
+use super::view::gate::grant;
 use super::view::page::{Chrome, Tab, respond};
 use super::view::sentence::Sentence;
 use super::view::text::Text;
 use super::view::value::{Extent, Table};
-use crate::domain::{ApprovalId, Binding, PolicyId, Severity, Verdict};
+use crate::domain::{ApprovalId, Binding, PolicyId, Requirement, Severity, Verdict};
 use crate::service::inspect::Inspection;
 use crate::service::review::Vote;
 
@@ -27,7 +28,10 @@ const TOGETHER_MAX: usize = 20;
 struct Together {
     chrome: Chrome,
     items: Vec<Item>,
-    gate: Text,
+    /// What each gate says, the same of all of them.
+    gates: Vec<Text>,
+    /// How often, and how long, each may then be done.
+    grant: String,
     /// After the votes: what became of each.
     is_done: bool,
     token: String,
@@ -123,12 +127,9 @@ async fn inspect_all(shared: &Shared, visitor: &Visitor, ids: &[ApprovalId]) -> 
 
 fn is_alike(one: &Inspection, other: &Inspection) -> bool {
     let (one, other) = (&one.approval.opening, &other.approval.opening);
-    let gates = |opening: &crate::domain::Opening| {
-        opening.requirement.gates().iter().map(|gate| gate.id.clone()).collect::<Vec<_>>()
-    };
     one.query.action == other.query.action
         && one.query.resource.type_name == other.query.resource.type_name
-        && gates(one) == gates(other)
+        && one.requirement.gates() == other.requirement.gates()
 }
 
 fn item(inspection: &Inspection, outcome: Option<(&'static str, String)>) -> Item {
@@ -146,11 +147,13 @@ fn item(inspection: &Inspection, outcome: Option<(&'static str, String)>) -> Ite
 }
 
 fn page(visitor: &Visitor, inspections: &[Inspection], items: Vec<Item>, is_done: bool) -> Together {
-    let gates = inspections.first().map(|one| one.approval.opening.requirement.gates()).unwrap_or_default();
+    let requirement = inspections.first().map(|one| &one.approval.opening.requirement);
+    let gates = requirement.map(Requirement::gates).unwrap_or_default();
     Together {
         chrome: Chrome::new("Together", Tab::Mine, Some(visitor)),
         items,
-        gate: gates.first().map(|gate| Text::line(&gate.text)).unwrap_or_default(),
+        gates: gates.iter().map(|gate| Text::line(&gate.text)).collect(),
+        grant: requirement.map(|requirement| grant(gates, requirement.grant())).unwrap_or_default(),
         is_done,
         token: visitor.form_token.clone(),
     }

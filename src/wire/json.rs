@@ -27,13 +27,17 @@ macro_rules! named {
 }
 
 named!(
+    Absence,
     Approval,
     AuthorizeResponse,
     AuditResponse,
     DeleteEntitiesResponse,
+    EndAbsenceResponse,
+    EndSessionsResponse,
     Entity,
     Event,
     Identity,
+    ListAbsencesResponse,
     ListApprovalsResponse,
     PutEntitiesResponse,
     Record,

@@ -54,6 +54,7 @@ impl From<&EntitiesChanged> for pb::EntitiesChanged {
             deleted: changed.deleted.iter().map(Into::into).collect(),
             request_id: changed.request_id.to_string(),
             version: changed.version,
+            more_follows: changed.more_follows,
         }
     }
 }
@@ -65,5 +66,6 @@ pub(super) fn parse_changed(changed: pb::EntitiesChanged) -> Result<EntitiesChan
         deleted: changed.deleted.into_iter().map(value::parse_uid).collect::<Result<_, _>>()?,
         request_id: changed.request_id.into(),
         version: changed.version,
+        more_follows: changed.more_follows,
     })
 }

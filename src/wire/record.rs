@@ -12,7 +12,7 @@ use super::transition::spoken;
 use super::{Malformed, identity, names, pb, policies, secret, transition, value};
 use crate::domain::{
     Binding, Change, Decided, EvaluationError, Fact, Moved, Obligation, Opening, Origin, PolicyDigest, PolicyId,
-    Record, Refused, Revealed, Started, Timestamp,
+    Record, Refused, Revealed, Started, Timestamp, TraceParent,
 };
 
 /// The bytes of a fact, as they go to disk.
@@ -151,6 +151,7 @@ fn change(change: &Change) -> Option<pb::decided::Change> {
             gates: opening.requirement.gates().iter().map(Into::into).collect(),
             opened_at_micros: opening.opened_at.as_micros(),
             deadline_micros: opening.deadline.as_micros(),
+            trace_parent: opening.trace_parent.as_ref().map(|trace| trace.0.to_string()).unwrap_or_default(),
         })),
         Change::Redeemed(transition) => Some(pb::decided::Change::Redeemed(transition.into())),
     }
@@ -281,6 +282,7 @@ fn parse_opened(opened: pb::Opened, decided: &Decided) -> Result<Opening, Malfor
         opened_at: Timestamp::from_micros(opened.opened_at_micros),
         deadline: Timestamp::from_micros(opened.deadline_micros),
         digest: decided.digest,
+        trace_parent: spoken(opened.trace_parent).map(TraceParent),
     })
 }
 

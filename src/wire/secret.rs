@@ -75,7 +75,7 @@ fn of_change(change: &mut pb::decided::Change) -> Option<pb::decided::Change> {
     use pb::decided::Change;
     match change {
         // Gates are what policies say.
-        Change::Opened(pb::Opened { gates: _, opened_at_micros: _, deadline_micros: _ }) => None,
+        Change::Opened(pb::Opened { gates: _, opened_at_micros: _, deadline_micros: _, trace_parent: _ }) => None,
         Change::Redeemed(transition) => of_transition(transition).map(Change::Redeemed),
     }
 }
@@ -112,9 +112,12 @@ fn of_transition(transition: &mut pb::Transition) -> Option<pb::Transition> {
 }
 
 fn of_review(review: &mut pb::Review) -> Option<pb::Review> {
-    let pb::Review { reviewer, comment, verdict: _, gates: _, at_micros: _ } = review;
+    let pb::Review { reviewer, comment, stands_in, verdict: _, gates: _, at_micros: _ } = review;
     let (reviewer, comment) = (of(reviewer, of_identity), take(comment));
-    (reviewer.is_some() || !comment.is_empty()).then(|| pb::Review { reviewer, comment, ..pb::Review::default() })
+    // As a whole: of a repeated field the parts cannot be told apart again.
+    let stands_in = std::mem::take(stands_in);
+    let is_any = reviewer.is_some() || !comment.is_empty() || !stands_in.is_empty();
+    is_any.then(|| pb::Review { reviewer, comment, stands_in, ..pb::Review::default() })
 }
 
 fn of_withdrawn(withdrawn: &mut pb::transition::Withdrawn) -> Option<pb::transition::Withdrawn> {
@@ -146,7 +149,7 @@ fn of_reloaded(reloaded: &mut pb::PoliciesReloaded) -> Option<pb::PoliciesReload
 }
 
 fn of_changed(changed: &mut pb::EntitiesChanged) -> Option<pb::EntitiesChanged> {
-    let pb::EntitiesChanged { by, put, deleted: _, request_id: _, version: _ } = changed;
+    let pb::EntitiesChanged { by, put, deleted: _, request_id: _, version: _, more_follows: _ } = changed;
     let (by, put) = (of(by, of_identity), take(put));
     (by.is_some() || !put.is_empty()).then(|| pb::EntitiesChanged { by, put, ..pb::EntitiesChanged::default() })
 }

@@ -7,7 +7,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use super::{pb, secret};
 
 /// What stays readable: ids and names, what policies say, and what the service itself writes. All else is sealed.
-const SHOWN: [&str; 39] = [
+const SHOWN: [&str; 40] = [
     "Consumed.decision_id",
     "Decided.approval_id",
     "Decided.decision_id",
@@ -42,6 +42,7 @@ const SHOWN: [&str; 39] = [
     "Started.policy_digest",
     "Started.version",
     "Used.decision_id",
+    "Opened.trace_parent",
     "Origin.epoch",
     "Sealed.key_id",
     "Sealed.data_key",

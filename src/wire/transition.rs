@@ -2,7 +2,7 @@
 
 use super::gate::{parse_terms, terms};
 use super::{Malformed, identity, pb, value};
-use crate::domain::{Breach, Grant, GrantTerms, Identity, PolicyId, Review, Timestamp, Transition};
+use crate::domain::{Breach, Grant, GrantTerms, Identity, PolicyId, Review, StoodIn, Timestamp, Transition};
 use pb::transition::{Approved, BrokenGlass, Consumed, Kind, Timed, Used, Withdrawn};
 use std::sync::Arc;
 
@@ -14,7 +14,14 @@ impl From<&Review> for pb::Review {
             gates: review.gates.iter().map(|gate| gate.0.to_string()).collect(),
             comment: review.comment.as_deref().unwrap_or_default().into(),
             at_micros: review.at.as_micros(),
+            stands_in: review.stands_in.iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<&StoodIn> for pb::StoodIn {
+    fn from(stood_in: &StoodIn) -> Self {
+        Self { gate: stood_in.gate.0.to_string(), person: Some((&*stood_in.of).into()) }
     }
 }
 
@@ -117,7 +124,13 @@ pub(super) fn parse_review(review: pb::Review) -> Result<Review, Malformed> {
         gates: review.gates.into_iter().map(|gate| PolicyId(gate.into())).collect(),
         comment: spoken(review.comment),
         at: Timestamp::from_micros(review.at_micros),
+        stands_in: review.stands_in.into_iter().map(parse_stood_in).collect::<Result<_, _>>()?,
     })
+}
+
+fn parse_stood_in(stood_in: pb::StoodIn) -> Result<StoodIn, Malformed> {
+    let of = identity::required("stands_in.person", stood_in.person)?;
+    Ok(StoodIn { gate: PolicyId(stood_in.gate.into()), of })
 }
 
 /// Text that somebody may have left empty.

@@ -8,11 +8,14 @@ mod faults;
 mod floods;
 mod identity;
 mod lifecycle;
+mod limits;
 mod loading;
+mod overload;
 mod races;
 mod records;
 mod reviewers;
 mod silent;
+mod storm;
 
 use countersign::wire::pb;
 

@@ -10,9 +10,9 @@ use tokio::time::timeout;
 
 use crate::metrics::scrape;
 use crate::support::client::query;
+use crate::support::http2::{PREFACE, SETTINGS, frame};
 use crate::support::{Options, TestServer};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Of whoever waits for something that happens: far longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,8 +38,7 @@ async fn fault_63_who_does_not_begin_in_time_is_hung_up_on_and_others_notice_not
     let (mut silent, mut half, mut slow, mut whole) =
         (connect(&server).await, connect(&server).await, connect(&server).await, connect(&server).await);
     half.write_all(&PREFACE[..12]).await.unwrap();
-    // The whole preface and an empty SETTINGS frame.
-    whole.write_all(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await.unwrap();
+    whole.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()).await.unwrap();
     let drip = async {
         for byte in PREFACE {
             if slow.write_all(&[*byte]).await.is_err() {
@@ -75,7 +74,7 @@ async fn fault_63_connections_are_bounded_and_whoever_is_there_is_served() {
     let again = async {
         loop {
             let mut stream = connect(&server).await;
-            stream.write_all(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await.unwrap();
+            stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()).await.unwrap();
             if stream.read_exact(&mut [0; 9]).await.is_ok() {
                 return;
             }

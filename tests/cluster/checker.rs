@@ -52,6 +52,8 @@ pub struct History {
     pub lines: Vec<Line>,
     pub told: Vec<Told>,
     pub shown: Vec<Shown>,
+    /// The store lost approvals, which were denied then: of what is settled on record it need not know.
+    pub loses: bool,
 }
 
 /// What came of the check.
@@ -76,7 +78,10 @@ impl History {
         books.fold();
         self.told.iter().for_each(|told| books.was_told(told));
         books.told_one_use_each(&self.told);
-        self.shown.iter().for_each(|shown| books.shows(shown));
+        self.shown.iter().filter(|shown| !self.loses || shown.state != "nothing").for_each(|shown| books.shows(shown));
+        if self.loses {
+            self.shown.iter().filter(|shown| shown.state == "nothing").for_each(|shown| books.is_settled(shown));
+        }
         books.findings.approvals = books.approvals.len();
         books.findings
     }
@@ -145,10 +150,12 @@ impl<'a> Books<'a> {
                 Some(_) => self.findings.doubled += 1,
             }
         }
-        // The store numbers its events without a gap: a number that is nowhere is an event that nobody wrote down.
+        // The store numbers its events without a gap: a number that is nowhere is an event that nobody wrote down. A shard that began
+        // anew in place of a lost one counts on.
         let mut last: HashMap<&str, u64> = HashMap::new();
         for place in placed.keys() {
-            let before = last.insert(&place.shard, place.number).unwrap_or(0);
+            let ends = || placed.keys().filter(|other| is_before(other, place)).map(|other| other.number).max();
+            let before = last.insert(&place.shard, place.number).unwrap_or_else(|| ends().unwrap_or(0));
             if place.number != before + 1 {
                 self.violated(format!(
                     "events {} to {} of shard {} are in no journal",
@@ -158,7 +165,9 @@ impl<'a> Books<'a> {
                 ));
             }
         }
-        self.events.extend(placed.into_values());
+        let mut placed: Vec<_> = placed.into_iter().collect();
+        placed.sort_by_key(|(place, _)| (shard_of(place), place.number));
+        self.events.extend(placed.into_iter().map(|(_, line)| line));
     }
 
     /// Adds the records up, approval by approval.
@@ -268,6 +277,14 @@ impl<'a> Books<'a> {
         }
     }
 
+    /// What the store does not know any more must be settled on record.
+    fn is_settled(&mut self, shown: &Shown) {
+        let Shown { approval: id, replica, .. } = shown;
+        if !self.approvals.get(id).is_some_and(|approval| approval.state.is_final()) {
+            self.violated(format!("{id} is open on record, and replica {replica} does not know it"));
+        }
+    }
+
     /// A replica must show what the journals add up to.
     fn shows(&mut self, shown: &Shown) {
         let Shown { replica, approval: id, state } = shown;
@@ -280,6 +297,16 @@ impl<'a> Books<'a> {
             Some(_) => {}
         }
     }
+}
+
+/// The shard, whichever of its lives an event is of.
+fn shard_of(place: &Place) -> &str {
+    place.shard.split(' ').next().unwrap_or_default()
+}
+
+/// Whether an event is of the same shard as another, and of an earlier life of it.
+fn is_before(other: &Place, place: &Place) -> bool {
+    shard_of(other) == shard_of(place) && other.shard != place.shard && other.number < place.number
 }
 
 fn vote(transition: &Transition) -> Option<&Review> {

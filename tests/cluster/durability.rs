@@ -1,5 +1,7 @@
 //! Nothing that was acknowledged is lost: over failovers, too few replicas, a full Redis and one that forgot everything.
 
+use std::time::Duration;
+
 use countersign::wire::pb;
 use futures_util::future::join_all;
 use tonic::Code;
@@ -7,7 +9,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::fleet::{Fleet, Store};
 use super::load::{Load, export};
-use super::{WORKERS, account, assert_sound, journaled, patiently};
+use super::{SHARDS, WORKERS, account, assert_sound, journaled, patiently};
 use crate::support::client::{query, reason};
 use crate::support::redis::proxy::Mode;
 use crate::support::redis::{Redis, Replicated, Sentinel, Spec, until};
@@ -107,6 +109,70 @@ async fn fault_09_a_full_redis_opens_nothing_more_and_still_takes_votes_uses_and
     assert_eq!(agent.authorize(query("read", "Dataset", "weather")).await.unwrap().outcome(), pb::Outcome::Allow);
     redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
     until("room again", async || agent.authorize(export(2, "ask")).await.is_ok()).await;
+}
+
+/// Approvals that wait for people, by what Redis counts.
+async fn pending(redis: &Redis) -> i64 {
+    let mut pending = 0;
+    for shard in 0..SHARDS {
+        let head = format!("{{countersign:{shard:x}}}h");
+        pending += redis.ask::<Option<i64>>(&["HGET", &head, "pending"]).await.unwrap_or_default();
+    }
+    pending
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_09_under_load_what_was_open_comes_to_its_end_in_a_full_redis_and_all_goes_on_with_room() {
+    let redis = Redis::start().await;
+    let fleet = Fleet::start(2, &Store::alone(&redis.url())).await;
+    let running = Load::on(&fleet).run(WORKERS);
+    running.load.more(10).await;
+    for _ in 0..2 {
+        redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
+        let refused = |load: &Load| load.failures().keys().any(|why| why.starts_with("ResourceExhausted"));
+        until("openings are refused", async || refused(&running.load)).await;
+        // Votes, withdrawals, expiries and uses go on, whatever else is asked for meanwhile.
+        until("nothing is open any more", async || pending(&redis).await == 0).await;
+        for place in 0..2 {
+            let plain = fleet.client(place, "report-bot").await.authorize(query("read", "Dataset", "weather")).await;
+            assert_eq!(plain.unwrap().outcome(), pb::Outcome::Allow);
+        }
+        redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        running.load.more(10).await;
+    }
+    let load = running.finish().await;
+    journaled(&[&redis]).await;
+    assert_sound(&account(fleet, &load).await, &load);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_29_under_load_an_old_copy_of_redis_is_found_out_and_what_it_lacks_is_denied_on_record() {
+    let mut redis = Redis::start().await;
+    let mut fleet = Fleet::start(2, &Store::alone(&redis.url())).await;
+    let running = Load::on(&fleet).over_a_loss().run(WORKERS);
+    running.load.more(10).await;
+    // What it starts again from.
+    redis.ask::<()>(&["SAVE"]).await;
+    running.load.more(20).await;
+    redis.start_again().await;
+    fleet.until_store(ServingStatus::NotServing).await;
+    // The load goes on asking, at both; nothing that needs approval is answered by what is there.
+    let told = running.load.told().len();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(running.load.told().len(), told, "nothing is told");
+    fleet.terminate(0).await;
+    let other = fleet.journal(1).display().to_string();
+    let output = fleet.store_command(0, &["reconcile", "--journal", &other]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    fleet.start_one(0, &[]).await;
+    fleet.ready().await;
+    running.load.more(20).await;
+    let load = running.finish().await;
+    journaled(&[&redis]).await;
+    let checked = fleet.store_command(0, &["fsck"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    assert_sound(&account(fleet, &load).await, &load);
 }
 
 #[tokio::test(flavor = "multi_thread")]

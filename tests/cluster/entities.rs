@@ -26,6 +26,11 @@ const RULES: &str = r#"
     action == Countersign::Action::"administer",
     resource == Countersign::Service::"countersign"
 );
+@id("helpdesk") permit (
+    principal == User::"erin",
+    action == Countersign::Action::"end_sessions",
+    resource is User
+);
 @id("suspended") forbid (principal in Group::"suspended", action == Action::"read", resource);
 "#;
 
@@ -173,4 +178,23 @@ async fn kill_9_of_servers_that_put_entities_loses_none_and_journals_each_once()
     }
     assert!(ids.iter().all(|name| told.get(name).is_some_and(|events| events.len() == 1)), "{told:?}");
     assert_eq!(told.len(), ids.len(), "nothing is unlogged, and nothing is told that is not there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_ended_at_one_server_are_ended_at_the_others() {
+    let redis = Redis::start().await;
+    let fleet = started(2, &redis).await;
+    fleet.admin(0).await.end_sessions(Some(uid("User", "alice"))).await.unwrap();
+    // What ends them there is what this server decides by: on its own record as soon as it does.
+    until("the end is known elsewhere", async || {
+        let records = fleet.client(1, "erin").await.audit(pb::AuditRequest::default()).await.unwrap();
+        records.iter().any(|record| match record.fact.as_ref() {
+            Some(pb::record::Fact::EntitiesChanged(changed)) => changed.put.iter().any(|entity| {
+                let uid = entity.uid.as_ref().unwrap();
+                (&*uid.r#type, &*uid.id) == ("Countersign::SessionsEnded", r#"User::"alice""#)
+            }),
+            _ => false,
+        })
+    })
+    .await;
 }

@@ -162,6 +162,26 @@ fn an_acknowledged_write_that_the_store_lost_is_found() {
 }
 
 #[test]
+fn what_a_store_lost_has_to_be_settled_on_record_and_a_shard_that_began_anew_counts_on() {
+    let Life { facts, approval, .. } = life();
+    let lost = |count: usize| {
+        let mut history = history(&facts[..count]);
+        history.lines.iter_mut().for_each(|line| line.place.as_mut().unwrap().shard = "0 of b".into());
+        history.shown = vec![Shown { replica: 0, approval: approval.id(), state: "nothing".into() }];
+        History { loses: true, ..history }
+    };
+    assert_found(&lost(3), "is open on record");
+    let mut denied = lost(3);
+    let lapsed = moved(&approval, Transition::Lapsed { at: NOW });
+    let line =
+        |number| Line { journal: 0, place: Some(Place { shard: "0 of a".into(), number }), fact: lapsed.clone() };
+    denied.lines.push(line(4));
+    assert_eq!(denied.check().violations, Vec::<String>::new());
+    *denied.lines.last_mut().unwrap() = line(6);
+    assert_found(&denied, "events 4 to 5 of shard 0 of a are in no journal");
+}
+
+#[test]
 fn an_event_that_is_journaled_twice_or_differently_is_found() {
     let Life { facts, approval, .. } = life();
     let mut twice = history(&facts);

@@ -1,4 +1,4 @@
-//! What approvals cost while they only wait: no more than none of them.
+//! What approvals cost while they only wait: no more than none of them; and what somebody costs who is woken.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,27 +8,35 @@ use futures_util::future::join_all;
 
 use super::fleet::{Fleet, Store};
 use super::load::export;
-use crate::support::redis::Redis;
+use crate::support::client::wait;
+use crate::support::redis::{Redis, until};
 
 const PENDING: i64 = 400;
 const SPAN: Duration = Duration::from_secs(4);
 /// Looks that fall into one span and not into the other.
 const SLACK: u64 = 40;
 
+/// How often Redis was asked for what so far.
+async fn calls(redis: &Redis) -> BTreeMap<String, u64> {
+    let stats = redis.info("commandstats").await;
+    let call = |line: &str| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), rest.split(',').next()?.parse::<u64>().ok()?))
+    };
+    stats.lines().filter_map(call).collect()
+}
+
+/// How often approvals were read so far.
+async fn reads(redis: &Redis) -> u64 {
+    calls(redis).await.get("lrange").copied().unwrap_or(0)
+}
+
 /// How often Redis was asked for what within a while, and what the servers used of a processor meanwhile.
 async fn meanwhile(redis: &Redis, fleet: &Fleet) -> (BTreeMap<String, u64>, Duration) {
-    let calls = async || {
-        let stats = redis.info("commandstats").await;
-        let call = |line: &str| {
-            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            Some((name.to_owned(), rest.split(',').next()?.parse::<u64>().ok()?))
-        };
-        stats.lines().filter_map(call).collect::<BTreeMap<_, _>>()
-    };
     let cpu = || (0..fleet.size()).map(|place| fleet.server(place).cpu()).sum::<Duration>();
-    let (before, used) = (calls().await, cpu());
+    let (before, used) = (calls(redis).await, cpu());
     tokio::time::sleep(SPAN).await;
-    let (mut after, used) = (calls().await, cpu() - used);
+    let (mut after, used) = (calls(redis).await, cpu() - used);
     for (name, calls) in &mut after {
         *calls -= before.get(name).copied().unwrap_or(0);
     }
@@ -61,4 +69,25 @@ async fn while_nothing_is_due_many_pending_cost_no_more_than_none() {
     }
     assert_eq!(many.get("lrange").copied().unwrap_or(0), 0, "nobody reads an approval that nobody asks for");
     assert!(used < SPAN / 2, "{used:?} of processors within {SPAN:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_woken_at_another_server_goes_straight_to_what_compares() {
+    let redis = Redis::start().await;
+    let fleet = Fleet::start(2, &Store::alone(&redis.url())).await;
+    let export = || pb::AuthorizeRequest { idempotency_key: String::new(), ..export(1, "") };
+    let approval = fleet.client(0, "report-bot").await.authorize(export()).await.unwrap().approval.unwrap();
+    fleet.client(0, "alice").await.approve(&approval).await.unwrap();
+    let bob = fleet.client(0, "bob").await;
+    let before = reads(&redis).await;
+    let waiting = tokio::spawn({
+        let agent = fleet.client(1, "report-bot").await;
+        let request = pb::AuthorizeRequest { wait: wait(Duration::from_secs(30)), ..export() };
+        async move { agent.authorize(request).await }
+    });
+    // What stands for the query, and whether it is still pending.
+    until("it waits", async || reads(&redis).await == before + 2).await;
+    bob.approve(&approval).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().outcome(), pb::Outcome::Allow);
+    assert_eq!(reads(&redis).await, before + 3, "once for the vote");
 }

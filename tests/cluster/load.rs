@@ -40,6 +40,8 @@ pub struct Load {
     finished: Arc<AtomicBool>,
     /// Lives that came to their end.
     lived: Arc<watch::Sender<usize>>,
+    /// The store may lose approvals, which are denied then: a life may end with that.
+    loses: bool,
     failures: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
@@ -48,6 +50,9 @@ pub struct Running {
     pub load: Load,
     workers: Vec<JoinHandle<()>>,
 }
+
+/// The store has lost the approval that this life was about.
+struct Vanished;
 
 impl Load {
     pub fn on(fleet: &Fleet) -> Self {
@@ -62,8 +67,14 @@ impl Load {
             calls: Arc::default(),
             finished: Arc::default(),
             lived: Arc::new(watch::Sender::new(0)),
+            loses: false,
             failures: Arc::default(),
         }
+    }
+
+    /// The same where the store is about to lose what it has.
+    pub fn over_a_loss(self) -> Self {
+        Self { loses: true, ..self }
     }
 
     pub fn run(self, workers: usize) -> Running {
@@ -75,14 +86,15 @@ impl Load {
         let mut random = Random::new(worker);
         while !self.finished.load(Ordering::Relaxed) {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            timeout(LIFE_MAX, self.live(number, &mut random))
+            let ended = timeout(LIFE_MAX, self.live(number, &mut random))
                 .await
                 .unwrap_or_else(|_| panic!("life {number} hangs: {:?}", self.failures()));
+            assert!(ended.is_ok() || self.loses, "life {number} vanished");
             self.lived.send_modify(|lived| *lived += 1);
         }
     }
 
-    async fn live(&self, number: i64, random: &mut Random) {
+    async fn live(&self, number: i64, random: &mut Random) -> Result<(), Vanished> {
         match random.below(8) {
             0 => self.rejected(number).await,
             1 => self.cancelled(number).await,
@@ -92,8 +104,8 @@ impl Load {
     }
 
     /// Two countersign while two want to use it: one of them is let act, once, and is told the same again.
-    async fn granted(&self, number: i64) {
-        let asked = self.ask("report-bot", &export(number, "ask")).await;
+    async fn granted(&self, number: i64) -> Result<(), Vanished> {
+        let asked = self.ask("report-bot", &export(number, "ask")).await?;
         let approval = asked.approval.expect("an approval");
         let redeem = |step: &str| pb::AuthorizeRequest {
             approval_id: approval.id.clone(),
@@ -101,69 +113,88 @@ impl Load {
             ..export(number, step)
         };
         let (one, rival) = (redeem("one"), redeem("rival"));
-        let (first, second, (), ()) = tokio::join!(
+        let (first, second, _, _) = tokio::join!(
             self.until_settled("report-bot", &one),
             self.until_settled("report-bot", &rival),
             self.approve("alice", &approval),
             self.approve("bob", &approval),
         );
+        let (first, second) = (first?, second?);
         // More than one would be the checker's to find.
         let allowed = [&first, &second].iter().any(|answer| answer.outcome() == pb::Outcome::Allow);
+        if !allowed && self.loses {
+            return Err(Vanished);
+        }
         assert!(allowed, "life {number}: nobody was let act: {} and {}", first.reason, second.reason);
         let (key, answer) = if first.outcome() == pb::Outcome::Allow { (one, first) } else { (rival, second) };
-        let again = self.ask("report-bot", &key).await;
+        let again = self.ask("report-bot", &key).await?;
         assert_eq!((again.outcome(), &again.decision_id), (pb::Outcome::Allow, &answer.decision_id), "life {number}");
+        Ok(())
     }
 
     /// One approves and one rejects at the same time.
-    async fn rejected(&self, number: i64) {
-        let asked = self.ask("report-bot", &export(number, "ask")).await;
+    async fn rejected(&self, number: i64) -> Result<(), Vanished> {
+        let asked = self.ask("report-bot", &export(number, "ask")).await?;
         let approval = asked.approval.expect("an approval");
-        let ((), rejected) = tokio::join!(self.approve("alice", &approval), self.reject("bob", &approval));
-        assert!(rejected, "life {number}: one approval of two settles nothing");
+        let (_, rejected) = tokio::join!(self.approve("alice", &approval), self.reject("bob", &approval));
+        assert!(rejected? || self.loses, "life {number}: one approval of two settles nothing");
         let by_id = pb::AuthorizeRequest { approval_id: approval.id.clone(), ..export(number, "late") };
-        let late = self.ask("report-bot", &by_id).await;
-        assert_eq!(late.reason, "approval_rejected", "life {number}");
+        let late = self.ask("report-bot", &by_id).await?;
+        self.assert_settled(&late, "approval_rejected", number);
+        Ok(())
     }
 
     /// Withdrawn while somebody votes.
-    async fn cancelled(&self, number: i64) {
-        let asked = self.ask("report-bot", &export(number, "ask")).await;
+    async fn cancelled(&self, number: i64) -> Result<(), Vanished> {
+        let asked = self.ask("report-bot", &export(number, "ask")).await?;
         let approval = asked.approval.expect("an approval");
-        let (cancelled, ()) = tokio::join!(self.cancel("report-bot", &approval), self.approve("alice", &approval));
-        assert!(cancelled, "life {number}: one approval of two settles nothing");
+        let (cancelled, _) = tokio::join!(self.cancel("report-bot", &approval), self.approve("alice", &approval));
+        assert!(cancelled? || self.loses, "life {number}: one approval of two settles nothing");
         let by_id = pb::AuthorizeRequest { approval_id: approval.id.clone(), ..export(number, "late") };
-        let late = self.ask("report-bot", &by_id).await;
-        assert_eq!(late.reason, "approval_cancelled", "life {number}");
+        let late = self.ask("report-bot", &by_id).await?;
+        self.assert_settled(&late, "approval_cancelled", number);
+        Ok(())
     }
 
     /// Nobody comes.
-    async fn expired(&self, number: i64) {
+    async fn expired(&self, number: i64) -> Result<(), Vanished> {
         let request = |step| rotation(number, step);
-        let asked = self.ask("ci-pipeline", &request("ask")).await;
+        let asked = self.ask("ci-pipeline", &request("ask")).await?;
         let approval = asked.approval.expect("an approval");
         let wanted = pb::AuthorizeRequest { approval_id: approval.id.clone(), wait: wait(WAIT), ..request("use") };
-        let late = self.until_settled("ci-pipeline", &wanted).await;
-        assert_eq!(late.reason, "approval_expired", "life {number}");
+        let late = self.until_settled("ci-pipeline", &wanted).await?;
+        self.assert_settled(&late, "approval_expired", number);
+        Ok(())
     }
 
-    async fn until_settled(&self, who: &'static str, request: &pb::AuthorizeRequest) -> pb::AuthorizeResponse {
+    /// Asserts that an approval was settled like this, or else denied because the store lost it.
+    #[track_caller]
+    fn assert_settled(&self, late: &pb::AuthorizeResponse, reason: &str, number: i64) {
+        let was_denied = self.loses && late.outcome() == pb::Outcome::Deny;
+        assert!(late.reason == reason || was_denied, "life {number}: {}, not {reason}", late.reason);
+    }
+
+    async fn until_settled(
+        &self,
+        who: &'static str,
+        request: &pb::AuthorizeRequest,
+    ) -> Result<pb::AuthorizeResponse, Vanished> {
         loop {
-            let answer = self.ask(who, request).await;
+            let answer = self.ask(who, request).await?;
             if answer.outcome() != pb::Outcome::Pending {
-                return answer;
+                return Ok(answer);
             }
         }
     }
 
-    async fn ask(&self, who: &'static str, request: &pb::AuthorizeRequest) -> pb::AuthorizeResponse {
+    async fn ask(&self, who: &'static str, request: &pb::AuthorizeRequest) -> Result<pb::AuthorizeResponse, Vanished> {
         let call = |client: Client| {
             let request = request.clone();
             async move { client.authorize(request).await }
         };
-        let answer = self.until_answered(who, call).await;
+        let answer = self.until_answered(who, call).await?;
         self.note(&answer);
-        answer
+        Ok(answer)
     }
 
     /// Keeps an answer that a client got.
@@ -186,33 +217,34 @@ impl Load {
     }
 
     /// A vote that arrives, or comes too late for something that is settled.
-    async fn approve(&self, who: &'static str, approval: &pb::Approval) {
+    async fn approve(&self, who: &'static str, approval: &pb::Approval) -> Result<(), Vanished> {
         let call = |client: Client| {
             let approval = approval.clone();
             async move { settled_or(client.approve(&approval).await) }
         };
-        if self.until_answered(who, call).await.is_some() {
+        if self.until_answered(who, call).await?.is_some() {
             let who = format!("User::\"{who}\"");
             self.tell(Told::Vote { approval: approval.id.parse().unwrap(), who });
         }
+        Ok(())
     }
 
-    async fn reject(&self, who: &'static str, approval: &pb::Approval) -> bool {
+    async fn reject(&self, who: &'static str, approval: &pb::Approval) -> Result<bool, Vanished> {
         let call = |client: Client| {
             let approval = approval.clone();
             async move { settled_or(client.reject(&approval).await) }
         };
-        self.settled("rejected", approval, self.until_answered(who, call).await)
+        Ok(self.settled("rejected", approval, self.until_answered(who, call).await?))
     }
 
-    async fn cancel(&self, who: &'static str, approval: &pb::Approval) -> bool {
+    async fn cancel(&self, who: &'static str, approval: &pb::Approval) -> Result<bool, Vanished> {
         let call = |client: Client| {
             let id = approval.id.clone();
             async move { settled_or(client.cancel(&id).await) }
         };
         // One whose answer was lost finds it settled by himself.
-        let done = self.until_answered(who, call).await;
-        done.is_none() || self.settled("cancelled", approval, done)
+        let done = self.until_answered(who, call).await?;
+        Ok(done.is_none() || self.settled("cancelled", approval, done))
     }
 
     fn settled(&self, state: &'static str, approval: &pb::Approval, done: Option<pb::Approval>) -> bool {
@@ -227,7 +259,7 @@ impl Load {
     }
 
     /// Calls one replica after the other until one answers.
-    async fn until_answered<T, F>(&self, who: &str, call: impl Fn(Client) -> F) -> T
+    async fn until_answered<T, F>(&self, who: &str, call: impl Fn(Client) -> F) -> Result<T, Vanished>
     where
         F: Future<Output = Result<T, Status>>,
     {
@@ -236,7 +268,8 @@ impl Load {
             if let Some(client) = self.client(who, place).await {
                 let started = Instant::now();
                 match timeout(WAIT + HANG, call(client)).await {
-                    Ok(Ok(answer)) => return answer,
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(status)) if self.loses && status.code() == Code::NotFound => return Err(Vanished),
                     Ok(Err(status)) => self.failed(who, &status, started.elapsed()),
                     // A server that is stopped, or cut off: its client goes to another one.
                     Err(_) => self.failed(who, &Status::deadline_exceeded("client"), started.elapsed()),
@@ -274,6 +307,11 @@ impl Load {
         let of_transport = status.code() == Code::Internal && status.message().contains("h2");
         assert!(codes.contains(&status.code()) || of_transport, "{who}, after {after:?}: {status:?}");
         *self.failures.lock().unwrap().entry(format!("{:?}: {}", status.code(), status.message())).or_default() += 1;
+    }
+
+    /// Whether the store may lose approvals.
+    pub fn loses(&self) -> bool {
+        self.loses
     }
 
     /// What went wrong so far, and how often.

@@ -44,7 +44,7 @@ async fn account(fleet: Fleet, load: &Load) -> Findings {
         }
     }
     let ended = fleet.end().await;
-    let history = History { told: load.told(), shown, ..History::of_journals(&ended.journals()) };
+    let history = History { told: load.told(), shown, loses: load.loses(), ..History::of_journals(&ended.journals()) };
     let findings = history.check();
     assert!(findings.approvals >= load.approvals().len(), "{findings:?}");
     findings

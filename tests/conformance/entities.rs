@@ -22,7 +22,14 @@ fn group(id: &str, parent: &str) -> Arc<Entity> {
 fn change(put: &[Arc<Entity>], deleted: &[&str]) -> Fact {
     let deleted = deleted.iter().map(|id| EntityUid::new("Group", id)).collect();
     let (by, request_id) = (Some(facts::person("root")), "request".into());
-    Fact::EntitiesChanged(EntitiesChanged { by, put: put.to_vec(), deleted, request_id, version: 0 })
+    Fact::EntitiesChanged(EntitiesChanged {
+        by,
+        put: put.to_vec(),
+        deleted,
+        request_id,
+        version: 0,
+        more_follows: false,
+    })
 }
 
 /// Changes them at a replica as they are by now.

@@ -102,6 +102,10 @@ impl Site {
         if !std::fs::read_to_string(self.config()).unwrap().contains("sealing_keys") {
             command.env("COUNTERSIGN__JOURNAL__SEALING", "kept");
         }
+        // How long calls wait for a processor that many share says nothing, where a test does not say otherwise.
+        if !std::fs::read_to_string(self.config()).unwrap().contains("queueing_target") {
+            command.env("COUNTERSIGN__LIMITS__QUEUEING_TARGET", "60s");
+        }
         // One agent lives more lives in a minute than any person could be asked about.
         command.env("COUNTERSIGN__LIMITS__OPENINGS_PER_MINUTE_MAX", "1000000");
         // The switch of a twin (tests/twins) turns in here as well.

@@ -6,23 +6,19 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use countersign::domain::{Severity, StepUp, Timestamp};
+use countersign::domain::{Severity, StepUp};
 use countersign::notify::{ChatSettings, Settings, SlackApp};
 use countersign::service::chat::Chat;
 use countersign::store::ManualClock;
 use countersign::wire::pb;
 use serde_json::{Value, json};
 
-use super::Outbox;
-use super::receiver::{Receiver, Reply, Request};
+use super::receiver::{Receiver, Reply};
+use super::{Outbox, rooms};
 use crate::support::browser::Browser;
-use crate::support::client::{query, string};
 use crate::support::{Options, PolicyDir, TestServer};
 
 const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
-const GATE: &str = "@id(\"weather-leaves\") @approval(\"Weather leaves\") @quorum(\"2\") @severity(\"low\")\n\
-                    @reviewers(\"Group::\\\"privacy\\\", Group::\\\"dpo\\\"\") @timeout(\"10h\")\n\
-                    forbid (principal, action == Action::\"export\", resource == Dataset::\"weather\");";
 /// Agents with a person's token, which says nothing of the agent's groups.
 const DELEGATES: &str = "@id(\"d1\") permit (principal is Agent, action == Action::\"export\", resource);\n\
                          @id(\"d2\") permit (principal is Agent, action == Countersign::Action::\"authorize\", \
@@ -31,7 +27,6 @@ const DELEGATES: &str = "@id(\"d1\") permit (principal is Agent, action == Actio
 /// A channel with buttons, and a server that tells it.
 struct Room {
     slack: Receiver,
-    heard: Vec<Request>,
     outbox: Outbox,
     policies: PolicyDir,
     clock: ManualClock,
@@ -60,33 +55,22 @@ impl Room {
     async fn open() -> Self {
         let (slack, outbox) = (Receiver::start().await, Outbox::new());
         slack.otherwise(Reply::Json(json!({"ok": true, "channel": "C1", "ts": "11.1"})));
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let clock = ManualClock::starting_at(Timestamp::default().after(now));
-        let policies = PolicyDir::shipped().and(GATE).and(DELEGATES);
-        let options = Options {
-            policies: policies.path().into(),
-            notify: settings(&outbox, &slack),
-            inbox: Some(countersign::web::Settings::default()),
-            ..Options::default()
-        };
+        let clock = rooms::clock();
+        let policies = PolicyDir::shipped().and(rooms::GATE).and(DELEGATES);
+        let options = rooms::options(&policies, settings(&outbox, &slack));
         let server = TestServer::on(tempfile::tempdir().unwrap(), clock.clone(), options).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { slack, heard: Vec::new(), outbox, policies, clock, server, http, requests: 0 }
+        Self { slack, outbox, policies, clock, server, http, requests: 0 }
     }
 
     fn options(&self) -> Options {
-        Options {
-            policies: self.policies.path().into(),
-            notify: settings(&self.outbox, &self.slack),
-            inbox: Some(countersign::web::Settings::default()),
-            ..Options::default()
-        }
+        rooms::options(&self.policies, settings(&self.outbox, &self.slack))
     }
 
     async fn restarted(self, options: Options) -> Self {
-        let Self { slack, heard, outbox, policies, clock, server, http, requests } = self;
+        let Self { slack, outbox, policies, clock, server, http, requests } = self;
         let server = server.restart_with(options).await;
-        Self { slack, heard, outbox, policies, clock, server, http, requests }
+        Self { slack, outbox, policies, clock, server, http, requests }
     }
 
     fn inbox(&self) -> &str {
@@ -98,25 +82,13 @@ impl Room {
     }
 
     /// The next call of this method that was not looked at yet.
-    async fn until(&mut self, method: &str) -> Value {
-        let path = format!("/api/{method}");
-        loop {
-            if let Some(at) = self.heard.iter().position(|request| request.path == path) {
-                return self.heard.remove(at).json();
-            }
-            let request = self.slack.next().await;
-            self.heard.push(request);
-        }
+    async fn until(&self, method: &str) -> Value {
+        self.slack.until(&format!("/api/{method}")).await.json()
     }
 
     /// Somebody wants to send the weather there; the message and the approval.
     async fn asked(&mut self, destination: &str) -> (pb::Approval, Value) {
-        let agent = self.server.client("report-bot").await;
-        let query = pb::AuthorizeRequest {
-            context: [("destination".into(), string(destination))].into(),
-            ..query("export", "Dataset", "weather")
-        };
-        let approval = agent.authorize(query).await.unwrap().approval.unwrap();
+        let approval = rooms::asked(&self.server, destination).await;
         // After a restart an earlier message may be sent again.
         loop {
             let message = self.until("chat.postMessage").await;
@@ -156,10 +128,7 @@ impl Room {
 
     /// Links the account as a person would.
     async fn link(&mut self, user: &str, who: &str) {
-        let mut browser = self.browser(who).await;
-        let token = browser.get("/link").await.hidden("form_token");
-        let page = browser.post("/link/code", &[("form_token", &token)]).await;
-        let code = code(&page.body);
+        let code = rooms::link_code(&self.server, who).await;
         assert_eq!(self.send(&submit(user, "countersign_code", "room", &code)).await, 200);
         let said = self.until("chat.postEphemeral").await;
         assert!(said["text"].as_str().unwrap().starts_with("This account is linked"), "{said}");
@@ -174,11 +143,6 @@ fn signature(secret: &str, at: &str, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, format!("v0:{at}:{body}").as_bytes());
     format!("v0={}", tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-}
-
-fn code(page: &str) -> String {
-    let (_, rest) = page.split_once("<code id=\"code\">").unwrap_or_else(|| panic!("no code in {page}"));
-    rest.split_once('<').unwrap().0.to_owned()
 }
 
 fn click(user: &str, button: &str) -> Value {
@@ -323,11 +287,7 @@ async fn case_33_nobody_countersigns_their_own_from_a_linked_account() {
     let mut room = Room::open().await;
     room.link("UALICE", "alice").await;
     let agent = room.server.delegated("report-bot", "alice").await;
-    let query = pb::AuthorizeRequest {
-        context: [("destination".into(), string("s3://partner"))].into(),
-        ..query("export", "Dataset", "weather")
-    };
-    let approval = agent.authorize(query).await.unwrap().approval.unwrap();
+    let approval = agent.authorize(rooms::weather("s3://partner")).await.unwrap().approval.unwrap();
     let [approve, _] = buttons(&room.until("chat.postMessage").await).unwrap();
     let own = room.press("UALICE", &approve).await;
     assert!(said(&own).contains("nobody countersigns an action of their own"), "{own}");
@@ -436,6 +396,20 @@ async fn case_37_a_link_ends_with_its_person_and_sleeps_when_the_login_grows_old
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn case_37_whom_only_an_issuer_knows_that_is_trusted_no_more_decides_nothing_by_a_click() {
+    let mut room = Room::open().await;
+    room.link("UALICE", "alice").await;
+    let (approval, message) = room.asked("s3://partner").await;
+    let [approve, _] = buttons(&message).unwrap();
+    let Room { slack, outbox, policies, clock, server, http, requests } = room;
+    let server = server.restart_under_another_issuer().await;
+    let mut room = Room { slack, outbox, policies, clock, server, http, requests };
+    let gone = room.press("UALICE", &approve).await;
+    assert!(said(&gone).contains("not said by anybody trusted here any more"), "{gone}");
+    assert!(room.server.client("bob").await.get(&approval.id).await.unwrap().reviews.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn case_48_nobody_is_linked_by_a_form_from_elsewhere_or_a_code_that_was_used() {
     let mut room = Room::open().await;
     let mut alice = room.browser("alice").await;
@@ -445,7 +419,7 @@ async fn case_48_nobody_is_linked_by_a_form_from_elsewhere_or_a_code_that_was_us
     assert_eq!(foreign.status, 403);
     let tokenless = alice.post("/link/code", &[]).await;
     assert_eq!(tokenless.status, 403);
-    let code = code(&alice.post("/link/code", &[("form_token", &token)]).await.body);
+    let code = rooms::code(&alice.post("/link/code", &[("form_token", &token)]).await.body);
     let enter = |user: &str, code: &str| submit(user, "countersign_code", "room", code);
     let mut abroad = enter("UALICE", &code);
     (abroad["user"]["team_id"], abroad["team"]["id"]) = (json!("T2"), json!("T2"));

@@ -57,6 +57,8 @@ pub struct Receiver {
     port: u16,
     shared: Arc<Shared>,
     told: AsyncMutex<mpsc::UnboundedReceiver<Request>>,
+    /// What [`Receiver::until`] passed over.
+    heard: Mutex<Vec<Request>>,
 }
 
 impl Receiver {
@@ -68,7 +70,7 @@ impl Receiver {
         let shared = Arc::new(Shared { always: Mutex::default(), script, otherwise, got: Mutex::default(), tell });
         let router = axum::Router::new().fallback(answer).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { port, shared, told: AsyncMutex::new(told) }
+        Self { port, shared, told: AsyncMutex::new(told), heard: Mutex::default() }
     }
 
     pub fn port(&self) -> u16 {
@@ -97,6 +99,28 @@ impl Receiver {
     /// The next request, waited for.
     pub async fn next(&self) -> Request {
         self.told.lock().await.recv().await.unwrap()
+    }
+
+    /// The next request of this path that was not looked at yet, waited for; others are kept for later.
+    pub async fn until(&self, path: &str) -> Request {
+        loop {
+            if let Some(request) = self.take_heard(path) {
+                return request;
+            }
+            let request = self.next().await;
+            self.heard.lock().unwrap().push(request);
+        }
+    }
+
+    fn take_heard(&self, path: &str) -> Option<Request> {
+        let mut heard = self.heard.lock().unwrap();
+        let at = heard.iter().position(|request| request.path == path)?;
+        Some(heard.remove(at))
+    }
+
+    /// Whether there is one of this path among those that [`Receiver::until`] passed over.
+    pub fn passed_over(&self, path: &str) -> bool {
+        self.heard.lock().unwrap().iter().any(|request| request.path == path)
     }
 
     /// The ids of all that came, in order.

@@ -6,26 +6,21 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use countersign::domain::{Severity, Timestamp};
+use countersign::domain::Severity;
 use countersign::notify::{ChatSettings, Settings};
 use countersign::service::chat::Chat;
 use countersign::store::ManualClock;
 use countersign::wire::pb;
 use serde_json::{Value, json};
 
-use super::Outbox;
 use super::receiver::{Receiver, Reply, Request};
-use crate::support::browser::Browser;
-use crate::support::client::{query, string};
-use crate::support::{Options, PolicyDir, TestServer};
+use super::{Outbox, rooms};
+use crate::support::{PolicyDir, TestServer};
 
 const APP: &str = "00000000-aaaa-4bbb-8ccc-000000000001";
 const TENANT: &str = "00000000-aaaa-4bbb-8ccc-00000000000a";
 const CHANNEL: &str = "19:c1@thread.tacv2";
 const ACTIVITIES: &str = "/emea/v3/conversations/19:c1@thread.tacv2/activities";
-const GATE: &str = "@id(\"weather-leaves\") @approval(\"Weather leaves\") @quorum(\"2\") @severity(\"low\")\n\
-                    @reviewers(\"Group::\\\"privacy\\\", Group::\\\"dpo\\\"\") @timeout(\"10h\")\n\
-                    forbid (principal, action == Action::\"export\", resource == Dataset::\"weather\");";
 
 /// The Bot Connector's key.
 struct Signer(RsaKeyPair);
@@ -54,7 +49,6 @@ impl Signer {
 /// A channel with buttons, and a server that tells it.
 struct Room {
     teams: Receiver,
-    heard: Vec<Request>,
     signer: Signer,
     clock: ManualClock,
     server: TestServer,
@@ -87,40 +81,17 @@ impl Room {
             Reply::Json(json!({"token_type": "Bearer", "expires_in": 3_600, "access_token": "t0ken"})),
         );
         teams.otherwise(Reply::Json(json!({"id": "17"})));
-        let policies = PolicyDir::shipped().and(GATE);
-        let options = Options {
-            policies: policies.path().into(),
-            notify: settings(&outbox, &teams),
-            inbox: Some(countersign::web::Settings::default()),
-            ..Options::default()
-        };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let clock = ManualClock::starting_at(Timestamp::default().after(now));
+        let policies = PolicyDir::shipped().and(rooms::GATE);
+        let (options, clock) = (rooms::options(&policies, settings(&outbox, &teams)), rooms::clock());
         let server = TestServer::on(tempfile::tempdir().unwrap(), clock.clone(), options).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { teams, heard: Vec::new(), signer, clock, server, http, _policies: policies, _outbox: outbox }
-    }
-
-    /// The next call of this path that was not looked at yet.
-    async fn until(&mut self, path: &str) -> Request {
-        loop {
-            if let Some(at) = self.heard.iter().position(|request| request.path == path) {
-                return self.heard.remove(at);
-            }
-            let request = self.teams.next().await;
-            self.heard.push(request);
-        }
+        Self { teams, signer, clock, server, http, _policies: policies, _outbox: outbox }
     }
 
     /// Somebody wants to send the weather there; the approval and its card.
-    async fn asked(&mut self, destination: &str) -> (pb::Approval, Value) {
-        let agent = self.server.client("report-bot").await;
-        let query = pb::AuthorizeRequest {
-            context: [("destination".into(), string(destination))].into(),
-            ..query("export", "Dataset", "weather")
-        };
-        let approval = agent.authorize(query).await.unwrap().approval.unwrap();
-        (approval, card(&self.until(ACTIVITIES).await))
+    async fn asked(&self, destination: &str) -> (pb::Approval, Value) {
+        let approval = rooms::asked(&self.server, destination).await;
+        (approval, card(&self.teams.until(ACTIVITIES).await))
     }
 
     fn claims(&self) -> Value {
@@ -161,11 +132,7 @@ impl Room {
 
     /// Links the account as a person would.
     async fn link(&self, user: &str, who: &str) {
-        let mut browser = Browser::new(self.server.inbox.as_ref().unwrap()).login(who).await;
-        let token = browser.get("/link").await.hidden("form_token");
-        let page = browser.post("/link/code", &[("form_token", &token)]).await;
-        let (_, rest) = page.body.split_once("<code id=\"code\">").unwrap();
-        let code = rest.split_once('<').unwrap().0;
+        let code = rooms::link_code(&self.server, who).await;
         let said = self.execute(user, "link", &json!({"code": code})).await;
         assert!(said.starts_with("This account is linked"), "{said}");
     }
@@ -192,9 +159,9 @@ fn buttons(card: &Value) -> Option<[String; 2]> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_74_two_linked_people_decide_by_a_card_which_changes_for_all() {
-    let mut room = Room::open().await;
+    let room = Room::open().await;
     let (approval, opened) = room.asked("s3://partner").await;
-    let login = room.until("/login").await;
+    let login = room.teams.until("/login").await;
     assert!(login.text().contains("client_secret=b0t-secret") && login.text().contains(&format!("client_id={APP}")));
     let [approve, _] = buttons(&opened).expect("buttons");
     let text = opened.to_string();
@@ -206,24 +173,24 @@ async fn fault_74_two_linked_people_decide_by_a_card_which_changes_for_all() {
     room.link("u-bob", "bob").await;
     assert_eq!(room.press("u-alice", &approve).await, "Your vote counts. It is pending now.");
     let message = format!("{ACTIVITIES}/17");
-    let [again, _] = buttons(&card(&room.until(&message).await)).expect("buttons for the second");
+    let [again, _] = buttons(&card(&room.teams.until(&message).await)).expect("buttons for the second");
     assert_ne!(again, approve);
     let stale = room.press("u-bob", &approve).await;
     assert!(stale.contains("it changed since this message was written"), "{stale}");
     assert_eq!(room.press("u-bob", &again).await, "Your vote counts. It is approved now.");
-    assert_eq!(buttons(&card(&room.until(&message).await)), None, "nothing to decide any more");
+    assert_eq!(buttons(&card(&room.teams.until(&message).await)), None, "nothing to decide any more");
     let reviews = room.now(&approval).await.reviews;
     assert_eq!(reviews.len(), 2);
     let alice = reviews[0].reviewer.as_ref().unwrap();
     let credential = alice.credential.as_ref().unwrap();
     assert_eq!((alice.proof_method(), alice.authenticated_at_micros), (pb::ProofMethod::Chat, 0));
     assert_eq!((&*alice.uid.as_ref().unwrap().id, &*credential.client), ("alice", &*format!("teams:{TENANT}/u-alice")));
-    assert!(!room.heard.iter().any(|request| request.path == "/login"), "one login while its token is good");
+    assert!(!room.teams.passed_over("/login"), "one login while its token is good");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn case_55_a_forged_or_foreign_request_decides_nothing_and_is_on_record() {
-    let mut room = Room::open().await;
+    let room = Room::open().await;
     room.link("u-alice", "alice").await;
     let (approval, opened) = room.asked("s3://partner").await;
     let [approve, _] = buttons(&opened).unwrap();
@@ -283,7 +250,7 @@ async fn case_55_a_forged_or_foreign_request_decides_nothing_and_is_on_record() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejection_says_why_and_who_may_not_review_decides_nothing() {
-    let mut room = Room::open().await;
+    let room = Room::open().await;
     room.link("u-frank", "frank").await;
     room.link("u-alice", "alice").await;
     let (approval, opened) = room.asked("s3://partner").await;
@@ -301,10 +268,10 @@ async fn a_rejection_says_why_and_who_may_not_review_decides_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_severe_is_decided_in_the_inbox_and_a_deleted_message_is_posted_anew() {
-    let mut room = Room::open().await;
+    let room = Room::open().await;
     let agent = room.server.client("report-bot").await;
     agent.authorize(crate::support::client::export()).await.unwrap();
-    let high = card(&room.until(ACTIVITIES).await);
+    let high = card(&room.teams.until(ACTIVITIES).await);
     assert_eq!(buttons(&high), None);
     let text = high.to_string();
     assert!(
@@ -314,7 +281,7 @@ async fn what_is_severe_is_decided_in_the_inbox_and_a_deleted_message_is_posted_
     let (approval, _) = room.asked("s3://partner").await;
     room.teams.always(&format!("{ACTIVITIES}/17"), Reply::Status(404));
     room.server.client("alice").await.approve(&approval).await.unwrap();
-    assert!(buttons(&card(&room.until(ACTIVITIES).await)).is_some());
+    assert!(buttons(&card(&room.teams.until(ACTIVITIES).await)).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

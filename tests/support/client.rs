@@ -15,13 +15,18 @@ use tonic_types::StatusExt;
 
 pub type Stub = DecisionPointClient<InterceptedService<Channel, Bearer>>;
 
+/// The headers of every call.
 #[derive(Clone)]
-pub struct Bearer(Option<MetadataValue<tonic::metadata::Ascii>>);
+pub struct Bearer {
+    authorization: Option<MetadataValue<tonic::metadata::Ascii>>,
+    trace_parent: Option<MetadataValue<tonic::metadata::Ascii>>,
+}
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(value) = &self.0 {
-            request.metadata_mut().insert("authorization", value.clone());
+        let headers = [("authorization", &self.authorization), ("traceparent", &self.trace_parent)];
+        for (name, value) in headers {
+            value.clone().map(|value| request.metadata_mut().insert(name, value));
         }
         Ok(request)
     }
@@ -49,7 +54,13 @@ impl Client {
     }
 
     pub fn with_header(channel: Channel, authorization: Option<String>) -> Self {
-        let bearer = Bearer(authorization.map(|value| value.parse().unwrap()));
+        Self::with_headers(channel, authorization, None)
+    }
+
+    /// `trace_parent`: the trace that its calls are part of.
+    pub fn with_headers(channel: Channel, authorization: Option<String>, trace_parent: Option<&str>) -> Self {
+        let authorization = authorization.map(|value| value.parse().unwrap());
+        let bearer = Bearer { authorization, trace_parent: trace_parent.map(|value| value.parse().unwrap()) };
         Self { stub: DecisionPointClient::with_interceptor(channel, bearer) }
     }
 
@@ -122,7 +133,7 @@ impl Admin {
 
     pub async fn try_connect(url: &str, token: &str) -> Result<Self, tonic::transport::Error> {
         let channel = Endpoint::new(url.to_owned())?.connect().await?;
-        let bearer = Bearer(Some(format!("Bearer {token}").parse().unwrap()));
+        let bearer = Bearer { authorization: Some(format!("Bearer {token}").parse().unwrap()), trace_parent: None };
         Ok(Self { stub: AdministrationClient::with_interceptor(channel, bearer) })
     }
 
@@ -140,6 +151,10 @@ impl Admin {
 
     pub async fn list(&self, request: pb::ListEntitiesRequest) -> Result<pb::ListEntitiesResponse, Status> {
         self.stub.clone().list_entities(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn end_sessions(&self, principal: Option<pb::EntityUid>) -> Result<pb::EndSessionsResponse, Status> {
+        self.stub.clone().end_sessions(pb::EndSessionsRequest { principal }).await.map(tonic::Response::into_inner)
     }
 
     /// The ids of everything that was put.

@@ -116,6 +116,7 @@ pub fn opening(query: &Arc<Query>, now: Timestamp, span: Duration, requirement: 
         opened_at: now,
         deadline: now.after(span),
         digest: plain.digest,
+        trace_parent: None,
     };
     Decided { approval: Some(id), change: Change::Opened(Arc::new(opening)), ..plain }
 }
@@ -136,7 +137,7 @@ pub fn approval_id(binding: Binding) -> ApprovalId {
 }
 
 pub fn review(who: &str, verdict: Verdict, at: Timestamp) -> Review {
-    Review { reviewer: person(who), verdict, gates: vec![gate()], comment: None, at }
+    Review { reviewer: person(who), verdict, gates: vec![gate()], comment: None, at, stands_in: Vec::new() }
 }
 
 /// A vote that leaves it pending.

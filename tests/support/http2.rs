@@ -20,6 +20,7 @@ pub const ACK: u8 = 1;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
+pub const REFUSED_STREAM: u32 = 7;
 pub const CANCEL: u32 = 8;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -64,15 +65,16 @@ impl Raw {
         raw
     }
 
-    /// The connection is alive: a ping comes back, and no farewell.
-    pub async fn answers(&mut self) {
+    /// The connection is alive: a ping comes back, and no farewell. The kinds of frames that came before it.
+    pub async fn answers(&mut self) -> Vec<u8> {
         self.write(&frame(PING, 0, 0, b"alive?!?")).await;
+        let mut before = Vec::new();
         loop {
             let frame = self.read().await.expect("the connection lives");
             match (frame.kind, frame.flags) {
-                (PING, ACK) => return,
+                (PING, ACK) => return before,
                 (GOAWAY, _) => panic!("the server ended the connection: {}", frame.number(4)),
-                _ => {}
+                (kind, _) => before.push(kind),
             }
         }
     }

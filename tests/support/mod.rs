@@ -10,12 +10,14 @@ pub mod pki;
 pub mod random;
 pub mod redis;
 pub mod sealed;
+pub mod storm;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use countersign::domain::Timestamp;
+use countersign::grpc::unix::UnixSocket;
 use countersign::server::{Encryption, Listeners, Retention, Server, ServerError, Setup};
 use countersign::store::{Clock, ManualClock, embedded};
 use countersign::web::dev_issuer::{DevMinter, DevPrincipal, find};
@@ -38,6 +40,8 @@ pub struct TestServer {
     /// Where `/metrics` is.
     pub metrics: SocketAddr,
     minter: DevMinter,
+    /// Its socket, so that it is found there again after a restart.
+    issuer: std::net::TcpListener,
     options: Options,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<Result<(), ServerError>>>,
@@ -64,6 +68,8 @@ pub struct Options {
     pub inbox: Option<web::Settings>,
     pub encryption: Encryption,
     pub connections: countersign::grpc::door::Limits,
+    /// Whether it also listens on a Unix socket, [`TestServer::socket`].
+    pub unix: bool,
     /// Where it speaks TLS: what the test itself believes and shows.
     pub trust: Option<ClientTlsConfig>,
 }
@@ -84,6 +90,7 @@ impl Default for Options {
             inbox: None,
             encryption: Encryption::Loopback,
             connections: countersign::grpc::door::Limits::default(),
+            unix: false,
             trust: None,
         }
     }
@@ -102,8 +109,20 @@ impl TestServer {
 
     /// A server on a directory that may hold a journal already.
     pub async fn on(dir: tempfile::TempDir, clock: ManualClock, options: Options) -> Self {
+        let issuer = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        issuer.set_nonblocking(true).expect("a socket");
+        Self::with_issuer(dir, clock, options, issuer).await
+    }
+
+    /// With the address of an issuer that others know already.
+    async fn with_issuer(
+        dir: tempfile::TempDir,
+        clock: ManualClock,
+        options: Options,
+        issuer: std::net::TcpListener,
+    ) -> Self {
         let grpc = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let dev_issuer = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let dev_issuer = TcpListener::from_std(issuer.try_clone().expect("the socket")).expect("a socket");
         let metrics = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let scraped = metrics.local_addr().expect("an address");
         let kept = options.clone();
@@ -112,8 +131,12 @@ impl TestServer {
             None => None,
         };
         let inbox = web.as_ref().map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+        let grpc_unix = match options.unix {
+            true => Some(UnixSocket::bind(&socket_in(&dir)).await.expect("a socket")),
+            false => None,
+        };
         let setup = setup(&dir, &clock, options);
-        let listeners = Listeners { grpc, web, metrics: Some(metrics), dev_issuer: Some(dev_issuer) };
+        let listeners = Listeners { grpc, grpc_unix, web, metrics: Some(metrics), dev_issuer: Some(dev_issuer) };
         let server = Server::prepare(setup, listeners).expect("a server");
         let address = server.address().expect("an address");
         let minter = server.dev_issuer().expect("a dev issuer").minter();
@@ -122,7 +145,8 @@ impl TestServer {
             let _ = stopped.await;
         }));
         let (stop, running) = (Some(stop), Some(running));
-        let server = Self { clock, dir, address, inbox, metrics: scraped, minter, options: kept, stop, running };
+        let server =
+            Self { clock, dir, address, inbox, metrics: scraped, minter, issuer, options: kept, stop, running };
         server.ready().await;
         server
     }
@@ -143,6 +167,11 @@ impl TestServer {
     pub fn url(&self) -> String {
         let scheme = if self.options.trust.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
+    }
+
+    /// Its Unix socket, where it has one.
+    pub fn socket(&self) -> PathBuf {
+        socket_in(&self.dir)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -238,6 +267,14 @@ impl TestServer {
 
     /// The same, as a server that is run differently.
     pub async fn restart_with(self, options: Options) -> Self {
+        let issuer = self.issuer.try_clone().expect("the socket");
+        let (dir, clock) = self.stop().await;
+        Self::with_issuer(dir, clock, options, issuer).await
+    }
+
+    /// The same, with an issuer of another address, which knows the same people.
+    pub async fn restart_under_another_issuer(self) -> Self {
+        let options = self.options.clone();
         let (dir, clock) = self.stop().await;
         Self::on(dir, clock, options).await
     }
@@ -247,6 +284,19 @@ impl TestServer {
         let options = Options { policies: policies.path().into(), ..self.options.clone() };
         self.restart_with(options).await
     }
+}
+
+fn socket_in(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("grpc.sock")
+}
+
+/// How long calls wait for a processor says nothing in a test, which shares it with many others: nobody is turned away for that, where
+/// a test does not say otherwise.
+fn patient(mut limits: service::Limits) -> service::Limits {
+    if limits.load.queueing_target == service::load::Limits::default().queueing_target {
+        limits.load.queueing_target = Duration::from_secs(60);
+    }
+    limits
 }
 
 /// What a server under test is made from, but for its sockets.
@@ -274,7 +324,7 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
         connections: options.connections,
         traces: std::sync::Arc::default(),
         watch: options.watch,
-        limits: options.limits,
+        limits: patient(options.limits),
         masking: options.masking,
         retention: options.retention,
         clock: Box::new(move |floor| Clock::manual(&manual, floor)),

@@ -10,7 +10,7 @@ use crate::authoring::coverage::Sightings;
 use crate::authoring::scenario::{Asked, Scenario, Seen, Terms};
 use crate::authoring::suite::{Deed, Expected, Question, ServiceTest, Step, Suite, Test};
 use crate::authoring::{expect, notation};
-use crate::domain::{GuardAction, Guarded, Identity, PolicyId, PrincipalKind, Query, Timestamp, Verdict};
+use crate::domain::{Delegation, GuardAction, Guarded, Identity, PolicyId, PrincipalKind, Query, Timestamp, Verdict};
 use crate::engine::{self, PolicySnapshot};
 
 /// One test being run.
@@ -124,7 +124,20 @@ impl<'a> Run<'a> {
     }
 }
 
-/// `audit`, `authorize_as Agent::bot`, `supply_entities Dataset`.
+/// `User::bob 72h`, or `User::bob 72h for User::alice`.
+fn delegated(caller: &Identity, text: &str) -> Result<Delegation, String> {
+    let expected = || format!("`delegate {text}`: expected such as `delegate User::bob 72h for User::alice`");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (to, hours, of) = match words.as_slice() {
+        [to, hours] => (to, hours, caller.uid.clone()),
+        [to, hours, "for", of] => (to, hours, notation::uid(of, None)?),
+        _ => return Err(expected()),
+    };
+    let hours = hours.strip_suffix('h').and_then(|hours| hours.parse().ok()).ok_or_else(expected)?;
+    Ok(Delegation { to: notation::uid(to, None)?, is_own: of == caller.uid, of, hours })
+}
+
+/// `audit`, `authorize_as Agent::bot`, `end_sessions User::alice`, `supply_entities Dataset`, `delegate User::bob 72h`.
 fn guarded(
     snapshot: &PolicySnapshot,
     caller: &Identity,
@@ -134,9 +147,13 @@ fn guarded(
     let (name, on) = deed.split_once(' ').unwrap_or((deed, ""));
     let action = GuardAction::ALL.into_iter().find(|action| action.name() == name);
     let action = action.ok_or_else(|| format!("`{name}` is nothing that the service guards"))?;
-    let named;
+    let (named, delegation);
     let on = match (action, on) {
-        (GuardAction::AuthorizeAs, on) => {
+        (GuardAction::Delegate, on) => {
+            delegation = delegated(caller, on)?;
+            Guarded::Delegation(&delegation)
+        }
+        (GuardAction::AuthorizeAs | GuardAction::EndSessions, on) => {
             named = notation::uid(on, None)?;
             Guarded::Principal(&named)
         }

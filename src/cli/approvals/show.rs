@@ -146,13 +146,22 @@ fn votes(heading: &str, votes: &[pb::Review], style: Style) -> String {
     for review in votes {
         rows.add_row([
             words::micros(review.at_micros),
-            who(review.reviewer.as_ref()),
+            who_for(review),
             words::verdict(review.verdict).to_owned(),
             review.gates.iter().map(|gate| words::escaped(gate)).collect::<Vec<_>>().join(", "),
             words::escaped(&review.comment),
         ]);
     }
     format!("{}\n{}", style.bold(heading), rows.trim_fmt())
+}
+
+/// Who voted, and in whose place.
+fn who_for(review: &pb::Review) -> String {
+    let mut text = who(review.reviewer.as_ref());
+    for stood_in in &review.stands_in {
+        let _ = write!(text, " in the place of {}", who(stood_in.person.as_ref()));
+    }
+    text
 }
 
 /// Who voted is not everybody's to know.
@@ -261,6 +270,7 @@ pub(super) mod tests {
                 gates: vec!["export-pii".into()],
                 comment: "fine".into(),
                 at_micros: 1_700_000_030_000_000,
+                ..pb::Review::default()
             }],
             opened_at: Some(well_known::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
             deadline: Some(well_known::Timestamp { seconds: 1_700_000_900, nanos: 0 }),

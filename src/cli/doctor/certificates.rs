@@ -78,18 +78,28 @@ fn judge(key: &str, path: &Path, now: Timestamp) -> Finding {
     // A bundle may hold authorities that are gone; a chain is as good as its first certificate.
     let chain = key == "grpc.tls.certificate";
     let first = if chain { found.first() } else { found.iter().max_by_key(|one| one.until) };
-    first.map_or_else(|| Finding::fail(PART, format!("{key}: no certificate"), ADVICE), |one| by_time(key, one, now))
+    let terms = Terms { soon: SOON, advice: ADVICE };
+    first.map_or_else(
+        || Finding::fail(PART, format!("{key}: no certificate"), ADVICE),
+        |one| by_time(&format!("{key} ({})", one.subject), one, now, terms),
+    )
 }
 
-fn by_time(key: &str, one: &Validity, now: Timestamp) -> Finding {
+/// What is soon, and what to do then.
+#[derive(Clone, Copy)]
+pub struct Terms {
+    pub soon: Duration,
+    pub advice: &'static str,
+}
+
+pub fn by_time(says: &str, one: &Validity, now: Timestamp, terms: Terms) -> Finding {
     let left = now.until(one.until);
-    let says = format!("{key} ({})", one.subject);
     if one.until.is_due(now) {
-        Finding::fail(PART, format!("{says} expired {} days ago", days(one.until.until(now))), ADVICE)
+        Finding::fail(PART, format!("{says} expired {} days ago", days(one.until.until(now))), terms.advice)
     } else if !one.from.is_due(now) {
         Finding::fail(PART, format!("{says} is not yet good"), "look at the clock, and at the certificate")
-    } else if left <= SOON {
-        Finding::warn(PART, format!("{says} expires in {} days", days(left)), ADVICE)
+    } else if left <= terms.soon {
+        Finding::warn(PART, format!("{says} expires in {} days", days(left)), terms.advice)
     } else {
         Finding::ok(PART, format!("{says} is good for {} more days", days(left)))
     }

@@ -10,6 +10,7 @@ mod journal;
 mod keys;
 mod policies;
 mod reach;
+mod remote;
 mod secrets;
 mod store;
 
@@ -62,6 +63,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(secrets::examine(config));
     findings.extend(keys::examine(config));
     findings.extend(certificates::examine(config));
+    findings.extend(remote::examine(config).await);
     findings.extend(policies::examine(config));
     findings.extend(journal::examine(config));
     findings.extend(store::examine(config, redis.as_ref()));

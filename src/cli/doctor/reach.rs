@@ -6,14 +6,13 @@ use super::clock::Reading;
 use super::finding::Finding;
 use crate::config::Config;
 use crate::domain::Timestamp;
-use crate::identity::source::Outbound;
+use crate::identity::source::{self, FetchError, Outbound};
 use crate::identity::{IssuerSettings, KeyLocation};
 use crate::notify::{Channel, Target};
 use crate::store::Clock;
 
 /// For a collector to take a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// What was seen of one issuer.
 pub struct Issuer {
@@ -59,16 +58,13 @@ async fn keys(settings: &IssuerSettings, clock: &mut Option<Reading>) -> Result<
         KeyLocation::JwksFile(path) => std::fs::read(path).map_err(|error| format!("`{}`: {error}", path.display()))?,
         KeyLocation::JwksUrl(url) => get(settings, url, clock).await?,
         KeyLocation::Discovery => {
-            let url = format!("{}{DISCOVERY}", settings.issuer.trim_end_matches('/'));
-            let found = json(&get(settings, &url, clock).await?)?;
-            if found.get("issuer").and_then(serde_json::Value::as_str) != Some(&*settings.issuer) {
-                return Err(format!("{url} is another issuer's"));
-            }
-            let url = found
-                .get("jwks_uri")
-                .and_then(serde_json::Value::as_str)
-                .ok_or_else(|| format!("{url} names no keys"))?;
-            get(settings, url, clock).await?
+            let url = source::discovery_address(&settings.issuer);
+            let found = get(settings, &url, clock).await?;
+            let keys = source::keys_address(&settings.issuer, &found).map_err(|error| match error {
+                FetchError::IssuerMismatch { .. } => format!("{url} is another issuer's"),
+                error => error.to_string(),
+            })?;
+            get(settings, &keys, clock).await?
         }
     };
     Ok(json(&document)?.get("keys").and_then(serde_json::Value::as_array).map_or(0, Vec::len))

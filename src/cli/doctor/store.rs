@@ -8,7 +8,7 @@ use crate::config::{Config, StoreKind};
 use crate::domain::Timestamp;
 use crate::store::Clock;
 use crate::store::redis::examine::{self, Primary, State};
-use crate::store::redis::{Address, Durability, Settings, Trouble};
+use crate::store::redis::{Address, Durability, SHARDS, Settings, Trouble, majority};
 
 const PART: &str = "store";
 /// Of what it may use; a Redis that is full refuses writes.
@@ -73,7 +73,7 @@ fn began(fresh: usize) -> Option<Finding> {
     (fresh > 0).then(|| {
         Finding::warn(
             PART,
-            format!("{fresh} of 16 shards were never begun: this Redis is new, or was emptied"),
+            format!("{fresh} of {SHARDS} shards were never begun: this Redis is new, or was emptied"),
             "right before the first start; else `countersign store reconcile` (docs/redis.md)",
         )
     })
@@ -127,12 +127,12 @@ fn replicas(at: &str, replicas: Option<usize>, durability: Durability) -> Findin
             format!("{at} has {has} replicas, and {wanted} must have every change"),
             "start its replicas: until then nothing that needs people is answered",
         ),
-        Durability::Replicated { replicas: wanted } if wanted < has.div_ceil(2) => Finding::fail(
+        Durability::Replicated { replicas: wanted } if wanted < majority(has) => Finding::fail(
             PART,
             format!(
                 "{at} has {has} replicas, and a change counts as replicated with {wanted}: two sides of a partition could both go on"
             ),
-            format!("set `replicas = {}`", has.div_ceil(2)),
+            format!("set `replicas = {}`", majority(has)),
         ),
         Durability::Replicated { replicas: wanted } => {
             Finding::ok(PART, format!("{at} has {has} replicas, and {wanted} have every change before anybody is told"))

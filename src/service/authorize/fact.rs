@@ -150,5 +150,6 @@ fn opening(asked: &Admitted, decided: &Decided, requirement: Requirement, now: T
         justification: asked.justification.clone(),
         opened_at: now,
         digest: decided.digest,
+        trace_parent: asked.caller.trace_parent.clone(),
     }
 }

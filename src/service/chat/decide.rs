@@ -38,7 +38,7 @@ impl Service {
     /// Votes as the person who linked this account. A click that is repeated is one vote.
     ///
     /// # Errors
-    /// Reasons of their own are `unknown_button`, `account_not_linked`, `login_too_old`, `inbox_only` and `stale_button`; the
+    /// Reasons of their own are `unknown_button`, `account_not_linked`, `issuer_removed`, `login_too_old`, `inbox_only` and `stale_button`; the
     /// others are those of [`Service::review`].
     pub async fn decide_in_chat(
         &self,
@@ -97,10 +97,20 @@ impl Service {
         }
         let account = account.clone();
         let person = blocking(move || chat.links.person(&account)).await?.ok_or_else(not_linked)?;
+        // INVARIANT: an issuer that was taken out of the configuration speaks for nobody, by a click as little as by a token.
+        if !self.is_still_believed(&person) {
+            return Err(Refusal::denied("issuer_removed", "who you are is not said by anybody trusted here any more"));
+        }
         if !self.is_lately_here(&person) {
             return Err(Refusal::denied("login_too_old", "sign in at the inbox once more, then click again"));
         }
-        Ok(Caller { identity: Arc::new(person), expires_at: Timestamp::MAX, request_id })
+        Ok(Caller { identity: Arc::new(person), expires_at: Timestamp::MAX, request_id, trace_parent: None })
+    }
+
+    /// Whether who said who the person is would be believed today.
+    fn is_still_believed(&self, person: &Identity) -> bool {
+        let credential = person.proof.credential.as_deref();
+        credential.is_some_and(|credential| self.shared.verifier.believes(&credential.issuer_name, &person.issuer))
     }
 
     /// Whether what the last login said of the person, groups included, is still believed.

@@ -28,7 +28,9 @@ use crate::notify::settings::Kind;
 /// How long a code can be entered.
 pub const CODE_LIFETIME: Duration = Duration::from_secs(600);
 /// Codes that wait to be entered; past it nobody gets one.
-const CODES_MAX: usize = 1_000;
+const CODES_MAX: usize = 10_000;
+/// Of one person, so that nobody takes those of others; the next ends the oldest.
+const CODES_PER_PERSON_MAX: usize = 3;
 const CODE_BYTES: usize = 16;
 /// Links in all.
 const ACCOUNTS_MAX: usize = 100_000;
@@ -133,12 +135,19 @@ impl Links {
     /// A code for the person, to be entered from the account; `None` if there are too many.
     pub fn begin(&self, identity: &Identity, now: Timestamp) -> io::Result<Option<String>> {
         let Some(person) = Person::of(identity) else { return Ok(None) };
-        let codes = self.dir.join("codes");
         let mut waiting = 0;
-        for entry in fs::read_dir(&codes)? {
+        let mut own = Vec::new();
+        for entry in fs::read_dir(self.dir.join("codes"))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            let is_over = self.read::<Code>("codes", &name)?.is_none_or(|code| code.is_over(now));
-            if is_over { self.remove("codes", &name)? } else { waiting += 1 }
+            match self.read::<Code>("codes", &name)?.filter(|code| !code.is_over(now)) {
+                None => self.remove("codes", &name)?,
+                Some(code) if code.person.file() == person.file() => own.push((code.ends_at_micros, name)),
+                Some(_) => waiting += 1,
+            }
+        }
+        own.sort_unstable();
+        for (_, name) in own.iter().rev().skip(CODES_PER_PERSON_MAX - 1) {
+            self.remove("codes", name)?;
         }
         if waiting >= CODES_MAX {
             return Ok(None);
@@ -164,8 +173,8 @@ impl Links {
         if found.is_over(now) || is_full {
             return Ok(Entered::Refused);
         }
+        self.note(&found.person)?;
         let person = found.person.file();
-        self.write("people", &person, &found.person)?;
         let linked = Linked { account: account.clone(), at_micros: now.as_micros(), person };
         self.write("accounts", &account.file(), &linked)?;
         Ok(Entered::Linked)
@@ -174,11 +183,16 @@ impl Links {
     /// Notes the person as of this login, if any account is linked.
     pub fn logged_in(&self, identity: &Identity) -> io::Result<()> {
         let Some(person) = Person::of(identity) else { return Ok(()) };
-        if self.path("people", &person.file()).exists() {
-            self.write("people", &person.file(), &person)
-        } else {
-            Ok(())
+        if self.path("people", &person.file()).exists() { self.note(&person) } else { Ok(()) }
+    }
+
+    /// INVARIANT: what a later login said stays: an older one might bring back groups that were taken away meanwhile.
+    fn note(&self, person: &Person) -> io::Result<()> {
+        let known = self.read::<Person>("people", &person.file())?;
+        if known.is_some_and(|known| known.issued_at_micros > person.issued_at_micros) {
+            return Ok(());
         }
+        self.write("people", &person.file(), person)
     }
 
     /// The accounts of a person.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::key::Key;
 use super::links::{Account, CODE_LIFETIME, Entered, Links, Product};
@@ -112,4 +113,37 @@ fn a_file_that_was_made_or_moved_without_the_key_links_nobody() {
     assert_eq!(links.person(&account("U3")).unwrap(), None);
     let text = fs::read_to_string(file("U1")).unwrap();
     assert!(!text.contains("alice") && !text.contains("slack"));
+}
+
+#[test]
+fn an_older_login_brings_no_groups_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let links = links(dir.path());
+    let earlier = links.begin(&alice(), NOW).unwrap().unwrap();
+    let code = links.begin(&alice(), NOW).unwrap().unwrap();
+    links.enter(&account("U1"), &code, NOW).unwrap();
+    // Her group was taken away, and she logged in again.
+    let mut demoted = alice();
+    demoted.groups.clear();
+    let issued_at = Some(NOW.after(CODE_LIFETIME / 2));
+    demoted.proof.credential = Some(Arc::new(Credential { issued_at, ..Credential::default() }));
+    links.logged_in(&demoted).unwrap();
+    assert_eq!(links.enter(&account("U2"), &earlier, NOW).unwrap(), Entered::Linked);
+    links.logged_in(&alice()).unwrap();
+    for user in ["U1", "U2"] {
+        assert!(links.person(&account(user)).unwrap().unwrap().groups.is_empty(), "{user}");
+    }
+}
+
+#[test]
+fn nobody_takes_the_codes_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let links = links(dir.path());
+    let mut codes = Vec::new();
+    for second in 0..20 {
+        codes.push(links.begin(&alice(), NOW.after(Duration::from_secs(second))).unwrap().unwrap());
+    }
+    assert_eq!(fs::read_dir(dir.path().join("codes")).unwrap().count(), 3, "the oldest of one person end");
+    assert_eq!(links.enter(&account("U1"), &codes[0], NOW).unwrap(), Entered::Refused);
+    assert_eq!(links.enter(&account("U1"), &codes[19], NOW).unwrap(), Entered::Linked);
 }

@@ -208,7 +208,14 @@ impl Shared {
         if put.is_empty() {
             return Ok(None);
         }
-        let changed = EntitiesChanged { by: None, put, deleted: Vec::new(), request_id: "upkeep".into(), version: 0 };
+        let changed = EntitiesChanged {
+            by: None,
+            put,
+            deleted: Vec::new(),
+            request_id: "upkeep".into(),
+            version: 0,
+            more_follows: false,
+        };
         let fact = Fact::EntitiesChanged(changed.clone());
         let ticket = self.log.append(&fact, self.log.vault().draft(&fact), self.clock.now())?;
         state.entities.apply(&changed, ticket.sequence);
@@ -244,6 +251,11 @@ impl Store for Embedded {
 
     fn now(&self) -> Timestamp {
         self.shared.clock.now()
+    }
+
+    fn heard(&self, _: ApprovalId) -> Option<Arc<Approval>> {
+        // What is known here is what is.
+        None
     }
 
     fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>> {

@@ -45,6 +45,8 @@ struct Call<'a> {
     approval: Option<ApprovalId>,
     /// The version seen, of the approval or of the one in the slot.
     seen: Option<u64>,
+    /// What lies in Redis of the approval seen, to the letter.
+    is: String,
     slot: Option<ApprovalId>,
     /// The approval as it will be.
     after: Option<Stored>,
@@ -121,6 +123,7 @@ impl Shared {
             binding: opening.binding,
             approval: Some(opening.id),
             seen: slot.map(|(_, version)| version),
+            is: String::new(),
             slot: slot.map(|(id, _)| id),
             after: Some(approval),
             kept: event.clone(),
@@ -167,6 +170,7 @@ impl Shared {
             binding: before.approval.opening.binding,
             approval: Some(id),
             seen: Some(version),
+            is: before.is(),
             slot: None,
             kept: kept(self.log.vault(), &before.approval, transition).map_err(unavailable)?,
             after: Some(after),
@@ -208,6 +212,7 @@ impl Shared {
             binding: decided.binding,
             approval,
             seen,
+            is: String::new(),
             slot: None,
             after: None,
             kept: Vec::new(),
@@ -318,6 +323,7 @@ impl Shared {
             binding: Binding([0; 32]),
             approval: None,
             seen: None,
+            is: String::new(),
             slot: None,
             after: None,
             kept: Vec::new(),
@@ -366,7 +372,7 @@ impl Shared {
         self.add_answer(&mut command, call.decided.filter(|_| name.is_some()))?;
         command.arg(self.links.clock.now().as_micros()).arg(OFF_MAX.as_micros().to_string());
         let stays = call.after.as_ref().is_some_and(|after| after.approval.is_to_be_examined());
-        command.arg(if stays { "stays" } else { "" });
+        command.arg(if stays { "stays" } else { "" }).arg(&call.is);
         Ok(command)
     }
 

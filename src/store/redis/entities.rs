@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use redis::Cmd;
 use tokio::sync::{Notify, watch};
 
+use super::age::AsOf;
 use super::clock::OFF_MAX;
 use super::commit::{ORIGIN_BYTES, never_reached, unavailable};
 use super::guard::Epoch;
@@ -44,15 +45,17 @@ const SCAN: usize = 100;
 /// What this replica knows of them.
 pub(super) struct Kept {
     /// One change or look at a time: the journal has them in the order of their numbers. Held across writes on purpose.
-    turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<()>,
+    age_max: Duration,
     inner: Mutex<Inner>,
     pub hint: Notify,
     news: watch::Sender<u64>,
 }
 
-#[derive(Default)]
 struct Inner {
     remembered: Remembered,
+    /// When Redis last said that these are the newest.
+    as_of: AsOf,
     /// The life of the shard that told; `None` while only the journal did.
     epoch: Option<Epoch>,
     /// Since when there are newer ones that could not be taken up, and why not.
@@ -93,10 +96,12 @@ impl Newest {
 }
 
 impl Kept {
-    pub fn new(remembered: Remembered) -> Self {
+    /// What the journal tells, known to have been the newest at a moment.
+    pub fn new(remembered: Remembered, as_of: Timestamp, age_max: Duration) -> Self {
         Self {
             turn: tokio::sync::Mutex::default(),
-            inner: Mutex::new(Inner { remembered, ..Inner::default() }),
+            age_max,
+            inner: Mutex::new(Inner { remembered, as_of: AsOf::before(as_of), epoch: None, behind: None }),
             hint: Notify::new(),
             news: watch::Sender::new(0),
         }
@@ -120,10 +125,18 @@ impl Kept {
         self.news.subscribe()
     }
 
-    pub fn known(&self) -> Result<PutEntities, Trouble> {
+    pub fn as_of(&self) -> AsOf {
+        self.inner().as_of
+    }
+
+    /// What is known, at a moment by the machine's clock.
+    pub fn known(&self, now: Timestamp) -> Result<PutEntities, Trouble> {
         let inner = self.inner();
         if inner.remembered.version() == 0 {
             return Err(Trouble::EntitiesUnknown);
+        }
+        if inner.as_of.age(now) >= self.age_max {
+            return Err(Trouble::EntitiesOld(self.age_max));
         }
         match &inner.behind {
             Some((since, why)) if since.elapsed() >= BEHIND_MAX => Err(Trouble::EntitiesBehind(why.clone())),
@@ -135,8 +148,9 @@ impl Kept {
         self.inner().remembered.oldest()
     }
 
-    fn add(&self, records: &[(EntitiesChanged, u64)], epoch: Epoch, version: u64) {
+    fn add(&self, records: &[(EntitiesChanged, u64)], epoch: Epoch, version: u64, now: Timestamp) {
         let mut inner = self.inner();
+        inner.as_of = AsOf::confirmed(now);
         for (changed, sequence) in records {
             inner.remembered.add(changed, *sequence);
         }
@@ -145,6 +159,11 @@ impl Kept {
         inner.behind = None;
         drop(inner);
         self.tell();
+    }
+
+    #[cfg(test)]
+    pub fn is_known_to_be_behind(&self) -> bool {
+        self.inner().behind.is_some()
     }
 
     /// There are newer ones that could not be taken up.
@@ -159,16 +178,23 @@ impl Kept {
     }
 
     /// What is known is the newest there is: also where a newer one was seen, and a failover lost it before it was acknowledged.
-    fn is_level(&self) {
-        let was_behind = self.inner().behind.take().is_some();
-        if was_behind {
+    fn is_level(&self, now: Timestamp, said: Option<AsOf>) {
+        let mut inner = self.inner();
+        let was_old = inner.as_of.age(now) >= self.age_max;
+        inner.as_of = said.unwrap_or(inner.as_of);
+        let was_behind = inner.behind.take().is_some();
+        drop(inner);
+        if was_behind || was_old {
             self.tell();
         }
     }
 
     /// It could not even be asked. INVARIANT: what is known to be old ends whether or not Redis is there to say so again.
-    fn is_out_of_reach(&self) {
-        let is_over = matches!(&self.inner().behind, Some((since, _)) if since.elapsed() >= BEHIND_MAX);
+    fn is_out_of_reach(&self, now: Timestamp) {
+        let inner = self.inner();
+        let is_behind = matches!(&inner.behind, Some((since, _)) if since.elapsed() >= BEHIND_MAX);
+        let is_over = is_behind || inner.as_of.age(now) >= self.age_max;
+        drop(inner);
         if is_over {
             self.tell();
         }
@@ -178,7 +204,14 @@ impl Kept {
 /// What lies in Redis of an entity.
 pub(super) fn record_of(entity: Arc<Entity>) -> Fact {
     let put = vec![entity];
-    Fact::EntitiesChanged(EntitiesChanged { by: None, put, deleted: Vec::new(), request_id: "".into(), version: 0 })
+    Fact::EntitiesChanged(EntitiesChanged {
+        by: None,
+        put,
+        deleted: Vec::new(),
+        request_id: "".into(),
+        version: 0,
+        more_follows: false,
+    })
 }
 
 /// An entity from what lies in Redis under its name.
@@ -215,7 +248,7 @@ impl Shared {
             CommitError::Store(error) => CommitError::Store(error),
             error => unavailable(error).into(),
         })?;
-        self.kept.add(&[(changed, sequence)], epoch, version.saturating_add(1));
+        self.kept.add(&[(changed, sequence)], epoch, version.saturating_add(1), self.links.clock.machine());
         Ok(Committed::new(sequence))
     }
 
@@ -253,7 +286,10 @@ impl Shared {
             (inner.epoch == Some(epoch)).then(|| inner.remembered.version())
         };
         if known == Some(newest.version) {
-            self.kept.is_level();
+            let now = self.links.clock.machine();
+            // An old primary that nobody follows any more says what was, not what is.
+            let is_followed = self.links.owner(SHARD).is_some_and(|node| node.check_replicas().is_ok());
+            self.kept.is_level(now, is_followed.then(|| AsOf::confirmed(now)));
             return Ok(());
         }
         let had = self.kept.inner().remembered.version();
@@ -271,7 +307,7 @@ impl Shared {
         taken_up.inspect_err(|error| self.kept.is_behind(error))
     }
 
-    async fn take_up(&self, epoch: Epoch, known: Option<u64>, newest: Newest) -> Result<(), StoreError> {
+    pub(super) async fn take_up(&self, epoch: Epoch, known: Option<u64>, newest: Newest) -> Result<(), StoreError> {
         let remembered = self.kept.remembered();
         let steps = match known {
             Some(known) => self.steps(known, newest).await?,
@@ -286,7 +322,7 @@ impl Shared {
         }
         let (put, deleted) = remembered.steps_to(&data);
         let records = self.put_on_record(remembered.records(put, deleted, newest.version)).await?;
-        self.kept.add(&records, epoch, newest.version);
+        self.kept.add(&records, epoch, newest.version, self.links.clock.machine());
         Ok(())
     }
 
@@ -307,7 +343,7 @@ impl Shared {
         Ok(written)
     }
 
-    async fn newest_change(&self) -> Result<Newest, StoreError> {
+    pub(super) async fn newest_change(&self) -> Result<Newest, StoreError> {
         let question = Newest::question(&self.links.keys);
         Ok(Newest::parse(self.links.read(SHARD, &[question]).await?.pop().unwrap_or_default())?)
     }
@@ -402,7 +438,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             Err(error) => {
                 let source = std::error::Error::source(&error);
                 tracing::debug!(%error, ?source, "entities could not be looked at");
-                shared.kept.is_out_of_reach();
+                shared.kept.is_out_of_reach(shared.links.clock.machine());
                 RETRY
             }
         };

@@ -22,7 +22,7 @@ pub struct Primary {
 /// What it says of itself.
 #[derive(Debug)]
 pub struct State {
-    /// Its clock, asked between these two times of this machine.
+    /// Its clock.
     pub time: Timestamp,
     /// Whether it would forget approvals when memory is short.
     pub eviction: Result<(), Trouble>,

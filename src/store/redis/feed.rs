@@ -53,7 +53,13 @@ impl Shared {
         // Numbers have no gap: one that is missing was trimmed.
         if found.first().is_none_or(|entry| entry.number != number.saturating_add(1)) {
             let reach = self.reach_of(shard).await?;
-            return if reach.head > number { Err(FeedError::Trimmed(reach)) } else { Ok(Vec::new()) };
+            // What came between the two looks is there, and read with the next.
+            let is_trimmed = reach.first > number.saturating_add(1);
+            return if is_trimmed { Err(FeedError::Trimmed(reach)) } else { Ok(Vec::new()) };
+        }
+        if self.epoch(shard)? != epoch {
+            // Whose events they are is not known.
+            return Err(StoreError::from(super::Trouble::OutOfReach("the shard began anew".into())).into());
         }
         if let Some(last) = found.last() {
             self.lasting(shard, epoch, last.number).await?;

@@ -141,6 +141,11 @@ impl Shared {
             self.take_off(origin.shard, origin.number);
             return Ok(());
         }
+        if let Fact::EntitiesChanged(_) = fact {
+            // INVARIANT: nothing is on record here of a change before those in front of it are: added up again, the journal would lack
+            // these.
+            self.catch_up().await?;
+        }
         tracing::info!(
             redis.shard = origin.shard,
             redis.event = origin.number,

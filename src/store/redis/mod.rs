@@ -7,6 +7,7 @@
 //! Reading order: `keys`, `stored` (what lies there), `commit` and its script, `approvals`, `listing`; `links`, `node`,
 //! `dial`, `discover` (the way there), `guard` (is it still the same?), `clock`, `wake`, `journaling`.
 
+mod age;
 mod answer;
 mod approvals;
 mod clock;
@@ -64,8 +65,9 @@ use super::{
 use crate::domain::{Approval, ApprovalId, Binding, Fact, IdempotencyKey, Timestamp};
 use crate::journal::{self, Log, LogError};
 
+pub use keys::SHARDS;
 pub(super) use replica::FILE as REPLICA_FILE;
-pub use settings::{Address, Durability, Encryption, Login, Settings, Shape};
+pub use settings::{Address, Durability, Encryption, Login, Settings, Shape, majority};
 pub use trouble::Trouble;
 
 /// Approvals kept at hand for the write that follows a read.
@@ -139,14 +141,14 @@ impl Redis {
         let (dir, record_bytes_max) = (journal.dir.clone(), journal.record_bytes_max);
         let (log, replica, newest, floor) = open_journal(journal, &dir)?;
         let seen = seen::read(&dir).map_err(OpenError::Seen)?;
-        let limits = settings.limits;
+        let (limits, age_max) = (settings.limits, settings.entities_max_age);
         let links = Arc::new(Links::new(settings, SharedClock::new(clock(floor))));
         newest.iter().chain(&seen).for_each(|origin| links.guard.remember(origin));
         let shared = Arc::new(Shared {
             journaling: Journaling::new(replica),
             waits: Arc::default(),
             memory: Memory::new(limits),
-            kept: entities::Kept::new(Remembered::read(&log)?),
+            kept: entities::Kept::new(Remembered::read(&log)?, age::read(&dir).unwrap_or(floor), age_max),
             cache: Cache::new(CACHED_APPROVALS),
             record_bytes_max,
             timer: Notify::new(),
@@ -166,7 +168,8 @@ impl Redis {
             tokio::spawn(journaling::acknowledge(shared.clone())),
             tokio::spawn(journaling::adopt(shared.clone())),
             tokio::spawn(upkeep::keep(shared.clone())),
-            tokio::spawn(seen::keep(shared.clone(), dir)),
+            tokio::spawn(seen::keep(shared.clone(), dir.clone())),
+            tokio::spawn(age::keep(shared.clone(), dir)),
         ];
         Ok(Self { shared, _tasks: Arc::new(Tasks(tasks)) })
     }
@@ -274,6 +277,10 @@ impl Store for Redis {
         self.shared.approval(id).boxed()
     }
 
+    fn heard(&self, id: ApprovalId) -> Option<Arc<Approval>> {
+        self.shared.cache.get(&id).map(|stored| Arc::new(stored.approval.clone()))
+    }
+
     fn standing(&self, binding: Binding) -> BoxFuture<'_, Result<Option<Arc<Approval>>, StoreError>> {
         self.shared.standing(binding).boxed()
     }
@@ -288,7 +295,8 @@ impl Store for Redis {
     }
 
     fn entities(&self) -> BoxFuture<'_, Result<PutEntities, StoreError>> {
-        std::future::ready(self.shared.kept.known().map_err(StoreError::from)).boxed()
+        let now = self.shared.links.clock.machine();
+        std::future::ready(self.shared.kept.known(now).map_err(StoreError::from)).boxed()
     }
 
     fn newest_entities(&self) -> BoxFuture<'_, Result<PutEntities, StoreError>> {

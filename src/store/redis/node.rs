@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::dial::{Patience, dial};
 use super::guard::Epoch;
 use super::keys::{SHARDS, Shard};
-use super::settings::{Address, Durability, Settings};
+use super::settings::{Address, Durability, Settings, majority};
 use super::trouble::{Trouble, accepted};
 
 /// Writes that may wait for the batch before them.
@@ -175,9 +175,8 @@ impl Replicas {
         let Durability::Replicated { replicas: wanted } = self.durability else { return Ok(()) };
         let connected = self.connected.load(Ordering::Acquire);
         let most = self.most.load(Ordering::Acquire);
-        // INVARIANT: the primary and those that have a change are more than half of all, so that no two sides of a partition
-        // both go on. Of n replicas and their primary that is half of n + 1, beside the primary.
-        let least = most.div_ceil(2);
+        // INVARIANT: of two sides of a partition one goes on at most.
+        let least = majority(most);
         if wanted < least {
             return Err(Trouble::Minority { most, wanted, least });
         }

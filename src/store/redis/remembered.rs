@@ -19,6 +19,8 @@ pub struct Remembered {
     entities: Entities,
     version: u64,
     sequence: u64,
+    /// Records of which the last was not seen yet, all of one change.
+    parts: Vec<(EntitiesChanged, u64)>,
 }
 
 impl Remembered {
@@ -38,9 +40,18 @@ impl Remembered {
     }
 
     /// Takes a record into account. INVARIANT: an older one changes nothing: an event that was taken over from a maker that died may
-    /// come long after what others did since.
+    /// come long after what others did since. Of several that are one change none counts before the last of them.
     pub fn add(&mut self, changed: &EntitiesChanged, sequence: u64) {
+        if changed.more_follows {
+            self.parts.retain(|(part, _)| part.version == changed.version);
+            self.parts.push((changed.clone(), sequence));
+            return;
+        }
+        let parts = if changed.by.is_none() { std::mem::take(&mut self.parts) } else { Vec::new() };
         if changed.version >= self.version {
+            for (part, sequence) in parts.iter().filter(|(part, _)| part.version == changed.version) {
+                self.entities.apply(part, *sequence);
+            }
             self.entities.apply(changed, sequence);
             self.version = changed.version;
             self.sequence = self.sequence.max(sequence);
@@ -81,26 +92,25 @@ impl Remembered {
         (put.map(|(_, entity)| entity.clone()).collect(), gone.cloned().collect())
     }
 
-    /// The records that tell of a change, small enough each. What goes comes first; only the last has the new version, so that a
-    /// part of them is not taken for the whole.
+    /// The records that tell of a change, small enough each: all but the last say that more follows.
     pub fn records(&self, put: Vec<Arc<Entity>>, deleted: Vec<EntityUid>, version: u64) -> Vec<EntitiesChanged> {
-        let gone = deleted.chunks(RESTATED_PER_RECORD).map(|some| stated(Vec::new(), some.to_vec(), self.version));
+        let gone = deleted.chunks(RESTATED_PER_RECORD).map(|some| stated(Vec::new(), some.to_vec(), version));
         let mut records: Vec<_> = gone.collect();
         let (mut some, mut bytes) = (Vec::new(), 0);
         for entity in put {
             let size = wire::entity_bytes(&entity);
             if some.len() == RESTATED_PER_RECORD || !some.is_empty() && bytes + size > RESTATED_BYTES_PER_RECORD {
-                records.push(stated(std::mem::take(&mut some), Vec::new(), self.version));
+                records.push(stated(std::mem::take(&mut some), Vec::new(), version));
                 bytes = 0;
             }
             bytes += size;
             some.push(entity);
         }
         if !some.is_empty() || records.is_empty() && self.version == 0 {
-            records.push(stated(some, Vec::new(), self.version));
+            records.push(stated(some, Vec::new(), version));
         }
-        if let Some(last) = records.last_mut() {
-            last.version = version;
+        if let Some((_, parts)) = records.split_last_mut() {
+            parts.iter_mut().for_each(|part| part.more_follows = true);
         }
         records
     }
@@ -113,7 +123,7 @@ impl Remembered {
 
 /// Not a change, but what stands.
 fn stated(put: Vec<Arc<Entity>>, deleted: Vec<EntityUid>, version: u64) -> EntitiesChanged {
-    EntitiesChanged { by: None, put, deleted, request_id: "replicas".into(), version }
+    EntitiesChanged { by: None, put, deleted, request_id: "replicas".into(), version, more_follows: false }
 }
 
 #[cfg(test)]
@@ -138,6 +148,36 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_change_counts_for_nothing_until_the_last_of_it_is_there() {
+        let mut remembered = Remembered::default();
+        remembered.add(&stated(vec![group("suspended")], Vec::new(), 2), 1);
+        let data: EntityData =
+            (0..150).map(|n| group(&n.to_string())).map(|entity| (entity.uid.clone(), entity)).collect();
+        let (put, gone) = remembered.steps_to(&data);
+        let records = remembered.records(put, gone, 9);
+        let (last, parts) = records.split_last().unwrap();
+        assert_eq!(parts.len(), 2);
+        let mut again = remembered.clone();
+        for (sequence, part) in (2..).zip(parts) {
+            remembered.add(part, sequence);
+            again.add(part, sequence);
+        }
+        assert_eq!((known(&remembered), remembered.version()), (vec!["suspended".to_owned()], 2));
+        // It stopped there. Since then others changed something again, and what is said now is another change.
+        again.add(&stated(vec![group("new")], Vec::new(), 10), 4);
+        assert_eq!((known(&again), again.version()), (vec!["new".to_owned(), "suspended".to_owned()], 10));
+        // Somebody's event, taken over meanwhile, is older.
+        let old = EntitiesChanged { by: Some(person()), ..stated(vec![group("old")], Vec::new(), 1) };
+        remembered.add(&old, 4);
+        remembered.add(last, 5);
+        assert_eq!((&*remembered.data(), remembered.version()), (&data, 9));
+    }
+
+    fn person() -> Arc<crate::domain::Identity> {
+        Arc::new(crate::domain::Identity::imagined("User", "root", &[]))
+    }
+
+    #[test]
     fn records_of_a_large_change_add_up_to_it_and_only_all_of_them_are_as_of_its_version() {
         let mut remembered = Remembered::default();
         remembered.add(&stated(vec![group("old")], Vec::new(), 2), 1);
@@ -145,7 +185,8 @@ mod tests {
             (0..250).map(|n| group(&n.to_string())).map(|entity| (entity.uid.clone(), entity)).collect();
         let (put, gone) = remembered.steps_to(&data);
         let records = remembered.records(put, gone, 9);
-        assert_eq!(records.iter().map(|record| record.version).collect::<Vec<_>>(), [2, 2, 2, 9]);
+        assert_eq!(records.iter().map(|record| record.more_follows).collect::<Vec<_>>(), [true, true, true, false]);
+        assert!(records.iter().all(|record| record.version == 9));
         for (sequence, record) in (2..).zip(&records) {
             remembered.add(record, sequence);
         }

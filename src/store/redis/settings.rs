@@ -41,6 +41,13 @@ pub enum Durability {
     Primary,
 }
 
+/// How many of so many replicas must have a change, so that with their primary they are more than half of all and no two sides
+/// of a partition both go on: half of one more than there are, beside the primary.
+#[must_use]
+pub const fn majority(replicas: usize) -> usize {
+    replicas.div_ceil(2)
+}
+
 /// Who the server is to Redis. The password is read from its file for every connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Login {
@@ -73,6 +80,8 @@ pub struct Settings {
     pub lease: Duration,
     /// Settled approvals leave Redis after so long.
     pub settled_retention: Duration,
+    /// How long this replica decides by the entities that it knows while Redis does not say that they are the newest; over starts.
+    pub entities_max_age: Duration,
     /// `settled_retention` in it is for the embedded store.
     pub limits: Limits,
 }
@@ -92,6 +101,7 @@ impl Settings {
             command_timeout: Duration::from_millis(250),
             lease: Duration::from_secs(5),
             settled_retention: Duration::from_secs(24 * 3_600),
+            entities_max_age: Duration::from_secs(24 * 3_600),
             limits: Limits::default(),
         }
     }

@@ -59,6 +59,18 @@ impl Stored {
         Some(Self { approval, uses: self.uses + u64::from(used), head: self.head })
     }
 
+    /// The first member of the list, as it was read.
+    pub fn is(&self) -> String {
+        format!("{} {}", self.now(), self.head)
+    }
+
+    /// The same after an event that others made, as far as it says so itself: `state` and `due` are what its script wrote.
+    pub fn heard(&self, transition: &Transition, event: u64, state: &[u8], moves_at: i64) -> Option<Self> {
+        let after = Self { head: event, ..self.after(transition)? };
+        let is_it = after.approval.state.name().as_bytes() == state && due(&after.approval) == moves_at;
+        is_it.then_some(after)
+    }
+
     /// The first member of the list, without the head, which only the script knows.
     pub fn now(&self) -> String {
         let Approval { version, state, .. } = &self.approval;

@@ -5,6 +5,7 @@ mod access;
 mod checked;
 mod closed;
 mod entities;
+mod hints;
 mod losses;
 mod places;
 mod reconciled;
@@ -193,6 +194,7 @@ fn opening_until(rows: i64, now: Timestamp, deadline: Timestamp) -> (ApprovalId,
         opened_at: now,
         deadline,
         digest: plain.digest,
+        trace_parent: None,
     };
     let change = Change::Opened(Arc::new(opening));
     (id, Fact::Decided(Arc::new(Decided { approval: Some(id), change, ..plain })))
@@ -213,7 +215,14 @@ async fn approve(store: &Redis, id: ApprovalId) -> Arc<Approval> {
 async fn vote(store: &Redis, before: &Approval) -> Result<Committed, CommitError> {
     let (opening, at) = (&before.opening, store.now());
     let gates = vec![PolicyId("gate".into())];
-    let review = Review { reviewer: person("alice"), verdict: Verdict::Approve, gates, comment: None, at };
+    let review = Review {
+        reviewer: person("alice"),
+        verdict: Verdict::Approve,
+        gates,
+        comment: None,
+        at,
+        stands_in: Vec::new(),
+    };
     let transition = Transition::Approved(review, Grant::given(&opening.requirement, at, HOUR));
     moved(store, before, transition).await
 }
@@ -235,6 +244,12 @@ async fn moved(store: &Redis, before: &Approval, transition: Transition) -> Resu
 /// Files an event under a replica that is gone, as if it had never come to its disk.
 async fn left_lying(server: &Server, store: &Redis, id: ApprovalId, event: &[u8]) {
     let events = store.shared.links.keys.events(Shard::of_approval(id));
+    // Its maker has taken it off by now, and does not do so later.
+    until("it is on record", async || {
+        let range = [&b"XPENDING"[..], &events, b"journal", event, event, b"1"];
+        answer::array(server.tell(&range).await, "XPENDING").unwrap().is_empty()
+    })
+    .await;
     server.tell(&[&b"XCLAIM"[..], &events, b"journal", b"gone", b"0", event, b"FORCE"]).await;
 }
 
@@ -359,7 +374,14 @@ async fn what_people_still_have_to_examine_stays_however_long_ago_it_was_settled
     for who in ["alice", "bob"] {
         assert!(store.approval(id).await.unwrap().unwrap().is_to_be_examined());
         let gates = vec![PolicyId("gate".into())];
-        let look = Review { reviewer: person(who), verdict: Verdict::Reject, gates, comment: None, at: store.now() };
+        let look = Review {
+            reviewer: person(who),
+            verdict: Verdict::Reject,
+            gates,
+            comment: None,
+            at: store.now(),
+            stands_in: Vec::new(),
+        };
         step(id, Transition::Examined(look)).await;
     }
     until("now it may go", async || store.approval(id).await.unwrap().is_none()).await;

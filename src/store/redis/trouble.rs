@@ -54,6 +54,11 @@ pub enum Trouble {
     EntitiesUnknown,
     #[error("entities were put or deleted at another replica, and could not be taken up: {0}")]
     EntitiesBehind(Arc<str>),
+    #[error(
+        "for {} s or more (`entities_max_age`) redis has not said that the entities put over the API are the newest",
+        .0.as_secs()
+    )]
+    EntitiesOld(Duration),
     #[error("redis answered something unexpected to {0}")]
     Unexpected(&'static str),
     #[error("too many commands are waiting for redis")]

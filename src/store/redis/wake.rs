@@ -22,8 +22,8 @@ use crate::domain::{ApprovalId, Binding, Timestamp};
 
 /// How long a read waits for something to happen.
 const BLOCK: Duration = Duration::from_millis(750);
-/// Events that one read brings, of each shard.
-const READ_MAX: usize = 500;
+/// Events that one read brings, of each shard: they come with their records, which may be large.
+const READ_MAX: usize = 32;
 /// Another server may have lost what was not replicated and given its numbers again: so many events are read again.
 const AGAIN: u64 = 1_000;
 /// Before a connection is tried again.
@@ -215,8 +215,9 @@ impl Reader<'_> {
     fn hear(&mut self, index: usize, entry: &Entry) {
         if let (Some(place), Some(shard)) = (self.places.get_mut(index), self.shards.get(index)) {
             if entry.number > place.saturating_add(1) {
-                // Events have no gaps: this one was trimmed before it was read.
+                // Events have no gaps: those before this one were trimmed before they were read, and somebody may wait for them.
                 self.shared.memory.set_complete(*shard, false);
+                self.shared.waits.wake_all();
             }
             *place = (*place).max(entry.number);
         }
@@ -235,6 +236,21 @@ impl Reader<'_> {
         if let Some(due) = due.filter(|due| *due > 0) {
             self.shared.due_at(Timestamp::from_micros(due));
         }
+        if self.shared.waits.is_awaited(&id) {
+            self.take_up_change(id, entry, due.unwrap_or(0));
+        }
         self.shared.waits.wake(id);
+    }
+
+    /// Keeps at hand what an approval has become that somebody waits for: he need not read it to try to redeem it, since the script
+    /// compares what it is to the letter. Where anything is missing he reads it.
+    fn take_up_change(&self, id: ApprovalId, entry: &Entry, due: i64) {
+        let Some(before) = self.shared.cache.get(&id).filter(|before| before.head < entry.number) else { return };
+        let Ok(record) = self.shared.log.vault().open_shared(entry.at, &entry.record) else { return };
+        let state = entry.field(b"s").unwrap_or_default();
+        let transition = record.fact.transition().filter(|(of, _)| *of == id).map(|(_, transition)| transition);
+        if let Some(after) = transition.and_then(|transition| before.heard(transition, entry.number, state, due)) {
+            self.shared.cache.insert(id, Arc::new(after));
+        }
     }
 }

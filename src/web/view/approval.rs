@@ -109,6 +109,8 @@ pub struct ReviewShown {
 #[derive(Debug, Clone, Default)]
 pub struct Choice {
     pub can_approve: bool,
+    /// Who is away, where the vote would be in the place of others.
+    pub in_place_of: Vec<Text>,
     pub can_reject: bool,
     /// Why he can do neither.
     pub why_not: String,
@@ -232,7 +234,7 @@ fn reviews(inspection: &Inspection) -> Vec<ReviewShown> {
 
 fn review_shown(review: &Review, [yes, no]: [&'static str; 2], inspection: &Inspection) -> ReviewShown {
     ReviewShown {
-        who: Text::line(&who(&review.reviewer, &inspection.voters)),
+        who: Text::line(&voter(review, inspection)),
         verdict: match review.verdict {
             Verdict::Approve => yes,
             Verdict::Reject => no,
@@ -240,6 +242,15 @@ fn review_shown(review: &Review, [yes, no]: [&'static str; 2], inspection: &Insp
         at: Moment::at(review.at, inspection.now),
         comment: review.comment.as_deref().map(|comment| written(comment, inspection)),
     }
+}
+
+/// Who voted, and in whose place.
+fn voter(review: &Review, inspection: &Inspection) -> String {
+    let mut text = who(&review.reviewer, &inspection.voters);
+    for stood_in in &review.stands_in {
+        text = format!("{text}, in the place of {}", who(&stood_in.of, &inspection.voters));
+    }
+    text
 }
 
 /// What somebody wrote, as the reader may see it.
@@ -263,8 +274,7 @@ fn choice(inspection: &Inspection, left_out: usize, masked: usize, terms: &Terms
     let resource = &inspection.approval.opening.query.resource;
     let shortfall = glass.break_step_up.as_ref();
     Choice {
-        break_glass: (glass.may_break && shortfall.is_none() && left_out == 0)
-            .then(|| Text::line(&typed(&resource.id))),
+        break_glass: (glass.may_break && shortfall.is_none() && left_out == 0).then(|| Text::line(&resource.to_type())),
         break_login: shortfall
             .map(|(shortfall, _)| (terms.login.clone(), super::super::problem::sentence(shortfall.message()))),
         examine: glass.may_examine,
@@ -285,23 +295,18 @@ fn vote_choice(inspection: &Inspection, left_out: usize, masked: usize, terms: &
     let resource = &inspection.approval.opening.query.resource;
     let must_reveal = is_high && masked > 0 && inspection.may_reveal;
     Choice {
+        in_place_of: inspection.stands_in_for().iter().map(|person| Text::line(&person.id)).collect(),
         can_approve: needs_login.is_none() && left_out == 0 && !must_reveal && !inspection.is_outgrown,
         must_reveal,
         can_reject: by_rule.is_none(),
         login_again: needs_login.map(|why| (terms.login.clone(), why)),
         must_show_all: left_out > 0,
-        object: is_high.then(|| Text::line(&typed(&resource.id))),
-        object_raw: if is_high { typed(&resource.id) } else { String::new() },
+        object: is_high.then(|| Text::line(&resource.to_type())),
+        object_raw: if is_high { resource.to_type() } else { String::new() },
         comment_required: is_high,
         gates: inspection.open_gates().map(|gate| gate.id.0.to_string()).collect(),
         ..Choice::default()
     }
-}
-
-/// The id as one can type it.
-#[must_use]
-pub fn typed(id: &str) -> String {
-    crate::domain::entity::Shown(id).to_string()
 }
 
 /// Whether a login is too long ago to approve at high severity, and the words for it.

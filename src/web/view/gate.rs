@@ -24,7 +24,7 @@ pub struct GateShown {
 impl GateShown {
     #[must_use]
     pub fn of(view: &GateView, opening: &Opening, now: Timestamp) -> Self {
-        let GateView { gate, approvals, mine } = view;
+        let GateView { gate, approvals, mine, in_place_of: _ } = view;
         let quorum = gate.quorum.get();
         let later = gate.escalations.iter().map(|step| (opening.opened_at.after(step.after), &step.reviewers));
         let later = later.filter(|(at, _)| !at.is_due(now) && *at < opening.deadline);

@@ -21,9 +21,8 @@ import grpc
 import jwt
 from botbuilder.schema import Activity
 from botframework.connector.auth import ChannelValidation, JwtTokenValidation, SimpleCredentialProvider
-from countersign.v1 import decision_point_pb2 as pb
-from countersign.v1 import decision_point_pb2_grpc, query_pb2
 from cryptography.hazmat.primitives.asymmetric import rsa
+from served import export
 from server import ROOT, Server
 from slack_sdk.models.blocks import Block
 from slack_sdk.models.views import View
@@ -103,7 +102,7 @@ class Chat(unittest.TestCase):
         cls.addClassCleanup(cls.server.stop)
         cls.channel = grpc.insecure_channel(cls.server.address)
         cls.addClassCleanup(cls.channel.close)
-        cls.ask()
+        export(cls.server, cls.channel, "weather")
         told = [Vendors.got.get(timeout=ARRIVAL_SECONDS) for _ in range(3)]
         cls.told = {path: json.loads(body) for path, _, body in told if path != "/login"}
 
@@ -130,18 +129,6 @@ class Chat(unittest.TestCase):
             "COUNTERSIGN__CHAT__SLACK": json.dumps(
                 {"workspace": "T1", "signing_secret_file": secret("signing", SIGNING_SECRET)}),
         })
-
-    @classmethod
-    def ask(cls):
-        query = pb.AuthorizeRequest(
-            action=query_pb2.EntityUid(type="Action", id="export"),
-            resource=query_pb2.EntityUid(type="Dataset", id="weather"),
-            context={"destination": query_pb2.Value(string="s3://partner"), "rows": query_pb2.Value(long=1000)},
-            justification="quarterly report",
-        )
-        token = [("authorization", f"Bearer {cls.server.agent('report-bot')}")]
-        service = decision_point_pb2_grpc.DecisionPointStub(cls.channel)
-        return service.Authorize(query, metadata=token, timeout=CALL_SECONDS).approval
 
     def post(self, path, headers, body):
         request = urllib.request.Request(self.server.inbox.rstrip("/") + path, body, headers)

@@ -24,6 +24,10 @@ class Server:
         command = [os.environ["COUNTERSIGN_BIN"], "serve", "--dev", "--listen", "127.0.0.1:0"]
         command += ["--journal-dir", self.directory + "/journal", "--policy-dir", str(policies)]
         environment = {**os.environ, "COUNTERSIGN__DEV__ISSUER_LISTEN": "127.0.0.1:0"}
+        # How long calls wait for a processor that many tests share says nothing.
+        environment.setdefault("COUNTERSIGN__LIMITS__QUEUEING_TARGET", "60s")
+        self.socket = self.directory + "/run/grpc.sock"
+        environment["COUNTERSIGN__GRPC__UNIX"] = self.socket
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._abandon)
@@ -89,6 +93,9 @@ class Server:
             self.process.kill()
             self.reader.join()
             self.process.stderr.close()
+            left = os.path.exists(self.socket)
             shutil.rmtree(self.directory)
         if self.process.returncode != 0:
             raise RuntimeError(f"the server ended with {self.process.returncode}: " + "".join(self.said))
+        if left:
+            raise RuntimeError("the server left its Unix socket behind")

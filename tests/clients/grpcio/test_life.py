@@ -1,5 +1,7 @@
 """Countersign as a Python developer meets it: stubs that grpcio-tools generates from proto/, and nothing else of ours."""
 
+import os
+import stat
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from agent import Denied, ask
 from countersign.v1 import decision_point_pb2 as pb
-from countersign.v1 import query_pb2
+from countersign.v1 import decision_point_pb2_grpc, query_pb2
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
@@ -99,6 +101,22 @@ class Life(Served):
         self.assertTrue(details[0].Unpack(info) and details[1].Unpack(fields))
         self.assertEqual((info.reason, info.domain), ("invalid_argument", "countersign"))
         self.assertEqual(fields.field_violations[0].field, "resource")
+
+    def test_the_unix_socket_is_the_same_service_for_the_same_tokens(self):
+        self.assertEqual(stat.S_IMODE(os.stat(self.server.socket).st_mode), 0o660)
+        # By itself grpcio makes an authority of the escaped path, which HTTP/2 libraries refuse as malformed.
+        options = [("grpc.default_authority", "localhost")]
+        with grpc.insecure_channel(f"unix:{self.server.socket}", options) as channel:
+            query = export("s3://unix")
+            with ThreadPoolExecutor(1) as pool, self.following() as events:
+                asking = pool.submit(ask, channel, self.agent, query)
+                approval = next(decided.approval_id for decided in decisions(events, query))
+                for person in ("alice", "bob"):
+                    self.decide(person, approval)
+                self.assertEqual(asking.result(CALL_SECONDS).reason, "granted")
+            with self.assertRaises(grpc.RpcError) as refused:
+                decision_point_pb2_grpc.DecisionPointStub(channel).Authorize(query, timeout=CALL_SECONDS)
+            self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
 
     def test_reflection_knows_every_service_and_the_error_details(self):
         reflected = ProtoReflectionDescriptorDatabase(self.channel)

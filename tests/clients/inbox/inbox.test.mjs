@@ -269,7 +269,7 @@ test('axe finds nothing, in both schemes and on a phone', async () => {
   const phone = { viewport: { width: 320, height: 640 }, deviceScaleFactor: 2, hasTouch: true };
   for (const options of [{}, { colorScheme: 'dark' }, phone]) {
     const alice = await person('alice', options);
-    for (const path of ['/', '/?show=pending', '/?show=history', `/approvals/${id}`, '/nothing', '/?q=nothing-like-it']) {
+    for (const path of ['/', '/?show=pending', '/?show=history', `/approvals/${id}`, '/nothing', '/?q=nothing-like-it', '/figures', '/away', '/sessions']) {
       await alice.goto(server.inbox + path);
       await accessible(alice, `${path} ${JSON.stringify(options)}`);
       const wide = await alice.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
@@ -280,6 +280,25 @@ test('axe finds nothing, in both schemes and on a phone', async () => {
     await alice.goto(`${server.inbox}/signed-out`);
     await accessible(alice, 'signed out');
   }
+});
+
+test('whoever is away has a colleague stand in, who is told for whom he decides', async () => {
+  const id = await exported('s3://while-alice-is-away');
+  const alice = await person('alice', {}, '/away');
+  await alice.fill('#to', 'dave');
+  await alice.fill('#until', new Date(Date.now() + 7 * 86_400_000).toISOString().slice(0, 10));
+  await alice.click('text=Let them stand in');
+  await alice.waitForSelector('text=I am back');
+  await accessible(alice, 'out of office');
+  const dave = await person('dave', {}, `/approvals/${id}`);
+  assert.match(await dave.textContent('main'), /You decide in the place of alice, who is away/);
+  await accessible(dave, 'in the place of somebody');
+  await approve(dave, 'customers');
+  assert.match(await dave.textContent('main'), /dave, in the place of alice/);
+  await alice.click('text=I am back');
+  await alice.waitForSelector('#to');
+  assert.equal((await dave.goto(`${server.inbox}/approvals/${id}`)).status(), 404, 'his no more');
+  assert.deepEqual(alice.complaints, []);
 });
 
 test('pictures for the documentation', { skip: !PICTURES }, async () => {

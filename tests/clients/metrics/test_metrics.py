@@ -17,10 +17,10 @@ os.environ["COUNTERSIGN__TELEMETRY__METRICS"] = "127.0.0.1:0"
 from server import ROOT, Server  # noqa: E402
 
 CHART = ROOT / "helm" / "countersign"
-UNITS = {"seconds", "bytes"}
+UNITS = {"seconds", "bytes", "ratio"}
 # Every label that there may be; each has a closed set of values.
 LABELS = {
-    "version", "digest", "outcome", "reason", "step", "verdict", "how", "issuer", "result", "target", "invariant", "le",
+    "version", "digest", "outcome", "reason", "step", "verdict", "how", "issuer", "result", "target", "invariant", "kind", "le",
 }
 NAME = re.compile(r"countersign_[a-z0-9_]+[a-z0-9]")
 

@@ -48,7 +48,7 @@ test('reflection tells the same services in both of its versions', async () => {
     assert.ok(services.includes('countersign.v1.DecisionPoint'), services);
     assert.ok(services.includes('grpc.health.v1.Health'), services);
     const methods = await list(server, 'methods', `grpc-${version}`);
-    assert.equal(methods.filter((method) => method.startsWith('countersign.v1.DecisionPoint/')).length, 13);
+    assert.equal(methods.filter((method) => method.startsWith('countersign.v1.DecisionPoint/')).length, 16);
   }
 });
 

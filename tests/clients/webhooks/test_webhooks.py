@@ -12,13 +12,11 @@ from pathlib import Path
 
 import grpc
 from cloudevents.http import from_http
-from countersign.v1 import decision_point_pb2 as pb
-from countersign.v1 import decision_point_pb2_grpc, query_pb2
+from served import export
 from server import Server
 from standardwebhooks import Webhook, WebhookVerificationError
 
 ARRIVAL_SECONDS = 20
-CALL_SECONDS = 30
 OLD, NEW, FOREIGN = ("whsec_" + base64.b64encode(bytes([number] * 32)).decode() for number in (1, 2, 3))
 
 
@@ -61,20 +59,8 @@ class Webhooks(unittest.TestCase):
         cls.addClassCleanup(cls.server.stop)
         cls.channel = grpc.insecure_channel(cls.server.address)
         cls.addClassCleanup(cls.channel.close)
-        cls.approval = cls.ask()
+        cls.approval = export(cls.server, cls.channel, "customers")
         cls.headers, cls.body = Receiver.got.get(timeout=ARRIVAL_SECONDS)
-
-    @classmethod
-    def ask(cls):
-        query = pb.AuthorizeRequest(
-            action=query_pb2.EntityUid(type="Action", id="export"),
-            resource=query_pb2.EntityUid(type="Dataset", id="customers"),
-            context={"destination": query_pb2.Value(string="s3://partner"), "rows": query_pb2.Value(long=1000)},
-            justification="quarterly report",
-        )
-        token = [("authorization", f"Bearer {cls.server.agent('report-bot')}")]
-        service = decision_point_pb2_grpc.DecisionPointStub(cls.channel)
-        return service.Authorize(query, metadata=token, timeout=CALL_SECONDS).approval
 
     def test_every_secret_of_a_rotation_verifies_and_no_other(self):
         for secret in (OLD, NEW):

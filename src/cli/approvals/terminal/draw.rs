@@ -1,5 +1,7 @@
 //! The screen, at any size from 40 columns and 10 lines on.
 
+use std::fmt::Write as _;
+
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style as Look};
@@ -64,6 +66,7 @@ fn title(inbox: &Inbox, now: jiff::Timestamp, style: Style) -> String {
 
 /// The first line of a text; what does not fit is for the eyes only, never for a decision.
 fn line(frame: &mut Frame<'_>, text: &str, area: Rect) {
+    // A text without lines is an empty line.
     let first = lines(text, area.width).into_iter().next().unwrap_or_default();
     frame.render_widget(Paragraph::new(first), area);
 }
@@ -75,6 +78,7 @@ fn listing(frame: &mut Frame<'_>, inbox: &Inbox, area: Rect, now: jiff::Timestam
     }
     let width = area.width.saturating_sub(2);
     let rows = inbox.approvals.iter().map(|approval| {
+        // A row always has a line; what does not fit is read in the approval.
         let row = lines(&row(approval, now, style), width).into_iter().next().unwrap_or_default();
         ListItem::new(row)
     });
@@ -122,12 +126,18 @@ fn confirm(open: &Open, question: &Question, style: Style) -> String {
     let id = |uid: Option<&pb::EntityUid>| uid.map_or_else(String::new, |uid| words::escaped(&uid.id));
     let what = format!("{} {}", id(open.approval.action.as_ref()), id(open.approval.resource.as_ref()));
     let (title, hint) = match question.verdict {
-        pb::Verdict::Approve if open.is_high() => ("Countersign exactly this", format!("type {}", open.object())),
+        pb::Verdict::Approve if open.is_high() => (
+            "Countersign exactly this",
+            format!("type {}", open.object().map(|object| object.to_type()).unwrap_or_default()),
+        ),
         pb::Verdict::Approve => ("Countersign exactly this", "type yes".to_owned()),
         pb::Verdict::Reject | pb::Verdict::Unspecified => ("Reject this", "why; whoever asked is told".to_owned()),
     };
     let gates: Vec<_> = open.gates().iter().map(|gate| words::escaped(gate)).collect();
-    let gates = gates.join(", ");
+    let mut gates = gates.join(", ");
+    for person in open.approval.yours.iter().flat_map(|yours| &yours.stands_in_for) {
+        let _ = write!(gates, ", in the place of {} who is away", words::uid(Some(person)));
+    }
     let masked = match open.approval.masked_values {
         0 => String::new(),
         masked => format!("\n{}", style.yellow(&format!("{masked} masked values: you did not see them as they are"))),
@@ -168,7 +178,8 @@ mod tests {
         let yours = pb::Yours {
             gates: vec!["export-pii".into()],
             logged_in_at: export().opened_at,
-            log_in_again: String::new(),
+            fresh_login: Some(crate::wire::well_known::Duration { seconds: 900, nanos: 0 }),
+            ..pb::Yours::default()
         };
         inbox.show(pb::Approval { yours: Some(yours), ..export() }, false);
         let top = drawn(&mut inbox, 80, 12);

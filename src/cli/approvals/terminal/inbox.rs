@@ -11,10 +11,9 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::seen::Seen;
 use crate::cli::failure::Failure;
 use crate::cli::words;
+use crate::domain::EntityUid;
 use crate::wire::pb;
 
-/// How long ago one may have logged in to approve at high severity, as in the web inbox unless it is told otherwise.
-const FRESH_LOGIN: Duration = Duration::from_secs(15 * 60);
 /// Characters of a comment.
 const WRITTEN_CHARS_MAX: usize = 500;
 
@@ -209,15 +208,22 @@ impl Open {
         if self.approval.masked_values > 0 {
             return Some("at this severity nobody approves what is masked: m shows it, on record".to_owned());
         }
-        (!self.is_login_fresh(now)).then(|| {
-            format!("at this severity a login of the last {} minutes is needed; {LOG_IN}", FRESH_LOGIN.as_secs() / 60)
+        let most = self.fresh_login();
+        (!self.is_login_fresh(most, now)).then(|| {
+            format!("at this severity a login of the last {} minutes is needed; {LOG_IN}", most.as_secs() / 60)
         })
     }
 
-    fn is_login_fresh(&self, now: jiff::Timestamp) -> bool {
+    fn is_login_fresh(&self, most: Duration, now: jiff::Timestamp) -> bool {
         let at = self.approval.yours.as_ref().and_then(|yours| yours.logged_in_at.as_ref());
         let age = at.and_then(words::instant).map(|at| now.duration_since(at));
-        age.is_some_and(|age| age.as_secs() < FRESH_LOGIN.as_secs().cast_signed())
+        age.is_some_and(|age| age.as_secs() < most.as_secs().cast_signed())
+    }
+
+    /// How long ago one may have logged in, as the server has it. One that does not say is believed to take no login.
+    fn fresh_login(&self) -> Duration {
+        let said = self.approval.yours.as_ref().and_then(|yours| yours.fresh_login);
+        said.and_then(|span| Duration::try_from(span).ok()).unwrap_or_default()
     }
 
     /// A page further, with a row of the last one.
@@ -235,10 +241,9 @@ impl Open {
         severities.max().is_none_or(|severity| severity >= i32::from(pb::Severity::High))
     }
 
-    /// The id as one can type it.
-    pub fn object(&self) -> String {
-        let id = self.approval.resource.as_ref().map(|uid| words::escaped(&uid.id));
-        id.unwrap_or_default()
+    /// What it is about; the server always names it.
+    pub fn object(&self) -> Option<EntityUid> {
+        self.approval.resource.as_ref().map(|uid| EntityUid::new(&uid.r#type, &uid.id))
     }
 }
 
@@ -268,7 +273,8 @@ fn missing(open: &Open) -> Option<&'static str> {
     let written = question.written.trim();
     match question.verdict {
         pb::Verdict::Approve if open.is_high() => {
-            (written != open.object()).then_some("type the object's id, letter by letter")
+            let is_typed = open.object().is_some_and(|object| object.is_typed(written));
+            (!is_typed).then_some("type what it is about, letter by letter")
         }
         pb::Verdict::Approve => (written != "yes").then_some("type yes, or leave with Esc"),
         pb::Verdict::Reject | pb::Verdict::Unspecified => {
@@ -310,7 +316,8 @@ mod tests {
     /// As bob sees it, who logged in at the time it was opened.
     fn to_decide() -> pb::Approval {
         let logged_in_at = Some(well_known::Timestamp { seconds: 1_700_000_000, nanos: 0 });
-        let yours = pb::Yours { gates: vec!["export-pii".into()], logged_in_at, log_in_again: String::new() };
+        let fresh_login = Some(well_known::Duration { seconds: 15 * 60, nanos: 0 });
+        let yours = pb::Yours { gates: vec!["export-pii".into()], logged_in_at, fresh_login, ..pb::Yours::default() };
         pb::Approval { yours: Some(yours), ..export() }
     }
 
@@ -393,12 +400,27 @@ mod tests {
         inbox.open.as_mut().unwrap().approval.yours.as_mut().unwrap().logged_in_at = None;
         inbox.press(Some(approve), at(0));
         assert!(refusal(&mut inbox).contains("log in at your issuer"), "unknown is no");
+        inbox.open.as_mut().unwrap().approval.yours = to_decide().yours;
+        inbox.open.as_mut().unwrap().approval.yours.as_mut().unwrap().fresh_login = None;
+        inbox.press(Some(approve), at(1));
+        assert!(refusal(&mut inbox).contains("log in at your issuer"), "unknown is no");
         inbox.open.as_mut().unwrap().approval.yours.as_mut().unwrap().log_in_again = "by passkey".into();
         press(&mut inbox, KeyCode::Char('r'));
         assert!(refusal(&mut inbox).starts_with("by passkey; log in"), "what the server demands, also to reject");
         inbox.open.as_mut().unwrap().approval.yours = None;
         press(&mut inbox, KeyCode::Char('r'));
         assert!(refusal(&mut inbox).contains("none of its gates"));
+    }
+
+    #[test]
+    fn an_object_without_an_id_is_typed_by_its_type() {
+        let mut inbox = reading();
+        let resource = Some(pb::EntityUid { r#type: "Dataset".into(), id: String::new() });
+        inbox.show(pb::Approval { resource, ..to_decide() }, false);
+        read(&mut inbox);
+        press(&mut inbox, KeyCode::Char('a'));
+        assert_eq!(write(&mut inbox, ""), Wish::Nothing, "nothing is not a name");
+        assert!(matches!(write(&mut inbox, "Dataset"), Wish::Decide(_)));
     }
 
     #[test]

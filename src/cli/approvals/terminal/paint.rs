@@ -16,6 +16,7 @@ fn styled(line: &str) -> Vec<(char, Style)> {
     let mut out = Vec::new();
     let mut rest = line;
     while let Some(next) = rest.chars().next() {
+        // Behind a whole character there always is a boundary.
         rest = rest.get(next.len_utf8()..).unwrap_or_default();
         if next == '\u{1b}'
             && let Some((code, after)) = rest.strip_prefix('[').and_then(|code| code.split_once('m'))

@@ -32,6 +32,7 @@ impl Tty {
         let terminal = Terminal::new(CrosstermBackend::new(io::stdout()));
         let tty = terminal.map(|terminal| Self { terminal, keys, is_over: is_over.clone() });
         if tty.is_err() {
+            // What went wrong first is what is told.
             let _ = disable_raw_mode();
         }
         let tty = tty?;

@@ -108,6 +108,7 @@ fn with_grant() -> (State, Arc<Approval>) {
         opened_at: NOW,
         deadline: NOW.after(HOUR),
         digest: PolicyDigest([0; 32]),
+        trace_parent: None,
     };
     let opened = Decided {
         outcome: Outcome::Pending,
@@ -124,6 +125,7 @@ fn with_grant() -> (State, Arc<Approval>) {
         gates: vec![PolicyId("gate".into())],
         comment: None,
         at: NOW,
+        stands_in: Vec::new(),
     };
     let pending = state.approval(id).unwrap().approval.clone();
     let grant = Grant::given(&pending.opening.requirement, NOW, HOUR);
@@ -212,6 +214,7 @@ fn opening(n: u8, caller: &str, principal: &str, bytes: usize) -> Opening {
         opened_at: NOW,
         deadline: NOW.after(HOUR),
         digest: PolicyDigest([0; 32]),
+        trace_parent: None,
     }
 }
 
@@ -232,7 +235,14 @@ fn opened(opening: Opening) -> Fact {
 fn rejected(state: &State, n: u8) -> Fact {
     let approval = state.approval(ApprovalId::from_bytes([n; 16])).unwrap().approval.clone();
     let gates = vec![PolicyId("gate".into())];
-    let no = Review { reviewer: person("alice"), verdict: Verdict::Reject, gates, comment: None, at: NOW };
+    let no = Review {
+        reviewer: person("alice"),
+        verdict: Verdict::Reject,
+        gates,
+        comment: None,
+        at: NOW,
+        stands_in: Vec::new(),
+    };
     moved(&approval, Transition::Rejected(no))
 }
 

@@ -16,7 +16,7 @@
 --      15 name of the decision answered ('': no key)  16, 17 the ones it was decided in sight of
 --      18 the answer to remember ('': none)  19 for how many milliseconds
 --      20 the time that its author goes by  21 how far clocks may be off
---      22 `stays` if it may not go when it is settled
+--      22 `stays` if it may not go when it is settled  23 what the approval is by what its author saw, to the letter ('': not known)
 --
 -- Answers { word, now, head, clock }: `ok`, or why not: `lost`, `epoch`, `behind`, `clock`, `conflict`, `closed`, `full`.
 local refused, now, at, clock, pending = enter(KEYS[1], ARGV[1], ARGV[2], ARGV[20], ARGV[21], 'pending')
@@ -27,7 +27,7 @@ local function what(key)
   local meta = redis.call('LINDEX', key, 0)
   if not meta then return nil end
   local version, due, state = string.match(meta, '^(%d+) (%d+) (%a+)')
-  return { version = version, due = tonumber(due), state = state }
+  return { version = version, due = tonumber(due), state = state, meta = meta }
 end
 
 if ARGV[15] ~= '' then
@@ -52,6 +52,8 @@ elseif seen ~= '' then
   local before = what(KEYS[2])
   if not before then return answer('closed') end
   if before.version ~= seen then return answer('conflict') end
+  -- INVARIANT: one version of two lives of an approval, of which a failover lost one, is not the same.
+  if ARGV[23] ~= '' and before.meta ~= ARGV[23] then return answer('conflict') end
   local overdue = before.due > 0 and now >= before.due
   if kind == 'hold' and overdue then return answer('conflict') end
   if kind == 'move' then

@@ -106,7 +106,14 @@ async fn fsck_holds_the_journals_of_all_replicas_against_each_other_and_against_
     let (keys, vault) = (&one.shared.links.keys, Vault::default());
     let rejected = {
         let gates = vec![PolicyId("gate".into())];
-        let review = Review { reviewer: person("bob"), verdict: Verdict::Reject, gates, comment: None, at: one.now() };
+        let review = Review {
+            reviewer: person("bob"),
+            verdict: Verdict::Reject,
+            gates,
+            comment: None,
+            at: one.now(),
+            stands_in: Vec::new(),
+        };
         Transition::Rejected(review)
     };
     let record = crate::store::redis::stored::kept(&vault, &pending, &rejected).unwrap();

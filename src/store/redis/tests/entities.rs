@@ -13,7 +13,7 @@ async fn change(store: &Redis, put: &[&str], deleted: &[&str]) -> Result<Committ
     let put = put.iter().map(|id| group(id)).collect();
     let deleted = deleted.iter().map(|id| EntityUid::new("Group", id)).collect();
     let (by, request_id) = (Some(person("root")), "request".into());
-    let changed = EntitiesChanged { by, put, deleted, request_id, version: 0 };
+    let changed = EntitiesChanged { by, put, deleted, request_id, version: 0, more_follows: false };
     store.commit(Fact::EntitiesChanged(changed), Seen::Entities(version)).await
 }
 
@@ -180,6 +180,108 @@ async fn a_replica_that_cannot_take_up_what_others_changed_does_not_go_on_for_lo
     tokio::time::sleep(BEHIND_MAX).await;
     until("it knows that it is behind", async || known(&two).await.is_none()).await;
     assert_eq!(known(&one).await.unwrap(), Vec::<String>::new());
+}
+
+/// Two stores, the second of which knows of `a` and that there is something newer, which it cannot take up.
+async fn one_behind(server: &Server, dir: &Path, other: &Path) -> (Redis, Redis) {
+    let (one, two) = (server.store(dir).await, server.store(other).await);
+    change(&one, &["a"], &[]).await.unwrap();
+    until_known(&two, &["a"]).await;
+    two.log().close();
+    change(&one, &["b"], &[]).await.unwrap();
+    until("it knows that it is behind", async || two.shared.kept.is_known_to_be_behind()).await;
+    (one, two)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_saw_a_change_which_a_failover_then_lost_goes_on_with_what_is() {
+    let server = Server::start().await;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, two) = one_behind(&server, dir.path(), other.path()).await;
+    // Who made it is gone: he would know that something is lost.
+    end(one).await;
+    until("it closes", async || known(&two).await.is_none()).await;
+    let mut news = two.entity_news().unwrap();
+    news.mark_unchanged();
+    let head = two.shared.links.keys.head(Shard::of_entities());
+    server.tell(&[&b"HSET"[..], &head, b"entities", b"2 1 1"]).await;
+    until_known(&two, &["a"]).await;
+    until("whoever decides is told", async || news.has_changed().unwrap()).await;
+    assert_eq!(two.trouble(), None, "what was never acknowledged is no loss");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_known_to_be_behind_closes_though_redis_is_gone() {
+    let mut server = Server::start().await;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (_one, two) = one_behind(&server, dir.path(), other.path()).await;
+    let mut news = two.entity_news().unwrap();
+    server.kill();
+    until("it closes", async || known(&two).await.is_none()).await;
+    // From here on nobody but the passing of time could tell.
+    news.mark_unchanged();
+    until("whoever decides is told", async || news.has_changed().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_goes_by_what_it_knows_only_for_so_long_without_redis_over_starts_as_well() {
+    let mut server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let one = server.store(dir.path()).await;
+    change(&one, &["a"], &[]).await.unwrap();
+    let kept = dir.path().join("entities-as-of");
+    until("it is kept", async || kept.exists()).await;
+    server.kill();
+    end(one).await;
+    let settings = Settings { entities_max_age: 2 * HOUR, ..server.settings() };
+    let check = async |as_of: Option<Timestamp>, expected: Option<Vec<String>>| {
+        match as_of {
+            Some(as_of) => std::fs::write(&kept, as_of.as_micros().to_string()).unwrap(),
+            None => std::fs::remove_file(&kept).unwrap(),
+        }
+        let one = Redis::open(journal(dir.path()), settings.clone(), Clock::system).unwrap();
+        assert_eq!(known(&one).await, expected, "as of {as_of:?}");
+        end(one).await;
+    };
+    let now = Clock::system(Timestamp::default()).now();
+    let known_one = Some(vec!["a".to_owned()]);
+    check(Some(now.before(HOUR)), known_one.clone()).await;
+    check(Some(now.before(3 * HOUR)), None).await;
+    check(Some(now.after(HOUR)), None).await;
+    // What was not kept is as old as the newest record.
+    check(None, known_one.clone()).await;
+    std::fs::write(&kept, now.before(3 * HOUR).as_micros().to_string()).unwrap();
+    let one = Redis::open(journal(dir.path()), settings, Clock::system).unwrap();
+    let news = one.entity_news().unwrap();
+    until("whoever decides is told", async || news.has_changed().unwrap()).await;
+    let why = one.entities().await.unwrap_err().why();
+    assert!(why.contains("entities_max_age"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_taken_over_from_its_maker_comes_into_the_journal_behind_those_before_it() {
+    let mut server = Server::start().await;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, two) = (server.store(dir.path()).await, server.store(other.path()).await);
+    // It is slow to take up the first change, and the second lies there for longer than the lease.
+    let turn = two.shared.kept.turn.lock().await;
+    change(&one, &["a"], &[]).await.unwrap();
+    let first = two.shared.newest_change().await.unwrap();
+    change(&one, &["b"], &[]).await.unwrap();
+    let (epoch, event) =
+        (two.shared.epoch(Shard::of_entities()).unwrap(), two.shared.links.keys.events(Shard::of_entities()));
+    end(one).await;
+    server.tell(&[&b"XCLAIM"[..], &event, b"journal", b"gone", b"0", b"2-0", b"FORCE"]).await;
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    assert_eq!(told(other.path()), Vec::<String>::new());
+    two.shared.take_up(epoch, Some(1), first).await.unwrap();
+    drop(turn);
+    until("it is taken over", async || told(other.path()) == ["b"]).await;
+    until_known(&two, &["a", "b"]).await;
+    server.kill();
+    end(two).await;
+    let two = Redis::open(journal(other.path()), server.settings(), Clock::system).unwrap();
+    assert_eq!(known(&two).await.unwrap(), ["a", "b"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
