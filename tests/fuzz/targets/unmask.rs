@@ -66,7 +66,11 @@ fuzz_target!(|input: (u16, &str)| {
     // One byte of a token changed: it does not open.
     if let Some(begin) = masked.find(":s1.k1.") {
         let end = masked[begin..].find('>').map_or(masked.len(), |end| begin + end);
-        let at = begin + 7 + usize::from(place) % (end - begin - 7).max(1);
+        let begins = begin + ":s1.k1.".len();
+        if begins == end {
+            return;
+        }
+        let at = begins + usize::from(place) % (end - begins);
         let mut changed = masked.into_bytes();
         changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
         if let Ok(changed) = String::from_utf8(changed) {
