@@ -280,7 +280,7 @@ impl Server {
         let metrics = listeners
             .metrics
             .map(|listener| tokio::spawn(web::metrics::serve(listener, move |form| metrics.text(form), stopped())));
-        let (port, reporter) = grpc::transport::Port::new(service.clone()).await?;
+        let (port, reporter) = grpc::transport::Port::new(service.clone(), door.pace()).await?;
         let certificates =
             protection.tls().map(|tls| tokio::spawn(tls.clone().keep(reporter.clone(), stopping.subscribe())));
         let ways_in = protection.ways_in();

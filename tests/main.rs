@@ -4,6 +4,7 @@
 mod support;
 mod tidy;
 
+mod ask;
 mod authoring;
 mod away;
 mod bad_input;
@@ -43,6 +44,7 @@ mod streams;
 mod terminal;
 mod tls;
 mod told;
+mod traces;
 mod unix;
 mod unmask;
 mod veil;

@@ -1,6 +1,9 @@
 //! `countersign healthcheck`: what a container runtime runs to learn whether the server beside it is well.
 //!
-//! It asks `grpc.health.v1`, as any probe would. No token is sent where the server is the one of this configuration.
+//! It asks `grpc.health.v1`, as any probe would. No token is sent where the server is the one of this configuration: that is asked over
+//! loopback, or over its Unix socket where it does not listen there, or where `--server unix://` says so.
+
+use std::path::Path;
 
 use clap::Args;
 
@@ -8,7 +11,7 @@ use super::config::File;
 use super::failure::Failure;
 use super::remote::Remote;
 use super::screen::Screen;
-use crate::config::Layers;
+use crate::config::{Grpc, Layers};
 use crate::grpc::client::{CallError, Client, Code};
 use crate::grpc::local;
 
@@ -16,7 +19,7 @@ use crate::grpc::local;
 pub struct Healthcheck {
     #[command(flatten)]
     file: File,
-    /// Ask after one part: `journal`, `store`, `policies` or `issuer.<name>`; without it, after the whole
+    /// Ask after one part: `journal`, `journal.disk`, `store`, `policies` or `issuer.<name>`; without it, after the whole
     #[arg(long, value_name = "NAME", default_value = "")]
     service: String,
 }
@@ -34,7 +37,15 @@ impl Healthcheck {
     }
 
     async fn ask(self, remote: &Remote) -> Result<bool, Failure> {
-        let client = if remote.is_named() { remote.connect().await? } else { self.beside().await? };
+        let client = match remote.is_named() {
+            true if remote.is_own_socket() => {
+                let grpc = self.grpc()?;
+                let none = || Failure::Usage("`grpc.unix` is not set: there is no socket".to_owned());
+                over(grpc.unix.as_deref().ok_or_else(none)?).await?
+            }
+            true => remote.connect().await?,
+            false => self.beside().await?,
+        };
         client.is_serving(&self.service).await.map_err(|error| match error.code {
             Code::NotFound => {
                 let message = format!("the server has no part `{}` whose health it tells", self.service);
@@ -46,16 +57,29 @@ impl Healthcheck {
 
     /// The server that this configuration is of.
     async fn beside(&self) -> Result<Client, Failure> {
-        let grpc = Layers::of_process(self.file.config.clone()).load()?.grpc;
+        let grpc = self.grpc()?;
         let Some(address) = local::beside(grpc.listen) else {
-            return Err(Failure::Usage(format!(
-                "the server listens at {}, which is no loopback address: name it with `--server`",
-                grpc.listen
-            )));
+            let no_way = || {
+                Failure::Usage(format!(
+                    "the server listens at {}, which is no loopback address: name it with `--server`",
+                    grpc.listen
+                ))
+            };
+            return over(grpc.unix.as_deref().ok_or_else(no_way)?).await;
         };
         Ok(match &grpc.tls {
             Some(files) => Client::connect_beside(address, files).await?,
             None => Client::connect(&format!("http://{address}"), None).await?,
         })
     }
+
+    fn grpc(&self) -> Result<Grpc, Failure> {
+        Ok(Layers::of_process(self.file.config.clone()).load()?.grpc)
+    }
+}
+
+/// The server at this socket.
+async fn over(socket: &Path) -> Result<Client, Failure> {
+    let whole = std::path::absolute(socket).map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(Client::connect(&format!("unix://{}", whole.display()), None).await?)
 }

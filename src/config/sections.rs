@@ -31,6 +31,9 @@ section! {
         /// A Unix socket (0660) to listen on as well, such as `/run/countersign/grpc.sock`, for the server's user, root and the
         /// socket's group. Its directory is made if it is missing, and must be nobody else's to write. Always in clear.
         unix: Option<PathBuf> = None;
+        /// The directory of the socket is a volume that containers of one pod share, and so open to all of them: those that only connect
+        /// mount it read-only. Whoever can write there can put a socket of his own in place of the server's.
+        unix_shared: bool = false;
         /// TLS 1.3: `certificate` and `key` of the server; `client_ca`, whose certificates clients may show, and `client_auth`
         /// (`required`, the default, or `optional`). All but the last are PEM files, read again every 30 s and on SIGHUP.
         /// Not set: in clear, on a loopback address.
@@ -65,7 +68,7 @@ section! {
         /// Where ID tokens say things elsewhere than access tokens do: `id`, `groups` and `required_claims`, as in
         /// `[[identity.issuers]]` and its `principals`.
         id_token: IdTokenRules = IdTokenRules::default();
-        /// How long a login is believed. Sessions end with the process as well.
+        /// How long a login is believed; at most 30 days. Sessions end with the process as well.
         session_lifetime: Span = Span(Duration::from_secs(8 * 3_600));
         /// To approve at high severity and above, one must have logged in no longer ago. `[review]` may demand more.
         fresh_login: Span = Span(Duration::from_secs(15 * 60));

@@ -12,7 +12,6 @@ use crate::notify::Target;
 use crate::server::{Encryption, Retention, Setup};
 use crate::store::{Clock, RedisSettings, embedded};
 use crate::telemetry::TraceSettings;
-use crate::vault::Vault;
 use crate::{engine, journal, notify, service, web};
 
 impl Config {
@@ -134,7 +133,6 @@ impl Config {
     fn journal_settings(&self) -> journal::Settings {
         let written = &self.journal;
         journal::Settings {
-            dir: written.dir.clone(),
             segment_bytes: written.segment_bytes.get(),
             sync: match written.sync {
                 Sync::Always => journal::SyncPolicy::Always,
@@ -145,8 +143,8 @@ impl Config {
             record_bytes_max: written.record_bytes_max.as_usize(),
             coalesce: written.coalesce.get(),
             quota_bytes: written.quota_bytes.map(super::Count::get),
-            // Its keys are read by whoever opens it.
-            vault: Vault::default(),
+            // The keys of its vault are read by whoever opens it.
+            ..journal::Settings::new(&written.dir)
         }
     }
 

@@ -34,7 +34,7 @@ use crate::service::Refusal;
 pub type Protocol = http2::Builder<TokioExecutor>;
 
 /// How long a connection lives.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life {
     /// Until it takes no new calls; each connection's own differs from it by up to a tenth.
     pub age: Duration,

@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
 
-pub use self::presented::{Presented, presented};
+pub use self::presented::{Authorities, Opening, Presented, presented};
 use self::server_config::{Contents, make};
 pub(super) use self::shown::{Chain, Held};
 use self::shown::{Shown, check};

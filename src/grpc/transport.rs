@@ -14,11 +14,12 @@ use super::generated::administration_server::AdministrationServer;
 use super::generated::decision_point_server::DecisionPointServer;
 use super::generated::masking_server::MaskingServer;
 use super::load::Guarded;
-use super::serve::{self, Calls, Life, Protocol};
+use super::serve::{self, Calls, Protocol};
 use super::services::Services;
 use crate::service::Service;
 use crate::wire::DESCRIPTORS;
 
+pub use super::serve::Life;
 pub use tonic_reflection::server::Error as ReflectionError;
 
 /// Calls of one connection at the same time.
@@ -28,25 +29,43 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Then a client makes a new connection, and finds the replicas and certificates there are by then. A wait ends within the
-/// grace; a stream that does not is resumed by its cursor.
-const LIFE: Life = Life { age: Duration::from_secs(30 * 60), grace: Duration::from_secs(5 * 60) };
 /// A client that cancels many waits at once must not lose the others: the default of 20 ends the connection after some
 /// hundred cancelled calls.
 const PENDING_RESETS_MAX: usize = 1_024;
 
+/// How long a connection is kept, with somebody at its other end and with nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// So often a client is asked whether it is still there (PING).
+    pub keepalive_interval: Duration,
+    /// Who has not answered by then is gone, and so is all that was kept for it.
+    pub keepalive_timeout: Duration,
+    /// Then a client makes a new connection, and finds the replicas and certificates there are by then. A wait ends within the
+    /// grace; a stream that does not is resumed by its cursor.
+    pub life: Life,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            life: Life { age: Duration::from_secs(30 * 60), grace: Duration::from_secs(5 * 60) },
+        }
+    }
+}
+
 /// A server that is ready to take connections.
 pub struct Port {
     services: Guarded<Services>,
+    pace: Pace,
 }
 
 impl Port {
     /// The server with every service: decisions, administration, masking, health, reflection (v1 and v1alpha).
     ///
     /// Reflection also knows `google.rpc`'s error details, so that generic clients show them rather than their bytes.
-    pub async fn new(service: Service) -> Result<(Self, HealthReporter), ReflectionError> {
+    pub async fn new(service: Service, pace: Pace) -> Result<(Self, HealthReporter), ReflectionError> {
         let (reporter, health) = super::health::service().await;
         let reflected = || {
             tonic_reflection::server::Builder::configure()
@@ -68,7 +87,7 @@ impl Port {
             .add_service(health)
             .add_service(reflected().build_v1()?)
             .add_service(reflected().build_v1alpha()?);
-        Ok((Self { services: Guarded::new(service, Services::new(decisions, others)) }, reporter))
+        Ok((Self { services: Guarded::new(service, Services::new(decisions, others)), pace }, reporter))
     }
 
     /// Serves until `stopped`, then lets the calls under way finish.
@@ -77,20 +96,21 @@ impl Port {
         connections: impl Stream<Item = io::Result<Connection>>,
         stopped: impl Future<Output = ()>,
     ) {
-        serve(self.services, connections, stopped).await;
+        serve(self.services, self.pace, connections, stopped).await;
     }
 }
 
 /// Serves these calls as every server of ours does, within the limits above, until `stopped`.
 pub async fn serve(
     calls: impl Calls,
+    pace: Pace,
     connections: impl Stream<Item = io::Result<Connection>>,
     stopped: impl Future<Output = ()>,
 ) {
-    serve::serve(protocol(), LIFE, calls, connections, stopped).await;
+    serve::serve(protocol(pace), pace.life, calls, connections, stopped).await;
 }
 
-fn protocol() -> Protocol {
+fn protocol(pace: Pace) -> Protocol {
     let mut protocol = Protocol::new(TokioExecutor::new());
     protocol
         .timer(TokioTimer::new())
@@ -98,8 +118,8 @@ fn protocol() -> Protocol {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(HEADER_BYTES_MAX)
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_interval(pace.keepalive_interval)
+        .keep_alive_timeout(pace.keepalive_timeout)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX);
     protocol
 }

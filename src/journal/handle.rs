@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -108,9 +109,11 @@ impl Journal {
         durability: Durability,
     ) -> Result<Ticket, AppendError> {
         let shared = self.shared();
+        let stalled = shared.is_stalled();
         let mut queue = lock(&shared.queue);
         let (sequence, at_micros) = queue.next_place(at_micros);
-        let taken = payload(sequence, at_micros).and_then(|payload| {
+        let payload = if stalled { Err(AppendError::Stalled) } else { payload(sequence, at_micros) };
+        let taken = payload.and_then(|payload| {
             let entry = Entry { at_micros, keys, payload };
             queue.append(&shared.settings, &entry, class, durability)
         });
@@ -133,6 +136,9 @@ impl Journal {
     /// What [`append`](Self::append) would say.
     pub fn check_room(&self, payload: usize, class: Class) -> Result<(), AppendError> {
         let shared = self.shared();
+        if shared.is_stalled() {
+            return Err(AppendError::Stalled);
+        }
         lock(&shared.queue).check_room(&shared.settings, payload, class)
     }
 
@@ -153,6 +159,12 @@ impl Journal {
     pub fn queue_bytes(&self) -> (usize, usize) {
         let shared = self.shared();
         (lock(&shared.queue).pending.bytes.len(), shared.settings.queue_bytes_max)
+    }
+
+    /// For how long the disk has not answered the writer, and whether that is so long that nothing more is taken.
+    #[must_use]
+    pub fn stall(&self) -> (Duration, bool) {
+        (self.shared().stall.lasts(), self.shared().is_stalled())
     }
 
     /// Whether a commit is answered only once the disk has it, whatever it is.

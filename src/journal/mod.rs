@@ -47,6 +47,7 @@ mod search;
 mod segment;
 mod settings;
 mod shared;
+mod stall;
 mod ticket;
 mod verify;
 mod walk;

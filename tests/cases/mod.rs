@@ -15,7 +15,9 @@ mod races;
 mod records;
 mod reviewers;
 mod silent;
+mod stalled;
 mod storm;
+mod vanished;
 
 use countersign::wire::pb;
 
