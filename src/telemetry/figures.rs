@@ -157,7 +157,9 @@ pub fn store(page: &mut Page<'_>, store: &dyn Store) -> Result {
     page.counter("store_conflicts", Of::Things, "Commits that somebody was faster than.", meters.conflicts.get())?;
     page.counter("store_failures", Of::Things, "Commits that could not be made.", meters.failures.get())?;
     let help = "Connections to a shared store that were given up.";
-    page.counter("store_connections_lost", Of::Things, help, meters.connections_lost.get())
+    page.counter("store_connections_lost", Of::Things, help, meters.connections_lost.get())?;
+    let help = "Events in a shared store that could not be read. Zero for ever.";
+    page.counter("store_unreadable_events", Of::Things, help, meters.unreadable.get())
 }
 
 pub fn notifications(page: &mut Page<'_>, targets: &[TargetState]) -> Result {

@@ -30,6 +30,7 @@ mod node;
 mod places;
 mod policy;
 pub mod reconcile;
+mod refill;
 mod remembered;
 mod replica;
 mod scripts;
@@ -37,6 +38,7 @@ mod seen;
 mod settings;
 mod stored;
 mod trouble;
+mod unread;
 mod upkeep;
 mod wake;
 
@@ -99,6 +101,7 @@ struct Shared {
     yields: listing::Yields,
     /// Approvals that wait for people, when last counted.
     pending: AtomicU64,
+    unread: unread::Unread,
     /// The newest event heard of, of each shard.
     heard: watch::Sender<Arc<[u64]>>,
 }
@@ -156,6 +159,7 @@ impl Redis {
             looked_at: listing::LookedAt::default(),
             yields: listing::Yields::default(),
             pending: AtomicU64::new(0),
+            unread: unread::Unread::default(),
             heard: watch::Sender::new(Arc::from([0; keys::SHARDS as usize])),
             links,
             log,
@@ -168,6 +172,7 @@ impl Redis {
             tokio::spawn(journaling::acknowledge(shared.clone())),
             tokio::spawn(journaling::adopt(shared.clone())),
             tokio::spawn(upkeep::keep(shared.clone())),
+            tokio::spawn(unread::look_after(shared.clone())),
             tokio::spawn(seen::keep(shared.clone(), dir.clone())),
             tokio::spawn(age::keep(shared.clone(), dir)),
         ];
@@ -350,7 +355,7 @@ impl Store for Redis {
     }
 
     fn trouble(&self) -> Option<Arc<str>> {
-        self.shared.links.trouble()
+        self.shared.links.trouble().or_else(|| self.shared.unread.trouble())
     }
 }
 

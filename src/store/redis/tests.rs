@@ -11,6 +11,7 @@ mod places;
 mod reconciled;
 mod slots;
 mod times;
+mod unread;
 
 use std::net::TcpListener;
 use std::path::Path;
