@@ -48,3 +48,4 @@ mod traces;
 mod unix;
 mod unmask;
 mod veil;
+mod web_api;

@@ -188,7 +188,7 @@ impl Config {
     }
 
     /// What tokens and certificates travel by.
-    fn transport_rules(&self) -> [(bool, &'static str, &'static str); 6] {
+    fn transport_rules(&self) -> [(bool, &'static str, &'static str); 7] {
         let tls = self.grpc.tls.as_ref();
         let asks_for_certificates = tls.is_some_and(|files| files.client_ca.is_some());
         [
@@ -209,6 +209,11 @@ impl Config {
                 tls.is_some_and(|files| files.client_ca.is_none() && files.client_auth.is_some()),
                 "grpc.tls",
                 "`client_auth` needs `client_ca`",
+            ),
+            (
+                !self.grpc.web && !self.grpc.web_origins.is_empty(),
+                "grpc.web_origins",
+                "only with `grpc.web = true`: pages speak no gRPC",
             ),
             (
                 !self.identity.certificates.is_empty() && !asks_for_certificates,
@@ -354,6 +359,11 @@ mod tests {
         check(|config| config.grpc.listen = ([0, 0, 0, 0], 7443).into(), "grpc.listen");
         check(|config| config.grpc.unix = Some("x".repeat(108).into()), "grpc.unix");
         check(|config| config.grpc.unix_shared = true, "grpc.unix_shared");
+        let told = |config: &mut Config| {
+            let origins = serde_json::json!(["https://console.example"]);
+            config.set("grpc.web_origins", &origins).unwrap().unwrap();
+        };
+        check(told, "grpc.web_origins");
         check(|config| config.grpc.tls = Some(files(None, Some(ClientAuth::Optional))), "grpc.tls");
         check(|config| config.identity.certificates = vec![certificate_rule()], "identity.certificates");
         let told = |config: &mut Config| {

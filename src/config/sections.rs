@@ -11,7 +11,7 @@ use super::notify::WebAddress;
 use super::section::{Section, section};
 use super::store::Redis;
 use super::values::{Amount, Count, LogFilter, LogFormat, OnError, Ratio, SealingMode, Span, StoreKind, Sync, Text};
-use super::web::PublicUrl;
+use super::web::{PageOrigin, PublicUrl};
 use crate::domain::{Links, REJECTION_STANDS, StepUp};
 use crate::grpc::tls::Files;
 use crate::identity::san::CertificateRule;
@@ -46,6 +46,12 @@ section! {
         /// Connections at the same time from one address (of IPv6, from one /64 network; over `unix`, of one user). Raise it where a proxy or a mesh makes all of
         /// them from its own.
         connections_per_address_max: Count = Count::of(4_096);
+        /// Speak HTTP/JSON (the Connect protocol) and gRPC-Web as well, on the same port and socket, over HTTP/1.1 too
+        /// (docs/api-over-http.md). Off where nobody needs it: it is more to attack.
+        web: bool = false;
+        /// Origins whose pages may call, such as `https://console.company.example`, as browsers write them. No wildcard. All other
+        /// pages are refused; programs send no origin, and are not concerned.
+        web_origins: Vec<PageOrigin> = Vec::new();
     }
 }
 

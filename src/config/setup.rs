@@ -6,6 +6,7 @@ use super::sealing::Sealing;
 use super::sections::Config;
 use super::values::{OnError, StoreKind, Sync};
 use crate::domain::ReviewRules;
+use crate::grpc::web::Origins;
 use crate::grpc::{door, tls};
 use crate::identity::LoginSettings;
 use crate::notify::Target;
@@ -27,6 +28,7 @@ impl Config {
             issuers: self.identity.issuers.clone(),
             encryption: self.encryption(),
             connections: self.connection_limits(),
+            web_api: self.web_api(),
             web: self.web_settings(),
             limits: self.service_limits(),
             masking: self.masking.clone(),
@@ -111,6 +113,11 @@ impl Config {
             per_address_max: self.grpc.connections_per_address_max.as_usize(),
             ..door::Limits::default()
         }
+    }
+
+    fn web_api(&self) -> Option<Origins> {
+        let listed = self.grpc.web_origins.iter().map(ToString::to_string);
+        self.grpc.web.then(|| Origins::new(listed))
     }
 
     fn encryption(&self) -> Encryption {

@@ -19,6 +19,7 @@ use super::generated::{administration_server, decision_point_server, masking_ser
 use super::status::status;
 use super::trace::Method;
 use super::uniform::Answer;
+use super::web;
 use super::weigh::Weighed;
 use crate::service;
 use crate::service::load::{Arrived, Kind, Place};
@@ -88,15 +89,16 @@ impl<S> Guarded<S> {
         Self { service, calls }
     }
 
-    /// The call with its message counted, where it has one and not many.
+    /// The call with its message counted, where it has one and not many, and only then put into gRPC's words.
     fn weighed(&self, call: Request<Body>) -> Request<Body> {
-        match named(call.uri().path()) {
+        let weighed = match named(call.uri().path()) {
             Some((kind, method)) if !streams(method) => {
                 let load = self.service.load().clone();
                 call.map(|body| Body::new(Weighed::new(body, kind, load)))
             }
             Some(_) | None => call,
-        }
+        };
+        web::received(weighed)
     }
 }
 

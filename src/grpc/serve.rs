@@ -8,14 +8,15 @@ use std::convert::Infallible;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -28,10 +29,11 @@ use super::connection::{Connection, Peer};
 use super::deadline::Deadline;
 use super::status::status;
 use super::uniform::{self, Answer};
+use super::web::Spoken;
 use crate::service::Refusal;
 
-/// How HTTP/2 is spoken.
-pub type Protocol = http2::Builder<TokioExecutor>;
+/// How HTTP is spoken.
+pub type Protocol = auto::Builder<TokioExecutor>;
 
 /// How long a connection lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,7 @@ impl<S> Calls for S where
 pub async fn serve(
     protocol: Protocol,
     life: Life,
+    spoken: Spoken,
     calls: impl Calls,
     connections: impl Stream<Item = io::Result<Connection>>,
     stopped: impl Future<Output = ()>,
@@ -71,7 +74,11 @@ pub async fn serve(
                 Some(_) = served.join_next() => {}
                 connection = connections.next() => match connection {
                     Some(Ok(connection)) => {
-                        let calls = Served { calls: calls.clone(), peer: connection.connect_info() };
+                        let calls = Served {
+                            calls: Answered { calls: calls.clone() },
+                            peer: connection.connect_info(),
+                            spoken: spoken.clone(),
+                        };
                         served.spawn(one(protocol.clone(), life, calls, connection, stopping.clone()));
                     }
                     Some(Err(error)) => tracing::debug!(%error, "a connection was over before it began"),
@@ -107,7 +114,7 @@ async fn one<S: Calls>(
     }
 }
 
-fn over(ended: hyper::Result<()>) {
+fn over(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
     }
@@ -122,8 +129,9 @@ fn own_age(age: Duration) -> Duration {
 
 /// The calls of one connection.
 struct Served<S> {
-    calls: S,
+    calls: Answered<S>,
     peer: Peer,
+    spoken: Spoken,
 }
 
 impl<S: Calls> hyper::service::Service<Request<Incoming>> for Served<S> {
@@ -133,11 +141,31 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Served<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
-        let deadline = Deadline::of(request.headers());
         request.extensions_mut().insert(self.peer.clone());
+        self.spoken.answer(self.calls.clone(), request)
+    }
+}
+
+/// Calls of gRPC, each with an answer: in time, and whole.
+#[derive(Clone)]
+struct Answered<S> {
+    calls: S,
+}
+
+impl<S: Calls> Service<Request<Body>> for Answered<S> {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Answer, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // It never holds back: each call has its place by HTTP's own limit, and what sheds load answers at once.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let deadline = Deadline::of(request.headers());
         deadline.map(|deadline| request.extensions_mut().insert(deadline));
-        // It never holds back: each call has its place by HTTP/2's own limit, and what sheds load answers at once.
-        let answering = self.calls.clone().call(request);
+        let answering = self.calls.call(request);
         Box::pin(whole(Deadline::bound(deadline, answering)))
     }
 }
@@ -182,12 +210,14 @@ mod tests {
         });
         let connections = incoming(listener, Protection::Loopback, Door::new(Limits::default()), Arc::default());
         let life = Life { age: Duration::from_secs(2), grace: Duration::from_secs(60) };
-        let server = serve(Protocol::new(TokioExecutor::new()), life, calls, connections, std::future::pending());
+        let protocol = Protocol::new(TokioExecutor::new());
+        let server = serve(protocol, life, Spoken::Grpc, calls, connections, std::future::pending());
         tokio::spawn(server);
         let stream = TcpStream::connect(address).await.unwrap();
         let (client, connection) = h2::client::handshake(stream).await.unwrap();
         let connection = tokio::spawn(connection);
-        let request = http::Request::get(format!("http://{address}/")).body(()).unwrap();
+        let request = http::Request::post(format!("http://{address}/")).header("content-type", "application/grpc");
+        let request = request.body(()).unwrap();
         let (answer, _) = client.clone().ready().await.unwrap().send_request(request, true).unwrap();
         let farewell = loop {
             match client.clone().ready().await {

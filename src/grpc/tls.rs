@@ -69,7 +69,14 @@ pub struct Settings {
     pub handshakes_max: usize,
     /// How often the files are looked at.
     pub reload_interval: Duration,
+    /// What can be spoken within (RFC 7301), the most welcome first.
+    pub alpn: &'static [&'static str],
 }
+
+/// gRPC's.
+pub const HTTP_2: &[&str] = &["h2"];
+/// Where there is more than gRPC.
+pub const HTTP_2_AND_1: &[&str] = &["h2", "http/1.1"];
 
 impl Settings {
     #[must_use]
@@ -79,6 +86,7 @@ impl Settings {
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 1_024,
             reload_interval: Duration::from_secs(30),
+            alpn: HTTP_2,
         }
     }
 }
@@ -134,7 +142,7 @@ impl Tls {
     /// [`TlsError`] if they are not there or not good.
     pub fn load(settings: Settings, certificates: Certificates, now: Now) -> Result<Self, TlsError> {
         let contents = Contents::read(&settings.files)?;
-        let current = ArcSwap::from_pointee(make(&settings.files, &contents, &now)?);
+        let current = ArcSwap::from_pointee(make(&settings, &contents, &now)?);
         let seen = Mutex::new(contents.digest());
         let (shown, is_well) = (Shown::default(), AtomicBool::new(true));
         Ok(Self { settings, now, certificates, current, shown, seen, is_well })
@@ -188,7 +196,7 @@ impl Tls {
             return;
         }
         *seen = digest;
-        match contents.and_then(|contents| make(&self.settings.files, &contents, &self.now)) {
+        match contents.and_then(|contents| make(&self.settings, &contents, &self.now)) {
             Ok(next) => {
                 self.current.store(Arc::new(next));
                 self.is_well.store(true, Ordering::Release);
