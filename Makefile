@@ -18,7 +18,7 @@ help:
 	@echo "make proof         the policy index beside Cedar's authorizer on a million random queries (nightly)"
 	@echo "make soak          a server under a mix of everything for SOAK_SECONDS (600): memory flat, nothing wrong"
 	@echo "make bench         the benchmarks (benches/README.md)"
-	@echo "make docs          write docs/configuration.md, its schema, docs/api.md and docs/openapi.json anew"
+	@echo "make docs          write docs/configuration.md, its schema and docs/api.md anew"
 
 demo:
 	$(CARGO) run --quiet -- demo $(if $(AUTO),--auto)
@@ -79,4 +79,3 @@ docs:
 	$(CARGO) run --quiet -- config print --reference > docs/configuration.md
 	$(CARGO) run --quiet -- config schema > docs/countersign.schema.json
 	$(CARGO) run --quiet --example api-docs > docs/api.md
-	$(CARGO) run --quiet --example openapi > target/openapi.json && mv target/openapi.json docs/openapi.json

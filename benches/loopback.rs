@@ -89,7 +89,6 @@ fn serve(role: &str) -> Result<(), Failure> {
             web: countersign::web::Settings::default(),
             encryption: Encryption::Loopback,
             connections: countersign::grpc::door::Limits::default(),
-            web_api: None,
             limits: service::Limits { load, ..service::Limits::default() },
             masking: countersign::config::Masking::default(),
             traces: std::sync::Arc::default(),

@@ -16,7 +16,6 @@ use crate::grpc::door::{self, Door};
 use crate::grpc::meters::Meters as Connections;
 use crate::grpc::tls::{self, Now, Tls, TlsError};
 use crate::grpc::unix::UnixSocket;
-use crate::grpc::web::{Origins, Spoken, Web};
 use crate::identity::certificate::RuleError;
 use crate::identity::san::CertificateRule;
 use crate::identity::{Certificates, IssuerSettings, SettingsError, Verifier};
@@ -46,8 +45,6 @@ pub struct Setup {
     pub encryption: Encryption,
     /// How many connections the gRPC port takes.
     pub connections: door::Limits,
-    /// Whether HTTP/JSON and gRPC-Web are spoken beside gRPC, and then to pages of which origins.
-    pub web_api: Option<Origins>,
     /// Of the inbox, where there is a listener for it.
     pub web: web::Settings,
     pub limits: Limits,
@@ -129,8 +126,6 @@ pub enum ServerError {
     Inbox(#[from] InboxError),
     #[error("the development issuer: {0}")]
     DevIssuer(#[from] DevIssuerError),
-    #[error(transparent)]
-    Descriptors(#[from] crate::wire::transcode::DescriptorsError),
     #[error("reflection: {0}")]
     Reflection(#[from] grpc::transport::ReflectionError),
     #[error("cannot put the start on record: {0}")]
@@ -160,7 +155,6 @@ pub struct Server {
     inbox: Option<(Inbox, TcpListener)>,
     verifier: Arc<Verifier>,
     protection: Protection,
-    spoken: Spoken,
     door: Arc<Door>,
     traces: Arc<TraceMeters>,
     stopping: watch::Sender<bool>,
@@ -214,11 +208,7 @@ impl Server {
         let outbox = Outbox::open(setup.notify, store.log())?;
         service.tell_of(outbox.board());
         let reload = ReloadSettings { watch: setup.watch, policies: setup.policies, hangups: Arc::default() };
-        let spoken = match setup.web_api {
-            None => Spoken::Grpc,
-            Some(origins) => Spoken::Web(Arc::new(Web::new(origins)?)),
-        };
-        let protection = protection(setup.encryption, recognised, &spoken, &service)?;
+        let protection = protection(setup.encryption, recognised, &service)?;
         protection.check(listeners.grpc.local_addr().map_err(ServerError::Address)?.ip())?;
         Ok(Self {
             service,
@@ -231,7 +221,6 @@ impl Server {
             inbox,
             verifier,
             protection,
-            spoken,
             door: Door::new(setup.connections),
             traces: setup.traces,
             stopping,
@@ -268,7 +257,6 @@ impl Server {
             inbox,
             verifier,
             protection,
-            spoken,
             door,
             traces,
             stopping,
@@ -292,12 +280,15 @@ impl Server {
         let metrics = listeners
             .metrics
             .map(|listener| tokio::spawn(web::metrics::serve(listener, move |form| metrics.text(form), stopped())));
-        let (port, reporter) = grpc::transport::Port::new(service.clone(), door.pace(), spoken).await?;
+        let (port, reporter) = grpc::transport::Port::new(service.clone()).await?;
         let certificates =
             protection.tls().map(|tls| tokio::spawn(tls.clone().keep(reporter.clone(), stopping.subscribe())));
         let ways_in = protection.ways_in();
         let health = tokio::spawn(grpc::health::report(reporter, service.clone(), ways_in, stopping.subscribe()));
-        let timer = tokio::spawn(keep_up(service.clone()));
+        let timer = tokio::spawn({
+            let service = service.clone();
+            async move { service.keep_up().await }
+        });
         let reload = tokio::spawn(crate::reload::follow(service.clone(), reload, stopping.subscribe()));
         let outbox = tokio::spawn(outbox.run(service.clone(), stopping.subscribe()));
         let upkeep = tokio::spawn(store.clone().keep(retention, stopping.subscribe()));
@@ -368,11 +359,6 @@ impl Kept {
     }
 }
 
-/// Writes down what time makes due.
-async fn keep_up(service: Service) {
-    service.keep_up().await;
-}
-
 /// The connections of the port, and of the socket where there is one.
 fn incoming(
     port: TcpListener,
@@ -415,23 +401,13 @@ fn metrics(
 }
 
 /// What a port is protected by; certificates are judged by the service's clock.
-fn protection(
-    encryption: Encryption,
-    certificates: Certificates,
-    spoken: &Spoken,
-    service: &Service,
-) -> Result<Protection, TlsError> {
+fn protection(encryption: Encryption, certificates: Certificates, service: &Service) -> Result<Protection, TlsError> {
     Ok(match encryption {
         Encryption::Loopback => Protection::Loopback,
         Encryption::Elsewhere => Protection::Elsewhere,
         Encryption::Tls { settings, .. } => {
             let service = service.clone();
             let now = Now(Arc::new(move || service.now()));
-            let alpn = match spoken {
-                Spoken::Grpc => tls::HTTP_2,
-                Spoken::Web(_) => tls::HTTP_2_AND_1,
-            };
-            let settings = tls::Settings { alpn, ..settings };
             Protection::Tls(Arc::new(Tls::load(settings, certificates, now)?))
         }
     })

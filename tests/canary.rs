@@ -215,7 +215,7 @@ fn wall() -> Timestamp {
 }
 
 /// A client, once the server has its issuer's keys.
-pub async fn ready(url: &str, token: &str) -> Client {
+async fn ready(url: &str, token: &str) -> Client {
     let client = Client::connect(url, token).await;
     let asked = timeout(Duration::from_secs(20), async {
         while let Err(refused) = client.stub.clone().list_approvals(pb::ListApprovalsRequest::default()).await {

@@ -126,7 +126,7 @@ async fn fault_25_a_flipped_bit_is_named_and_nothing_starts_on_it() {
 }
 
 /// The tracer that makes a process die, or a disk fail, at one system call.
-pub fn strace() -> String {
+fn strace() -> String {
     let found =
         ["/usr/bin/strace", "/bin/strace", "/usr/local/bin/strace"].into_iter().find(|path| Path::new(path).exists());
     found.expect("strace is missing: install it (apt-get install strace)").to_owned()

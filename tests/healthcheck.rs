@@ -7,16 +7,12 @@ use rcgen::ExtendedKeyUsagePurpose::{self, ClientAuth as OfClients, ServerAuth a
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::pki::{Ca, HOUR, Leaf, Pki};
-use crate::support::{Options, PolicyDir, TestServer, today};
+use crate::support::{PolicyDir, TestServer, today};
 
 /// Runs it with a configuration that says where the server listens, and more.
 async fn healthcheck(server: &TestServer, more: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    healthcheck_with(&format!("grpc.listen = \"{}\"\n{more}", server.address()), arguments).await
-}
-
-async fn healthcheck_with(configuration: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-    std::fs::write(config.path(), configuration).unwrap();
+    std::fs::write(config.path(), format!("grpc.listen = \"{}\"\n{more}", server.address())).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command
         .arg("healthcheck")
@@ -48,27 +44,6 @@ async fn it_tells_a_server_that_is_well_from_one_that_is_not_or_that_is_gone() {
     check(&["--server", "http://127.0.0.1:1"], 1, "cannot reach http://127.0.0.1:1").await;
     let (status, text) = healthcheck(&server, "grpc.lisen = 1", &[]).await;
     assert!(status == Some(1) && text.contains("grpc.lisen"), "{status:?} {text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn over_the_unix_socket_where_it_is_asked_to_or_where_no_port_is_on_loopback() {
-    let server = TestServer::with(Options { unix: true, ..Options::default() }).await;
-    let socket = format!("grpc.unix = {:?}\n", server.socket());
-    let check = async |more: &str, arguments: &[&str], code, said: &str| {
-        let (status, text) = healthcheck_with(more, arguments).await;
-        assert!(status == Some(code) && text.contains(said), "{arguments:?}: {status:?} {text}, not {said}");
-    };
-    // Nobody listens there, nor would anybody from here.
-    let elsewhere = format!("grpc.listen = \"192.0.2.1:7443\"\ngrpc.allow_plaintext = true\n{socket}");
-    check(&elsewhere, &[], 0, "the server is well").await;
-    check(&elsewhere, &["--service", "journal"], 0, "journal is well").await;
-    let closed = format!("grpc.listen = \"127.0.0.1:1\"\n{socket}");
-    check(&closed, &[], 1, "cannot reach http://127.0.0.1:1").await;
-    check(&closed, &["--server", "unix://"], 0, "the server is well").await;
-    check(&closed, &["--server", &format!("unix://{}", server.socket().display())], 0, "the server is well").await;
-    check("", &["--server", "unix://"], 1, "`grpc.unix` is not set").await;
-    let (_dir, _) = server.stop().await;
-    check(&closed, &["--server", "unix://"], 1, "cannot reach unix://").await;
 }
 
 fn tls(pki: &Pki, client_auth: Option<ClientAuth>) -> String {

@@ -4,7 +4,6 @@
 mod support;
 mod tidy;
 
-mod ask;
 mod authoring;
 mod away;
 mod bad_input;
@@ -44,8 +43,6 @@ mod streams;
 mod terminal;
 mod tls;
 mod told;
-mod traces;
 mod unix;
 mod unmask;
 mod veil;
-mod web_api;

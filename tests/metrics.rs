@@ -30,12 +30,6 @@ pub async fn scrape(server: &TestServer) -> Samples {
     samples(&get(server.metrics, "/metrics").await.1)
 }
 
-/// The same of a server that is a process of its own, by what it has said of where its metrics are.
-pub async fn scrape_program(said: &str) -> Samples {
-    let address = said.split("metrics are at http://").nth(1).unwrap().split('/').next().unwrap();
-    samples(&get(address.parse().unwrap(), "/metrics").await.1)
-}
-
 fn samples(page: &str) -> Samples {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
     lines

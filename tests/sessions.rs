@@ -1,9 +1,5 @@
 //! Ending all sessions that somebody has in the inbox: his own, or another's by whoever may.
 
-use std::time::Duration;
-
-use countersign::domain::SESSION_LIFETIME_MAX;
-use countersign::web;
 use countersign::wire::pb;
 use tonic::Code;
 
@@ -12,7 +8,6 @@ use crate::support::browser::Browser;
 use crate::support::client::{export, field, reason, uid};
 use crate::support::{Admin, Options, PolicyDir, TestServer};
 
-const HOUR: Duration = Duration::from_secs(3_600);
 const KEPT: &str = "Countersign::SessionsEnded";
 
 /// The extended policies, whose administrator may do what can be permitted, and people who may end sessions and no more.
@@ -108,35 +103,6 @@ async fn whoever_may_end_sessions_is_policy_by_person_and_whoever_may_not_change
     assert!(!is_in(&alice).await && is_in(&erin).await);
     let nobody = dave.end_sessions(None).await.unwrap_err();
     assert_eq!((nobody.code(), field(&nobody)), (Code::InvalidArgument, "principal".into()));
-}
-
-/// The marks that went with the newest end of sessions.
-async fn pruned(server: &TestServer) -> Vec<String> {
-    let records = server.client("erin").await.audit(pb::AuditRequest::default()).await.unwrap();
-    let newest = records.into_iter().rev().find_map(|record| match record.fact {
-        Some(pb::record::Fact::EntitiesChanged(changed)) => Some(changed),
-        _ => None,
-    });
-    newest.unwrap().deleted.into_iter().map(|uid| uid.id).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_ended_sessions_is_kept_for_as_long_as_one_can_live_and_goes_with_the_next_end_after() {
-    let policies = policies();
-    let longest = web::Settings { session_lifetime: SESSION_LIFETIME_MAX, ..web::Settings::default() };
-    let server = serve(Options { policies: policies.path().into(), inbox: Some(longest), ..Options::default() }).await;
-    let alice = person(&server, "alice").await;
-    ended(&server.admin().await, "alice").await.unwrap();
-    ended(&server.admin().await, "bob").await.unwrap();
-    assert!(pruned(&server).await.is_empty() && !is_in(&alice).await);
-    let again = person(&server, "alice").await;
-    server.advance(SESSION_LIFETIME_MAX - HOUR);
-    ended(&server.admin().await, "bob").await.unwrap();
-    assert!(pruned(&server).await.is_empty() && !is_in(&alice).await && is_in(&again).await);
-    server.advance(HOUR * 26);
-    ended(&server.admin().await, "bob").await.unwrap();
-    assert_eq!(pruned(&server).await, [r#"User::"alice""#]);
-    assert!(!is_in(&alice).await && !is_in(&again).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

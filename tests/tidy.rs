@@ -33,13 +33,11 @@ const ARROWS: [(&str, &[&str]); 17] = [
 ];
 
 /// Libraries that only these modules may name.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("prost", &["wire"]),
-    ("prost_reflect", &["wire"]),
     ("prost_types", &["wire", "grpc"]),
     ("tonic", &["grpc"]),
     ("tonic_types", &["grpc"]),
-    ("tonic_web", &["grpc"]),
     ("rustls", &["grpc"]),
     ("tokio_rustls", &["grpc"]),
     ("x509_parser", &["identity"]),

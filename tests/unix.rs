@@ -179,23 +179,6 @@ async fn a_directory_that_others_can_write_is_refused_wherever_it_is_on_the_way(
 }
 
 #[tokio::test]
-async fn a_directory_of_a_pod_may_be_open_where_that_is_said_and_nothing_above_it_may() {
-    let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("volume");
-    let path = dir.join("grpc.sock");
-    fs::create_dir(&dir).unwrap();
-    // As the kubelet makes a volume that containers share.
-    fs::set_permissions(&dir, Permissions::from_mode(0o2777)).unwrap();
-    assert!(matches!(refused(&path).await, UnixError::Open(_)));
-    let bound = UnixSocket::bind_shared(&path).await.unwrap();
-    assert_eq!(mode(&path), 0o660);
-    assert!(matches!(UnixSocket::bind_shared(&path).await, Err(UnixError::Answered(_))));
-    drop(bound);
-    fs::set_permissions(root.path(), Permissions::from_mode(0o777)).unwrap();
-    assert!(matches!(UnixSocket::bind_shared(&path).await, Err(UnixError::Open(_))));
-}
-
-#[tokio::test]
 async fn a_link_on_the_way_is_followed_once_and_what_is_missing_above_is_told() {
     let root = tempfile::tempdir().unwrap();
     let (real, open) = (root.path().join("real"), root.path().join("open"));

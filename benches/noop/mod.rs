@@ -13,9 +13,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub async fn serve(listener: TcpListener) {
     let door = Door::new(door::Limits::default());
-    let pace = door.pace();
     let connections = connection::incoming(listener, Protection::Loopback, door, Arc::<meters::Meters>::default());
-    transport::serve(DecisionPointServer::new(Noop), pace, connections, std::future::pending()).await;
+    transport::serve(DecisionPointServer::new(Noop), connections, std::future::pending()).await;
 }
 
 struct Noop;

@@ -40,7 +40,6 @@ pub async fn serve() -> Result<(), Failure> {
         web: countersign::web::Settings::default(),
         encryption: Encryption::Loopback,
         connections: countersign::grpc::door::Limits::default(),
-        web_api: None,
         limits: service::Limits { wait_max: WAIT, ..service::Limits::default() },
         masking: countersign::config::Masking::default(),
         traces: std::sync::Arc::default(),

@@ -1,9 +1,6 @@
 //! `countersign healthcheck`: what a container runtime runs to learn whether the server beside it is well.
 //!
-//! It asks `grpc.health.v1`, as any probe would. No token is sent where the server is the one of this configuration: that is asked over
-//! loopback, or over its Unix socket where it does not listen there, or where `--server unix://` says so.
-
-use std::path::Path;
+//! It asks `grpc.health.v1`, as any probe would. No token is sent where the server is the one of this configuration.
 
 use clap::Args;
 
@@ -11,7 +8,7 @@ use super::config::File;
 use super::failure::Failure;
 use super::remote::Remote;
 use super::screen::Screen;
-use crate::config::{Grpc, Layers};
+use crate::config::Layers;
 use crate::grpc::client::{CallError, Client, Code};
 use crate::grpc::local;
 
@@ -19,7 +16,7 @@ use crate::grpc::local;
 pub struct Healthcheck {
     #[command(flatten)]
     file: File,
-    /// Ask after one part: `journal`, `journal.disk`, `store`, `policies` or `issuer.<name>`; without it, after the whole
+    /// Ask after one part: `journal`, `store`, `policies` or `issuer.<name>`; without it, after the whole
     #[arg(long, value_name = "NAME", default_value = "")]
     service: String,
 }
@@ -37,15 +34,7 @@ impl Healthcheck {
     }
 
     async fn ask(self, remote: &Remote) -> Result<bool, Failure> {
-        let client = match remote.is_named() {
-            true if remote.is_own_socket() => {
-                let grpc = self.grpc()?;
-                let none = || Failure::Usage("`grpc.unix` is not set: there is no socket".to_owned());
-                over(grpc.unix.as_deref().ok_or_else(none)?).await?
-            }
-            true => remote.connect().await?,
-            false => self.beside().await?,
-        };
+        let client = if remote.is_named() { remote.connect().await? } else { self.beside().await? };
         client.is_serving(&self.service).await.map_err(|error| match error.code {
             Code::NotFound => {
                 let message = format!("the server has no part `{}` whose health it tells", self.service);
@@ -57,29 +46,16 @@ impl Healthcheck {
 
     /// The server that this configuration is of.
     async fn beside(&self) -> Result<Client, Failure> {
-        let grpc = self.grpc()?;
+        let grpc = Layers::of_process(self.file.config.clone()).load()?.grpc;
         let Some(address) = local::beside(grpc.listen) else {
-            let no_way = || {
-                Failure::Usage(format!(
-                    "the server listens at {}, which is no loopback address: name it with `--server`",
-                    grpc.listen
-                ))
-            };
-            return over(grpc.unix.as_deref().ok_or_else(no_way)?).await;
+            return Err(Failure::Usage(format!(
+                "the server listens at {}, which is no loopback address: name it with `--server`",
+                grpc.listen
+            )));
         };
         Ok(match &grpc.tls {
             Some(files) => Client::connect_beside(address, files).await?,
             None => Client::connect(&format!("http://{address}"), None).await?,
         })
     }
-
-    fn grpc(&self) -> Result<Grpc, Failure> {
-        Ok(Layers::of_process(self.file.config.clone()).load()?.grpc)
-    }
-}
-
-/// The server at this socket.
-async fn over(socket: &Path) -> Result<Client, Failure> {
-    let whole = std::path::absolute(socket).map_err(|error| Failure::Failed(error.to_string()))?;
-    Ok(Client::connect(&format!("unix://{}", whole.display()), None).await?)
 }

@@ -51,11 +51,6 @@ impl Remote {
         self.server.is_some()
     }
 
-    /// Whether that is the Unix socket of the configuration (`unix://`, without a path).
-    pub fn is_own_socket(&self) -> bool {
-        self.server.as_deref() == Some("unix://")
-    }
-
     /// Connects as whoever the token names.
     pub async fn connect(&self) -> Result<Client, Failure> {
         Ok(match self.check_address()? {

@@ -43,7 +43,6 @@ pub async fn bind(config: &Config, issuers: Issuers) -> Result<Listeners, Failur
     };
     let grpc = listen(config.grpc.listen).await?;
     let grpc_unix = match &config.grpc.unix {
-        Some(path) if config.grpc.unix_shared => Some(UnixSocket::bind_shared(path).await?),
         Some(path) => Some(UnixSocket::bind(path).await?),
         None => None,
     };

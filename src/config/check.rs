@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::sections::Config;
 use super::values::{StoreKind, Sync};
-use crate::domain::SESSION_LIFETIME_MAX;
 use crate::grpc::unix;
 use crate::identity::{Certificates, Verifier};
 use crate::notify::Target;
@@ -150,7 +149,7 @@ impl Config {
         self.redis_settings().map_or(self.approvals.settled_retention.get(), |redis| redis.settled_retention)
     }
 
-    fn web_rules(&self) -> [(bool, &'static str, &'static str); 5] {
+    fn web_rules(&self) -> [(bool, &'static str, &'static str); 4] {
         [
             (
                 !self.web.allow_plaintext && self.web.listen.is_some_and(|listen| !listen.ip().is_loopback()),
@@ -164,7 +163,6 @@ impl Config {
                 "must be set where other machines can reach the inbox",
             ),
             (self.web.session_lifetime.get().is_zero(), "web.session_lifetime", "more than 0s"),
-            (self.web.session_lifetime.get() > SESSION_LIFETIME_MAX, "web.session_lifetime", "at most 30 days"),
             (self.web.fresh_login.get().is_zero(), "web.fresh_login", "more than 0s: nobody could approve"),
         ]
     }
@@ -188,7 +186,7 @@ impl Config {
     }
 
     /// What tokens and certificates travel by.
-    fn transport_rules(&self) -> [(bool, &'static str, &'static str); 7] {
+    fn transport_rules(&self) -> [(bool, &'static str, &'static str); 5] {
         let tls = self.grpc.tls.as_ref();
         let asks_for_certificates = tls.is_some_and(|files| files.client_ca.is_some());
         [
@@ -203,17 +201,11 @@ impl Config {
                 "grpc.unix",
                 "at most 107 bytes: the kernel has no room for more",
             ),
-            (self.grpc.unix_shared && self.grpc.unix.is_none(), "grpc.unix_shared", "needs `grpc.unix`"),
             (tls.is_some() && self.grpc.allow_plaintext, "grpc.allow_plaintext", "not together with `grpc.tls`"),
             (
                 tls.is_some_and(|files| files.client_ca.is_none() && files.client_auth.is_some()),
                 "grpc.tls",
                 "`client_auth` needs `client_ca`",
-            ),
-            (
-                !self.grpc.web && !self.grpc.web_origins.is_empty(),
-                "grpc.web_origins",
-                "only with `grpc.web = true`: pages speak no gRPC",
             ),
             (
                 !self.identity.certificates.is_empty() && !asks_for_certificates,
@@ -358,12 +350,6 @@ mod tests {
         check(|config| config.review.membership_max_age = Span(Duration::ZERO), "review.membership_max_age");
         check(|config| config.grpc.listen = ([0, 0, 0, 0], 7443).into(), "grpc.listen");
         check(|config| config.grpc.unix = Some("x".repeat(108).into()), "grpc.unix");
-        check(|config| config.grpc.unix_shared = true, "grpc.unix_shared");
-        let told = |config: &mut Config| {
-            let origins = serde_json::json!(["https://console.example"]);
-            config.set("grpc.web_origins", &origins).unwrap().unwrap();
-        };
-        check(told, "grpc.web_origins");
         check(|config| config.grpc.tls = Some(files(None, Some(ClientAuth::Optional))), "grpc.tls");
         check(|config| config.identity.certificates = vec![certificate_rule()], "identity.certificates");
         let told = |config: &mut Config| {

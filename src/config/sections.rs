@@ -11,7 +11,7 @@ use super::notify::WebAddress;
 use super::section::{Section, section};
 use super::store::Redis;
 use super::values::{Amount, Count, LogFilter, LogFormat, OnError, Ratio, SealingMode, Span, StoreKind, Sync, Text};
-use super::web::{PageOrigin, PublicUrl};
+use super::web::PublicUrl;
 use crate::domain::{Links, REJECTION_STANDS, StepUp};
 use crate::grpc::tls::Files;
 use crate::identity::san::CertificateRule;
@@ -31,9 +31,6 @@ section! {
         /// A Unix socket (0660) to listen on as well, such as `/run/countersign/grpc.sock`, for the server's user, root and the
         /// socket's group. Its directory is made if it is missing, and must be nobody else's to write. Always in clear.
         unix: Option<PathBuf> = None;
-        /// The directory of the socket is a volume that containers of one pod share, and so open to all of them: those that only connect
-        /// mount it read-only. Whoever can write there can put a socket of his own in place of the server's.
-        unix_shared: bool = false;
         /// TLS 1.3: `certificate` and `key` of the server; `client_ca`, whose certificates clients may show, and `client_auth`
         /// (`required`, the default, or `optional`). All but the last are PEM files, read again every 30 s and on SIGHUP.
         /// Not set: in clear, on a loopback address.
@@ -46,12 +43,6 @@ section! {
         /// Connections at the same time from one address (of IPv6, from one /64 network; over `unix`, of one user). Raise it where a proxy or a mesh makes all of
         /// them from its own.
         connections_per_address_max: Count = Count::of(4_096);
-        /// Speak HTTP/JSON (the Connect protocol) and gRPC-Web as well, on the same port and socket, over HTTP/1.1 too
-        /// (docs/api-over-http.md). Off where nobody needs it: it is more to attack.
-        web: bool = false;
-        /// Origins whose pages may call, such as `https://console.company.example`, as browsers write them. No wildcard. All other
-        /// pages are refused; programs send no origin, and are not concerned.
-        web_origins: Vec<PageOrigin> = Vec::new();
     }
 }
 
@@ -74,7 +65,7 @@ section! {
         /// Where ID tokens say things elsewhere than access tokens do: `id`, `groups` and `required_claims`, as in
         /// `[[identity.issuers]]` and its `principals`.
         id_token: IdTokenRules = IdTokenRules::default();
-        /// How long a login is believed; at most 30 days. Sessions end with the process as well.
+        /// How long a login is believed. Sessions end with the process as well.
         session_lifetime: Span = Span(Duration::from_secs(8 * 3_600));
         /// To approve at high severity and above, one must have logged in no longer ago. `[review]` may demand more.
         fresh_login: Span = Span(Duration::from_secs(15 * 60));

@@ -6,13 +6,13 @@ use super::sealing::Sealing;
 use super::sections::Config;
 use super::values::{OnError, StoreKind, Sync};
 use crate::domain::ReviewRules;
-use crate::grpc::web::Origins;
 use crate::grpc::{door, tls};
 use crate::identity::LoginSettings;
 use crate::notify::Target;
 use crate::server::{Encryption, Retention, Setup};
 use crate::store::{Clock, RedisSettings, embedded};
 use crate::telemetry::TraceSettings;
+use crate::vault::Vault;
 use crate::{engine, journal, notify, service, web};
 
 impl Config {
@@ -28,7 +28,6 @@ impl Config {
             issuers: self.identity.issuers.clone(),
             encryption: self.encryption(),
             connections: self.connection_limits(),
-            web_api: self.web_api(),
             web: self.web_settings(),
             limits: self.service_limits(),
             masking: self.masking.clone(),
@@ -115,11 +114,6 @@ impl Config {
         }
     }
 
-    fn web_api(&self) -> Option<Origins> {
-        let listed = self.grpc.web_origins.iter().map(ToString::to_string);
-        self.grpc.web.then(|| Origins::new(listed))
-    }
-
     fn encryption(&self) -> Encryption {
         match &self.grpc.tls {
             Some(files) => Encryption::Tls {
@@ -140,6 +134,7 @@ impl Config {
     fn journal_settings(&self) -> journal::Settings {
         let written = &self.journal;
         journal::Settings {
+            dir: written.dir.clone(),
             segment_bytes: written.segment_bytes.get(),
             sync: match written.sync {
                 Sync::Always => journal::SyncPolicy::Always,
@@ -150,8 +145,8 @@ impl Config {
             record_bytes_max: written.record_bytes_max.as_usize(),
             coalesce: written.coalesce.get(),
             quota_bytes: written.quota_bytes.map(super::Count::get),
-            // The keys of its vault are read by whoever opens it.
-            ..journal::Settings::new(&written.dir)
+            // Its keys are read by whoever opens it.
+            vault: Vault::default(),
         }
     }
 

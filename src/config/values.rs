@@ -8,8 +8,6 @@ use std::time::Duration;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use super::web::PageOrigin;
-
 /// A type that a key can have.
 pub trait Setting: Sized {
     /// Whether it says where a secret lies, so that a variable with `_FILE` behind its name can say it as well.
@@ -299,7 +297,7 @@ macro_rules! list {
     };
 }
 
-list!(Text, IpAddr, PageOrigin);
+list!(Text, IpAddr);
 
 /// What is logged, by level and module.
 #[derive(Debug, Clone, PartialEq, Eq)]

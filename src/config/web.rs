@@ -53,33 +53,6 @@ impl Setting for PublicUrl {
     }
 }
 
-/// An origin whose pages may call the API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageOrigin(PublicUrl);
-
-impl fmt::Display for PageOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Setting for PageOrigin {
-    fn read(raw: &Value) -> Result<Self, String> {
-        if raw.as_str().is_some_and(|text| text.contains('*')) {
-            return Err("each origin by its whole name: with a wildcard, anybody's page could call".to_owned());
-        }
-        PublicUrl::read(raw).map(Self)
-    }
-
-    fn show(&self) -> Value {
-        self.0.show()
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        PublicUrl::schema(generator)
-    }
-}
-
 impl Setting for IdTokenRules {
     fn read(raw: &Value) -> Result<Self, String> {
         let expected = "a table with `id`, `groups` or `required_claims`";
@@ -120,17 +93,6 @@ mod tests {
         ] {
             assert!(PublicUrl::read(&json!(bad)).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn pages_are_let_in_by_whole_origins_and_by_no_wildcard() {
-        let read = <Vec<PageOrigin>>::read(&json!(["https://console.example", "http://localhost:3000"])).unwrap();
-        assert_eq!(read.show(), json!(["https://console.example", "http://localhost:3000"]));
-        for wild in ["*", "https://*.example", "https://*", "null", "http://console.example", "console.example"] {
-            assert!(<Vec<PageOrigin>>::read(&json!([wild])).is_err(), "{wild}");
-        }
-        let said = PageOrigin::read(&json!("*")).unwrap_err();
-        assert!(said.contains("wildcard"), "{said}");
     }
 
     #[test]

@@ -56,6 +56,6 @@ pub use requirement::{
     Escalation, Gate, GrantTerms, Justification, Quorum, Requirement, SelfReview, Severity, is_target_name,
 };
 pub use review::{Ballot, Counted, Review, ReviewRefusal, Verdict};
-pub use sessions::{SESSION_LIFETIME_MAX, is_outlived, session_mark, sessions_ended};
+pub use sessions::{session_mark, sessions_ended};
 pub use time::Timestamp;
 pub use value::{Attributes, ExtensionFunction, Value};

@@ -33,8 +33,6 @@ pub struct Call {
     deadline: Option<Deadline>,
     span: Span,
     parent: Parent,
-    /// Whether it is known who calls.
-    known: bool,
     ended: bool,
 }
 
@@ -56,7 +54,6 @@ impl Call {
             approval: request.get_ref().approval(),
             span,
             parent,
-            known: false,
             ended: false,
             deadline: request.extensions().get::<Deadline>().copied(),
             request_id,
@@ -81,7 +78,6 @@ impl Call {
     pub async fn caller(&mut self, service: &Service) -> Result<Caller, Refusal> {
         let credential = std::mem::replace(&mut self.credential, Credential::Absent);
         let caller = self.proven(credential, service).await?;
-        self.known = true;
         Ok(caller.traced(std::mem::take(&mut self.parent).adopt(&self.span)))
     }
 
@@ -144,15 +140,8 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        self.end(Code::Cancelled);
-        // Strangers can go away as often as they like.
-        let _entered = self.span.enter();
-        match self.known {
-            true => tracing::info!("the caller went away before its answer"),
-            false => tracing::debug!("somebody unknown went away before the answer"),
+        if !self.ended {
+            self.end(Code::Cancelled);
         }
     }
 }

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use super::transport::Pace;
 use crate::network;
 
 /// What a client sends first (RFC 9113 section 3.4): so many bytes.
 const PREFACE_BYTES: usize = 24;
 
-/// How many connections there may be, how long they may take to begin, and how long they are kept.
+/// How many connections there may be, and how long they may take to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub connections_max: usize,
@@ -24,14 +23,11 @@ pub struct Limits {
     pub per_address_max: usize,
     /// From the first byte that could be read (behind the handshake, where there is one) to the whole preface.
     pub greeting_timeout: Duration,
-    /// Once it has begun.
-    pub pace: Pace,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let (greeting_timeout, pace) = (Duration::from_secs(10), Pace::default());
-        Self { connections_max: 16_384, per_address_max: 4_096, greeting_timeout, pace }
+        Self { connections_max: 16_384, per_address_max: 4_096, greeting_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -73,12 +69,6 @@ impl Door {
     #[must_use]
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self { limits, inside: Mutex::default() })
-    }
-
-    /// How long connections are kept.
-    #[must_use]
-    pub fn pace(&self) -> Pace {
-        self.limits.pace
     }
 
     /// A place for a connection from there, if there is one.

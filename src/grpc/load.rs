@@ -19,7 +19,6 @@ use super::generated::{administration_server, decision_point_server, masking_ser
 use super::status::status;
 use super::trace::Method;
 use super::uniform::Answer;
-use super::web;
 use super::weigh::Weighed;
 use crate::service;
 use crate::service::load::{Arrived, Kind, Place};
@@ -89,16 +88,15 @@ impl<S> Guarded<S> {
         Self { service, calls }
     }
 
-    /// The call with its message counted, where it has one and not many, and only then put into gRPC's words.
+    /// The call with its message counted, where it has one and not many.
     fn weighed(&self, call: Request<Body>) -> Request<Body> {
-        let weighed = match named(call.uri().path()) {
+        match named(call.uri().path()) {
             Some((kind, method)) if !streams(method) => {
                 let load = self.service.load().clone();
                 call.map(|body| Body::new(Weighed::new(body, kind, load)))
             }
             Some(_) | None => call,
-        };
-        web::received(weighed)
+        }
     }
 }
 

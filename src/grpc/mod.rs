@@ -3,7 +3,7 @@
 //! [`decision_point`], [`administration`] and [`masking`] have one short handler for each rpc: who calls ([`call`]), what is asked ([`request`]), the use case,
 //! the answer ([`answer`]) or the one map of refusals to codes ([`status`]). [`transport`] has every limit of HTTP/2 in
 //! one place; [`load`] turns calls away where there are too many; [`connection`] takes connections, in clear, by [`tls`] or over a
-//! [`unix`] socket; [`serve`] serves them; [`web`] is for those who speak HTTP/JSON or gRPC-Web; [`services`] knows which service a
+//! [`unix`] socket; [`serve`] serves them; [`services`] knows which service a
 //! call is for.
 
 mod about;
@@ -37,7 +37,6 @@ pub mod transport;
 mod unbroken;
 mod uniform;
 pub mod unix;
-pub mod web;
 mod weigh;
 
 /// The generated clients and servers of `countersign.v1.DecisionPoint`, `countersign.v1.Administration` and

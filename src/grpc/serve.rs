@@ -8,15 +8,14 @@ use std::convert::Infallible;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -29,14 +28,13 @@ use super::connection::{Connection, Peer};
 use super::deadline::Deadline;
 use super::status::status;
 use super::uniform::{self, Answer};
-use super::web::Spoken;
 use crate::service::Refusal;
 
-/// How HTTP is spoken.
-pub type Protocol = auto::Builder<TokioExecutor>;
+/// How HTTP/2 is spoken.
+pub type Protocol = http2::Builder<TokioExecutor>;
 
 /// How long a connection lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Life {
     /// Until it takes no new calls; each connection's own differs from it by up to a tenth.
     pub age: Duration,
@@ -59,7 +57,6 @@ impl<S> Calls for S where
 pub async fn serve(
     protocol: Protocol,
     life: Life,
-    spoken: Spoken,
     calls: impl Calls,
     connections: impl Stream<Item = io::Result<Connection>>,
     stopped: impl Future<Output = ()>,
@@ -74,11 +71,7 @@ pub async fn serve(
                 Some(_) = served.join_next() => {}
                 connection = connections.next() => match connection {
                     Some(Ok(connection)) => {
-                        let calls = Served {
-                            calls: Answered { calls: calls.clone() },
-                            peer: connection.connect_info(),
-                            spoken: spoken.clone(),
-                        };
+                        let calls = Served { calls: calls.clone(), peer: connection.connect_info() };
                         served.spawn(one(protocol.clone(), life, calls, connection, stopping.clone()));
                     }
                     Some(Err(error)) => tracing::debug!(%error, "a connection was over before it began"),
@@ -114,7 +107,7 @@ async fn one<S: Calls>(
     }
 }
 
-fn over(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+fn over(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
     }
@@ -129,9 +122,8 @@ fn own_age(age: Duration) -> Duration {
 
 /// The calls of one connection.
 struct Served<S> {
-    calls: Answered<S>,
+    calls: S,
     peer: Peer,
-    spoken: Spoken,
 }
 
 impl<S: Calls> hyper::service::Service<Request<Incoming>> for Served<S> {
@@ -141,31 +133,11 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Served<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer.clone());
-        self.spoken.answer(self.calls.clone(), request)
-    }
-}
-
-/// Calls of gRPC, each with an answer: in time, and whole.
-#[derive(Clone)]
-struct Answered<S> {
-    calls: S,
-}
-
-impl<S: Calls> Service<Request<Body>> for Answered<S> {
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Answer, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // It never holds back: each call has its place by HTTP's own limit, and what sheds load answers at once.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let deadline = Deadline::of(request.headers());
+        request.extensions_mut().insert(self.peer.clone());
         deadline.map(|deadline| request.extensions_mut().insert(deadline));
-        let answering = self.calls.call(request);
+        // It never holds back: each call has its place by HTTP/2's own limit, and what sheds load answers at once.
+        let answering = self.calls.clone().call(request);
         Box::pin(whole(Deadline::bound(deadline, answering)))
     }
 }
@@ -210,14 +182,12 @@ mod tests {
         });
         let connections = incoming(listener, Protection::Loopback, Door::new(Limits::default()), Arc::default());
         let life = Life { age: Duration::from_secs(2), grace: Duration::from_secs(60) };
-        let protocol = Protocol::new(TokioExecutor::new());
-        let server = serve(protocol, life, Spoken::Grpc, calls, connections, std::future::pending());
+        let server = serve(Protocol::new(TokioExecutor::new()), life, calls, connections, std::future::pending());
         tokio::spawn(server);
         let stream = TcpStream::connect(address).await.unwrap();
         let (client, connection) = h2::client::handshake(stream).await.unwrap();
         let connection = tokio::spawn(connection);
-        let request = http::Request::post(format!("http://{address}/")).header("content-type", "application/grpc");
-        let request = request.body(()).unwrap();
+        let request = http::Request::get(format!("http://{address}/")).body(()).unwrap();
         let (answer, _) = client.clone().ready().await.unwrap().send_request(request, true).unwrap();
         let farewell = loop {
             match client.clone().ready().await {

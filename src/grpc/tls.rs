@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
 
-pub use self::presented::{Authorities, Opening, Presented, presented};
+pub use self::presented::{Presented, presented};
 use self::server_config::{Contents, make};
 pub(super) use self::shown::{Chain, Held};
 use self::shown::{Shown, check};
@@ -69,14 +69,7 @@ pub struct Settings {
     pub handshakes_max: usize,
     /// How often the files are looked at.
     pub reload_interval: Duration,
-    /// What can be spoken within (RFC 7301), the most welcome first.
-    pub alpn: &'static [&'static str],
 }
-
-/// gRPC's.
-pub const HTTP_2: &[&str] = &["h2"];
-/// Where there is more than gRPC.
-pub const HTTP_2_AND_1: &[&str] = &["h2", "http/1.1"];
 
 impl Settings {
     #[must_use]
@@ -86,7 +79,6 @@ impl Settings {
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 1_024,
             reload_interval: Duration::from_secs(30),
-            alpn: HTTP_2,
         }
     }
 }
@@ -142,7 +134,7 @@ impl Tls {
     /// [`TlsError`] if they are not there or not good.
     pub fn load(settings: Settings, certificates: Certificates, now: Now) -> Result<Self, TlsError> {
         let contents = Contents::read(&settings.files)?;
-        let current = ArcSwap::from_pointee(make(&settings, &contents, &now)?);
+        let current = ArcSwap::from_pointee(make(&settings.files, &contents, &now)?);
         let seen = Mutex::new(contents.digest());
         let (shown, is_well) = (Shown::default(), AtomicBool::new(true));
         Ok(Self { settings, now, certificates, current, shown, seen, is_well })
@@ -196,7 +188,7 @@ impl Tls {
             return;
         }
         *seen = digest;
-        match contents.and_then(|contents| make(&self.settings, &contents, &self.now)) {
+        match contents.and_then(|contents| make(&self.settings.files, &contents, &self.now)) {
             Ok(next) => {
                 self.current.store(Arc::new(next));
                 self.is_well.store(true, Ordering::Release);

@@ -38,14 +38,13 @@ pub fn explained(status: &Status) -> Status {
             Status::with_error_details(Code::InvalidArgument, message, details)
         }
         Code::Internal => undecodable(status.message()),
-        Code::Unimplemented => refused(Code::Unimplemented, "unimplemented", "there is no such method"),
-        code => refused(code, "transport", "the call failed on its way"),
+        Code::Unimplemented => same(status, "unimplemented", "there is no such method"),
+        _ => same(status, "transport", "the call failed on its way"),
     }
 }
 
-/// An error that needs no more than a reason.
-pub fn refused(code: Code, reason: &str, message: &str) -> Status {
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+fn same(status: &Status, reason: &str, message: &str) -> Status {
+    Status::with_error_details(status.code(), message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
 }
 
 /// Handlers explain their own internal errors, so that one without a reason is a request that could not be read.
@@ -83,7 +82,7 @@ mod tests {
     #[test]
     fn what_is_explained_already_and_what_succeeded_stay_as_they_are() {
         let mut ours = Answer::default();
-        refused(Code::NotFound, "not_found", "m").add_header(ours.headers_mut()).unwrap();
+        same(&Status::not_found(""), "not_found", "m").add_header(ours.headers_mut()).unwrap();
         let before = ours.headers().clone();
         assert_eq!(answer(ours).headers(), &before);
         assert!(answer(Answer::default()).headers().is_empty());

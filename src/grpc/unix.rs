@@ -30,15 +30,6 @@ const STICKY: u32 = 0o1000;
 /// Connections that wait to be taken.
 const BACKLOG: u32 = 1_024;
 
-/// Who can write where a socket is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Directory {
-    /// Nobody but its server and root.
-    Closed,
-    /// Others as well, whom somebody else keeps from it: a volume of a pod.
-    Shared,
-}
-
 /// What keeps a socket from being made.
 #[derive(Debug, thiserror::Error)]
 pub enum UnixError {
@@ -88,23 +79,11 @@ impl UnixSocket {
     /// # Errors
     /// [`UnixError`]: above all where others could put their own in its place, or where somebody answers.
     pub async fn bind(path: &Path) -> Result<Self, UnixError> {
-        Self::bind_in(path, Directory::Closed).await
-    }
-
-    /// The same in a directory that others can write: it is root's or ours all the same, as are those above it.
-    ///
-    /// # Errors
-    /// As for [`UnixSocket::bind`].
-    pub async fn bind_shared(path: &Path) -> Result<Self, UnixError> {
-        Self::bind_in(path, Directory::Shared).await
-    }
-
-    async fn bind_in(path: &Path, kind: Directory) -> Result<Self, UnixError> {
         let at = |source| UnixError::Io { path: path.to_owned(), source };
         // The kernel's word on who we are, by the same call as later on who they are.
         let us = UnixStream::pair().and_then(|(one, _other)| one.peer_cred()).map_err(at)?.uid();
         let name = path.file_name().ok_or_else(|| UnixError::NoFile(path.to_owned()))?;
-        let path = directory(path, us, kind)?.join(name);
+        let path = directory(path, us)?.join(name);
         let at = |source| UnixError::Io { path: path.clone(), source };
         let lock = lock(&path)?;
         make_room(&path).await?;
@@ -168,69 +147,18 @@ fn lock(socket: &Path) -> Result<File, UnixError> {
     }
 }
 
-/// What is at the place of a socket before it is bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// Nothing; perhaps not even its directory.
-    Free,
-    /// What a dead server left.
-    Left,
-    /// Somebody who takes connections.
-    Answers,
-}
-
-/// Looks whether a socket could be made, and changes nothing.
-///
-/// # Errors
-/// [`UnixError`], as for [`UnixSocket::bind`] but for a server that answers.
-pub async fn look(path: &Path, kind: Directory) -> Result<Place, UnixError> {
-    let at = |source| UnixError::Io { path: path.to_owned(), source };
-    path.file_name().ok_or_else(|| UnixError::NoFile(path.to_owned()))?;
-    let us = UnixStream::pair().and_then(|(one, _other)| one.peer_cred()).map_err(at)?.uid();
-    let parent = above(path);
-    // The last directory is made where only it is missing.
-    let there = if parent.exists() { parent } else { above(parent) };
-    check(there, us, kind)?;
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Free),
-        Err(error) => return Err(at(error)),
-        Ok(file) if !file.file_type().is_socket() => return Err(UnixError::NoSocket(path.to_owned())),
-        Ok(_) => {}
-    }
-    match UnixStream::connect(path).await {
-        Ok(_) => Ok(Place::Answers),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Place::Left),
-        Err(error) => Err(at(error)),
-    }
-}
-
-fn above(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// The directory of a socket, by its real name: made if it is missing, and nobody's to change but ours and root's.
-fn directory(socket: &Path, us: u32, kind: Directory) -> Result<PathBuf, UnixError> {
-    let named = above(socket);
+fn directory(socket: &Path, us: u32) -> Result<PathBuf, UnixError> {
+    let named = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let at = |source| UnixError::Io { path: named.to_owned(), source };
     match DirBuilder::new().mode(DIRECTORY_MODE).create(named) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(error)),
         Ok(()) | Err(_) => {}
     }
-    check(named, us, kind)
-}
-
-/// The same of a directory that is there.
-fn check(named: &Path, us: u32, kind: Directory) -> Result<PathBuf, UnixError> {
-    let at = |source| UnixError::Io { path: named.to_owned(), source };
     let real = fs::canonicalize(named).map_err(at)?;
     for above in real.ancestors() {
         let directory = fs::metadata(above).map_err(at)?;
-        let is_open = directory.mode() & OTHERS_WRITE != 0
-            && match kind {
-                _ if above != real => directory.mode() & STICKY == 0,
-                Directory::Closed => true,
-                Directory::Shared => false,
-            };
+        let is_open = directory.mode() & OTHERS_WRITE != 0 && (above == real || directory.mode() & STICKY == 0);
         if is_open || ![us, ROOT].contains(&directory.uid()) {
             return Err(UnixError::Open(above.to_owned()));
         }

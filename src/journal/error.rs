@@ -88,9 +88,6 @@ pub enum AppendError {
     /// The journal died of a disk error, or was closed.
     #[error("the journal has failed")]
     Failed,
-    /// The disk has not answered for `stall_max`. Goes away by itself when it does.
-    #[error("the journal's disk does not answer")]
-    Stalled,
     /// There is no randomness to seal the record with.
     #[error("the record cannot be sealed")]
     Unsealable,

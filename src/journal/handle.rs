@@ -3,7 +3,6 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -109,11 +108,9 @@ impl Journal {
         durability: Durability,
     ) -> Result<Ticket, AppendError> {
         let shared = self.shared();
-        let stalled = shared.is_stalled();
         let mut queue = lock(&shared.queue);
         let (sequence, at_micros) = queue.next_place(at_micros);
-        let payload = if stalled { Err(AppendError::Stalled) } else { payload(sequence, at_micros) };
-        let taken = payload.and_then(|payload| {
+        let taken = payload(sequence, at_micros).and_then(|payload| {
             let entry = Entry { at_micros, keys, payload };
             queue.append(&shared.settings, &entry, class, durability)
         });
@@ -136,9 +133,6 @@ impl Journal {
     /// What [`append`](Self::append) would say.
     pub fn check_room(&self, payload: usize, class: Class) -> Result<(), AppendError> {
         let shared = self.shared();
-        if shared.is_stalled() {
-            return Err(AppendError::Stalled);
-        }
         lock(&shared.queue).check_room(&shared.settings, payload, class)
     }
 
@@ -159,12 +153,6 @@ impl Journal {
     pub fn queue_bytes(&self) -> (usize, usize) {
         let shared = self.shared();
         (lock(&shared.queue).pending.bytes.len(), shared.settings.queue_bytes_max)
-    }
-
-    /// For how long the disk has not answered the writer, and whether that is so long that nothing more is taken.
-    #[must_use]
-    pub fn stall(&self) -> (Duration, bool) {
-        (self.shared().stall.lasts(), self.shared().is_stalled())
     }
 
     /// Whether a commit is answered only once the disk has it, whatever it is.

@@ -13,8 +13,6 @@ pub struct Meters {
     pub busy: Counter,
     /// Records not taken: no room on the disk, or in the quota.
     pub full: Counter,
-    /// Records not taken: the disk does not answer.
-    pub stalled: Counter,
     /// Records not taken for another reason: too large, or the journal is dead or closed.
     pub refused: Counter,
     /// From the first byte written to the end of the sync, of each batch that was synced; seals and frames it too.
@@ -29,7 +27,6 @@ impl Meters {
             Ok(_) => self.records.count(),
             Err(AppendError::Busy) => self.busy.count(),
             Err(AppendError::Full) => self.full.count(),
-            Err(AppendError::Stalled) => self.stalled.count(),
             Err(AppendError::TooLarge { .. } | AppendError::Failed | AppendError::Unsealable) => self.refused.count(),
         }
     }

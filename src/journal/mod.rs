@@ -47,7 +47,6 @@ mod search;
 mod segment;
 mod settings;
 mod shared;
-mod stall;
 mod ticket;
 mod verify;
 mod walk;

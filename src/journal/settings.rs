@@ -45,9 +45,6 @@ pub struct Settings {
     pub coalesce: Duration,
     /// Most bytes the journal may occupy, spare segments included; the same as a full disk when reached. None.
     pub quota_bytes: Option<u64>,
-    /// A disk that has not answered for so long takes nothing more until it does: [`AppendError::Stalled`](super::AppendError::Stalled).
-    /// 10 s.
-    pub stall_max: Duration,
     /// What seals records. No key: they are written in clear.
     pub vault: Vault,
 }
@@ -65,7 +62,6 @@ impl Settings {
             record_bytes_max: 1 << 20,
             coalesce: Duration::ZERO,
             quota_bytes: None,
-            stall_max: Duration::from_secs(10),
             vault: Vault::default(),
         }
     }

@@ -14,7 +14,6 @@ use super::queue::{Batch, Queue};
 use super::recover::Recovered;
 use super::segment::Segment;
 use super::settings::Settings;
-use super::stall::Stall;
 use super::ticket::Progress;
 
 /// The end of the log: newest sequence, and the chain up to it.
@@ -53,7 +52,6 @@ pub(super) struct Shared {
     /// Wakes the keeper.
     pub chore: Condvar,
     pub meters: Meters,
-    pub stall: Stall,
 }
 
 /// What the keeper has to do.
@@ -84,7 +82,6 @@ impl Shared {
             chores: Mutex::new(Chores { full, ..Chores::default() }),
             chore: Condvar::new(),
             meters: Meters::default(),
-            stall: Stall::default(),
         }
     }
 
@@ -117,11 +114,6 @@ impl Shared {
     pub(super) fn nudge(&self) {
         lock(&self.chores).nudged = true;
         self.chore.notify_one();
-    }
-
-    /// Whether the disk has not answered for so long that nothing more is queued for it.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.stall.lasts() >= self.settings.stall_max
     }
 
     pub(super) fn segments(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Segment>>> {

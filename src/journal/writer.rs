@@ -71,7 +71,7 @@ impl Writer {
         loop {
             let done = match self.next_work(std::mem::take(&mut buffer)) {
                 Work::Write(mut batch) => {
-                    let done = self.watched(|writer| writer.commit(&mut batch));
+                    let done = self.commit(&mut batch);
                     let reached = if done.is_err() { Progress::Failed } else { self.reached() };
                     batch.completion.reach(reached);
                     batch.bytes.clear();
@@ -79,7 +79,7 @@ impl Writer {
                     buffer = std::mem::take(&mut batch.bytes);
                     done
                 }
-                Work::Sync => self.watched(Self::sync),
+                Work::Sync => self.sync(),
                 Work::Stop => break,
             };
             if let Err(fault) = done {
@@ -91,14 +91,6 @@ impl Writer {
             Ok(()) => guard.closed(),
             Err(fault) => tracing::error!(error = %fault, "journal failed at its end"),
         }
-    }
-
-    /// Turns to the disk, and lets it be seen for how long that takes.
-    fn watched(&mut self, work: impl FnOnce(&mut Self) -> Result<(), IoFault>) -> Result<(), IoFault> {
-        self.shared.stall.begin();
-        let done = work(self);
-        self.shared.stall.end();
-        done
     }
 
     fn reached(&self) -> Progress {

@@ -101,23 +101,14 @@ impl Service {
             }
             // The approval is looked at again when the wait ends.
             let Answer { decided, approval: _, explanation, committed } = first;
-            let found = match self.settled(&asked, id, Instant::now() + wait).await? {
-                Waited::Settled(approval) => Some(Found { approval, earlier: None }),
-                // Under the key stands what was answered a moment ago: the write compares that as well.
-                Waited::Heard(approval) => {
-                    let earlier = asked.idempotency_key.as_ref().map(|_| decided.clone());
-                    Some(Found { approval, earlier })
-                }
-                Waited::TimedOut => None,
-            };
-            match found {
-                Some(found) => {
+            match self.settled(&asked, id, Instant::now() + wait).await? {
+                Waited::Settled(approval) => {
                     // What people decided is brought to its end, however much there is to do.
                     let _place = self.shared.load.enter_again(Kind::Decisions);
                     asked.approval = Some(id);
-                    Box::pin(self.answer(&asked, Some(found))).await
+                    Box::pin(self.answer(&asked, Some(approval))).await
                 }
-                None => {
+                Waited::TimedOut => {
                     // Votes may have come in meanwhile: the approval as it is now, under the answer that is on record.
                     let approval = self.shared.store.approval(id).await?;
                     let approval = approval.map(|approval| self.told(&asked.caller, &approval));
@@ -145,10 +136,13 @@ impl Service {
         loop {
             let changes = self.shared.store.changes(id);
             let approval = match heard.take() {
-                Some(granted) => return self.still_lets(caller).map(|()| Waited::Heard(granted)),
+                Some(granted) => granted,
                 None => self.shared.store.approval(id).await?.ok_or(Refusal::NotFound)?,
             };
-            self.still_lets(caller)?;
+            let wall = self.shared.store.wall();
+            if caller.expires_at.is_due(wall) {
+                return Err(Refusal::TokenExpired);
+            }
             if approval.state_at(self.shared.store.now()) != ApprovalState::Pending {
                 return Ok(Waited::Settled(approval));
             }
@@ -156,7 +150,7 @@ impl Service {
             if left.is_zero() {
                 return Ok(Waited::TimedOut);
             }
-            let token_left = self.shared.store.wall().until(caller.expires_at);
+            let token_left = wall.until(caller.expires_at);
             tokio::select! {
                 woken = changes.changed() => {
                     if let Some(woken) = woken {
@@ -171,23 +165,18 @@ impl Service {
         }
     }
 
-    /// Whether the caller's credential is still good.
-    fn still_lets(&self, caller: &Caller) -> Result<(), Refusal> {
-        if caller.expires_at.is_due(self.shared.store.wall()) { Err(Refusal::TokenExpired) } else { Ok(()) }
-    }
-
     /// One decision, committed. Decides anew whenever somebody else was faster. An approval that was found settled a moment ago is not
     /// read again before it is redeemed, which compares what it is.
-    async fn answer(&self, asked: &Admitted, mut found: Option<Found>) -> Result<Answer, Refusal> {
+    async fn answer(&self, asked: &Admitted, mut read: Option<Arc<Approval>>) -> Result<Answer, Refusal> {
         let began = Instant::now();
-        let answer = retried(|| self.try_answer(asked, found.take())).await?;
+        let answer = retried(|| self.try_answer(asked, read.take())).await?;
         self.shared.meters.answers.record(began.elapsed());
         self.shared.meters.decided(&answer.decided);
         Ok(answer)
     }
 
-    async fn try_answer(&self, asked: &Admitted, found: Option<Found>) -> Result<Answer, Refusal> {
-        let (snapshot, is_hearsay) = (self.judged_by(asked)?, found.is_some());
+    async fn try_answer(&self, asked: &Admitted, read: Option<Arc<Approval>>) -> Result<Answer, Refusal> {
+        let (snapshot, is_hearsay) = (self.judged_by(asked)?, read.is_some());
         let now = self.shared.store.now();
         let began = Instant::now();
         let evaluating = tracing::debug_span!(target: "countersign::calls", "evaluate policies");
@@ -195,7 +184,7 @@ impl Service {
         let evaluation = evaluating.in_scope(evaluate)?;
         self.shared.meters.evaluations.record(began.elapsed());
         let explanation = self.explained(asked, &snapshot, &evaluation, now).await?;
-        let (earlier, standing) = self.known(asked, &evaluation, found).await?;
+        let (earlier, standing) = self.known(asked, &evaluation, read).await?;
         let (justified, now) = (asked.justification.is_some(), self.shared.store.now());
         let (binding, masking) = (asked.binding, asked.masking);
         let rejection_stands = self.shared.limits.rejection_stands;
@@ -250,7 +239,7 @@ impl Service {
         &self,
         asked: &Admitted,
         evaluation: &Evaluation,
-        found: Option<Found>,
+        read: Option<Arc<Approval>>,
     ) -> Result<(Option<Arc<Decided>>, Standing), Refusal> {
         let caller = &asked.caller.identity.uid;
         let key = asked.idempotency_key.clone().map(|key| IdempotencyKey { caller: caller.clone(), key });
@@ -263,15 +252,8 @@ impl Service {
         if evaluation.requirement.is_none() && named.is_none() && !here.may_be_pending {
             return Ok((here.answer, Standing::None));
         }
-        let (assumed, read) = found.map_or((None, None), |found| (found.earlier, Some(found.approval)));
-        let earlier = async {
-            match assumed {
-                Some(assumed) => Ok(Some(assumed)),
-                None => self.earlier(key, asked.binding).await,
-            }
-        };
         // Neither depends on the other: one way there and back for both.
-        let (earlier, read) = tokio::join!(earlier, self.named(asked.approval, read));
+        let (earlier, read) = tokio::join!(self.earlier(key, asked.binding), self.named(asked.approval, read));
         let earlier = earlier?.or(here.answer);
         let standing = match read? {
             Some(approval) => Standing::ById(self.as_of_now(approval).await?),
@@ -320,18 +302,8 @@ impl Service {
     }
 }
 
-/// What is known already of an approval that was waited for, and of the key that its query came under. INVARIANT: good for a write that
-/// compares both; nobody is told anything else by it.
-struct Found {
-    approval: Arc<Approval>,
-    /// The answer under the key, where it was given in this call; it is read otherwise.
-    earlier: Option<Arc<Decided>>,
-}
-
 enum Waited {
     Settled(Arc<Approval>),
-    /// Granted, by what was told of it.
-    Heard(Arc<Approval>),
     /// Still pending when the caller's time was up.
     TimedOut,
 }

@@ -6,7 +6,7 @@ use super::in_force::with_put;
 use super::{Caller, Refusal, Service, retried};
 use crate::domain::{
     Absence, EntitiesChanged, Entity, EntityData, EntityUid, Fact, GuardAction, Guarded, Timestamp,
-    is_kept_for_the_service, is_outlived, sessions_ended,
+    is_kept_for_the_service, sessions_ended,
 };
 use crate::engine::PolicySnapshot;
 use crate::store::{CommitError, Seen};
@@ -28,10 +28,8 @@ pub struct Listing {
     pub data: Arc<EntityData>,
 }
 
-/// Persons whose sessions were ended in the time that a session can live.
+/// Persons whose sessions were ended at some time.
 const ENDED_MAX: usize = 100_000;
-/// Of marks that nobody needs any more, those that go with one change: its record has a limit.
-const OUTLIVED_MAX: usize = 256;
 
 #[derive(Clone)]
 pub(super) enum Change {
@@ -193,12 +191,7 @@ fn changes(change: Change, data: &EntityData, now: Timestamp) -> (Vec<Arc<Entity
             uids.retain(|uid| data.contains_key(uid));
             (Vec::new(), uids)
         }
-        Change::EndSessions { person, mark, .. } => {
-            let entity = Arc::new(sessions_ended(&person, &mark, now));
-            let outlived = data.values().filter(|other| other.uid != entity.uid && is_outlived(other, now));
-            let gone = outlived.take(OUTLIVED_MAX).map(|other| other.uid.clone()).collect();
-            (vec![entity], gone)
-        }
+        Change::EndSessions { person, mark, .. } => (vec![Arc::new(sessions_ended(&person, &mark))], Vec::new()),
     }
 }
 

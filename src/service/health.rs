@@ -7,8 +7,7 @@ use crate::service::Refusal;
 /// One dependency, by the name under which its health is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependency {
-    /// `journal`, `journal.disk` (it takes what is written), `store` (of approvals), `notify` (a target does not take what it
-    /// is told; `notify.<name>` for each),
+    /// `journal`, `store` (of approvals), `notify` (a target does not take what it is told; `notify.<name>` for each),
     /// `policies` (not serving: the set in the directory is broken, the last good one answers), or `issuer.<name>`.
     pub name: String,
     pub serving: bool,
@@ -28,9 +27,6 @@ impl Service {
             .collect();
         let journal = self.journal_answers().await.is_ok();
         all.push(Dependency { name: "journal".into(), serving: journal, needed: true });
-        // By a name of its own: a start anew, as one that does not live gets, makes no disk answer.
-        let (_, stalled) = self.shared.log.journal().stall();
-        all.push(Dependency { name: "journal.disk".into(), serving: !stalled, needed: true });
         // Without it what needs no approval is answered as ever.
         let store = self.shared.store.trouble().is_none();
         all.push(Dependency { name: "store".into(), serving: store, needed: false });

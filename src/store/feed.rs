@@ -19,12 +19,9 @@ pub struct Happened {
 }
 
 /// What the store still has of a shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reach {
-    /// Which life of it.
     pub epoch: [u8; 16],
-    /// The lives before it, each with its last event behind which this one goes on.
-    pub before: Vec<([u8; 16], u64)>,
     /// The oldest event that is left; one more than `head` where none is.
     pub first: u64,
     /// The newest.
@@ -36,9 +33,6 @@ pub enum FeedError {
     /// The events before `first` are not in the store any more; journals have them.
     #[error("events before {} are trimmed", .0.first)]
     Trimmed(Reach),
-    /// The next event is there, and is none, or is missing in the middle; a journal may have it.
-    #[error("an event cannot be read")]
-    Unreadable(Reach),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -47,9 +41,6 @@ pub enum FeedError {
 pub trait Feed: Send + Sync {
     /// Every shard, in order.
     fn reach(&self) -> BoxFuture<'_, Result<Vec<Reach>, StoreError>>;
-
-    /// Which life of each shard is known, without asking anybody.
-    fn epochs(&self) -> Vec<Option<[u8; 16]>>;
 
     /// Events of a shard behind a number, at most `limit`, all of which last.
     fn after(&self, shard: u8, number: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Happened>, FeedError>>;

@@ -12,8 +12,6 @@ pub struct Meters {
     pub failures: Counter,
     /// A transition that was checked and did not apply: must never be.
     pub contradictions: Counter,
-    /// Events in a shared store that could not be read: must never be.
-    pub unreadable: Counter,
     /// Connections to a shared store that were given up.
     pub connections_lost: Counter,
 }

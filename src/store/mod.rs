@@ -215,7 +215,7 @@ impl From<AppendError> for CommitError {
         match error {
             AppendError::Busy => Self::Busy,
             AppendError::TooLarge { bytes, limit } => Self::TooLarge { bytes, limit },
-            AppendError::Full | AppendError::Failed | AppendError::Stalled | AppendError::Unsealable => {
+            AppendError::Full | AppendError::Failed | AppendError::Unsealable => {
                 Self::Store(StoreError::Unavailable(Box::new(error)))
             }
         }

@@ -136,15 +136,12 @@ pub fn journal(page: &mut Page<'_>, log: &Log) -> Result {
     let (waiting, most) = log.journal().queue_bytes();
     page.counter("journal_records", Of::Things, "Records taken.", meters.records.get())?;
     page.counter("journal_written", Of::Bytes, "Bytes written.", meters.written_bytes.get())?;
-    let refused =
-        [("busy", &meters.busy), ("full", &meters.full), ("stalled", &meters.stalled), ("other", &meters.refused)];
+    let refused = [("busy", &meters.busy), ("full", &meters.full), ("other", &meters.refused)];
     let refused = refused.map(|(reason, counter)| ([("reason", reason)], counter.get()));
     page.counters("journal_refusals", "Records that the journal did not take.", refused)?;
     page.gauge("journal_sequence", Of::Things, "The newest record that is on disk.", log.durable_through())?;
     page.gauge("journal_queue", Of::Bytes, "What waits for the writer.", waiting as u64)?;
     page.gauge("journal_queue_limit", Of::Bytes, "What may wait for the writer.", most as u64)?;
-    let (stalls, _) = log.journal().stall();
-    page.gauge("journal_stall", Of::Seconds, "For how long the disk has not answered.", stalls.as_secs())?;
     page.durations("journal_batch_duration", "To write and sync records that go together.", &meters.batches)?;
     page.durations("journal_sync_duration", "The sync (fdatasync) alone.", &meters.syncs)
 }
@@ -157,9 +154,7 @@ pub fn store(page: &mut Page<'_>, store: &dyn Store) -> Result {
     page.counter("store_conflicts", Of::Things, "Commits that somebody was faster than.", meters.conflicts.get())?;
     page.counter("store_failures", Of::Things, "Commits that could not be made.", meters.failures.get())?;
     let help = "Connections to a shared store that were given up.";
-    page.counter("store_connections_lost", Of::Things, help, meters.connections_lost.get())?;
-    let help = "Events in a shared store that could not be read. Zero for ever.";
-    page.counter("store_unreadable_events", Of::Things, help, meters.unreadable.get())
+    page.counter("store_connections_lost", Of::Things, help, meters.connections_lost.get())
 }
 
 pub fn notifications(page: &mut Page<'_>, targets: &[TargetState]) -> Result {

@@ -5,12 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
 use super::seal::{self, NoRandomness};
-use crate::domain::{SESSION_LIFETIME_MAX, Timestamp};
+use crate::domain::Timestamp;
 use crate::service::Caller;
 
 /// Sessions at the same time; past it the oldest ends.
@@ -28,8 +27,6 @@ pub struct Session {
     /// What [`crate::service::Service::session_mark`] said of its person when it began.
     pub mark: Option<Arc<str>>,
     began: u64,
-    /// By the machine's own clock, which nobody sets.
-    born: Instant,
 }
 
 #[derive(Default)]
@@ -49,7 +46,7 @@ impl Sessions {
         let (id, form_token) = (seal::secret_text()?, seal::secret_text()?);
         let mut table = self.table();
         table.begun += 1;
-        let session = Session { caller, form_token, since: now, mark, began: table.begun, born: Instant::now() };
+        let session = Session { caller, form_token, since: now, mark, began: table.begun };
         table.make_room(&session.caller, now);
         table.sessions.insert(hash(&id), session);
         Ok(id)
@@ -64,8 +61,7 @@ impl Sessions {
             table.sessions.remove(&key);
             return None;
         }
-        // However clocks were set meanwhile: what ended it is kept for no longer.
-        (session.born.elapsed() < SESSION_LIFETIME_MAX).then_some(session)
+        Some(session)
     }
 
     /// Those of one person.

@@ -15,7 +15,6 @@ pub mod record;
 mod secret;
 #[cfg(test)]
 mod secret_tests;
-pub mod transcode;
 mod transition;
 pub mod value;
 

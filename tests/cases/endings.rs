@@ -22,7 +22,7 @@ async fn waited(server: &TestServer, approval: &pb::Approval, timeout: &str) -> 
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
     let asked =
-        pb::AuthorizeRequest { wait: wait(Duration::from_secs(10)), ..export_by_id(&approval.id) }.encode_to_vec();
+        pb::AuthorizeRequest { wait: wait(Duration::from_secs(55)), ..export_by_id(&approval.id) }.encode_to_vec();
     let head = Request::post(format!("http://{}{AUTHORIZE}", server.address()))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -31,8 +31,7 @@ async fn waited(server: &TestServer, approval: &pb::Approval, timeout: &str) -> 
     let mut client = client.ready().await.unwrap();
     let (answer, mut body) = client.send_request(head.body(()).unwrap(), false).unwrap();
     let length = u32::try_from(asked.len()).unwrap().to_be_bytes();
-    // What is late already may be answered before it is asked.
-    let _ = body.send_data(Bytes::from([&[0][..], &length, &asked].concat()), true);
+    body.send_data(Bytes::from([&[0][..], &length, &asked].concat()), true).unwrap();
     let answer = answer.await.unwrap();
     connection.abort();
     answer.headers().clone()

@@ -15,9 +15,7 @@ mod races;
 mod records;
 mod reviewers;
 mod silent;
-mod stalled;
 mod storm;
-mod vanished;
 
 use countersign::wire::pb;
 

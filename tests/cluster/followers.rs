@@ -6,11 +6,10 @@ use std::time::Duration;
 use countersign::wire::pb;
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
-use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::fleet::{Fleet, Store};
 use super::load::{Load, export};
-use super::{WORKERS, account, assert_sound, journaled, patiently};
+use super::{WORKERS, account, assert_sound, journaled};
 use crate::support::client::{query, reason};
 use crate::support::redis::Redis;
 
@@ -173,58 +172,4 @@ async fn what_redis_has_trimmed_comes_from_the_journal_of_whoever_has_it() {
         }
     };
     assert_eq!((ended.code(), &*reason(&ended)), (Code::FailedPrecondition, "cursor_trimmed"));
-}
-
-/// The shared ones, so many.
-async fn some_shared(stream: &mut Streaming<pb::Event>, count: usize) -> Vec<pb::Event> {
-    let mut events = Vec::new();
-    let all = async {
-        while events.len() < count {
-            let next = some(stream, 1).await;
-            events.extend(next.into_iter().filter(|event| event.record.as_ref().is_some_and(|it| it.origin.is_some())));
-        }
-    };
-    // Signs of life alone are not enough.
-    timeout(PATIENCE, all).await.expect("in time");
-    events
-}
-
-/// Nothing is missing to him, neither what came before nor what was denied, and every place he was at leads on.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_follows_goes_on_when_redis_was_emptied_and_what_it_had_was_denied() {
-    let redis = Redis::start().await;
-    let mut fleet = Fleet::start(2, &Store::alone(&redis.url())).await;
-    let agent = fleet.client(1, "report-bot").await;
-    let mut stream = subscribe(&fleet, 1, after("")).await.unwrap();
-    for number in 0..6 {
-        agent.authorize(export(number, "ask")).await.unwrap();
-    }
-    let mut events = some_shared(&mut stream, 6).await;
-    journaled(&[&redis]).await;
-    redis.ask::<()>(&["FLUSHALL"]).await;
-    fleet.until_store(ServingStatus::NotServing).await;
-    fleet.terminate(0).await;
-    let other = fleet.journal(1).display().to_string();
-    let output = fleet.store_command(0, &["reconcile", "--journal", &other]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let denied = some_shared(&mut stream, 6).await;
-    let places_denied: std::collections::BTreeSet<Place> = places(&denied).into_iter().collect();
-    assert!(places_denied.len() == 6 && places(&events).iter().all(|place| !places_denied.contains(place)));
-    events.extend(denied);
-    fleet.start_one(0, &[]).await;
-    fleet.ready().await;
-    patiently(|| agent.authorize(export(7, "ask"))).await;
-    events.extend(some_shared(&mut stream, 1).await);
-    for (place, event) in events.iter().enumerate() {
-        let mut wanted = places(&events[place + 1..]);
-        wanted.sort_unstable();
-        for replica in 0..2 {
-            let mut again = subscribe(&fleet, replica, after(&event.cursor)).await.expect("a cursor that leads on");
-            let mut rest = places(&some_shared(&mut again, wanted.len()).await);
-            rest.sort_unstable();
-            assert_eq!(rest, wanted, "behind {place} at {replica}");
-        }
-    }
-    let checked = fleet.store_command(0, &["fsck", "--journal", &other]);
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }

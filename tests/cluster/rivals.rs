@@ -8,12 +8,11 @@ use tonic::{Code, Status};
 
 use super::checker::History;
 use super::fleet::{Fleet, Store};
-use super::idle::reads;
 use super::load::{export, rotation};
 use super::timed;
 use crate::support::Client;
 use crate::support::client::wait;
-use crate::support::redis::{Redis, until};
+use crate::support::redis::Redis;
 
 const REDEEMERS: usize = 10;
 const ROUNDS: i64 = 300;
@@ -160,57 +159,4 @@ async fn fault_56_many_who_wait_for_one_expiry_are_all_told_at_once() {
     let (reasons, took) = timed(join_all(waits)).await;
     assert!(reasons.iter().all(|reason| reason == "approval_expired"));
     assert!(took < super::fleet::ROTATION + Duration::from_secs(3), "all told after {took:?}");
-}
-
-/// He is told of the grant, tries to redeem it by that, and finds that it is not what he was told.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_grant_taken_back_before_the_server_of_who_waits_heard_of_it_is_denied_as_that() {
-    let redis = Redis::start().await;
-    let fleet = Fleet::start(2, &Store::alone(&redis.url())).await;
-    let (alice, bob) = (fleet.client(0, "alice").await, fleet.client(0, "bob").await);
-    for number in 0..3 {
-        let approval =
-            fleet.client(0, "report-bot").await.authorize(export(number, "ask")).await.unwrap().approval.unwrap();
-        alice.approve(&approval).await.unwrap();
-        let before = reads(&redis).await;
-        let waiting = tokio::spawn({
-            let agent = fleet.client(1, "report-bot").await;
-            let request = pb::AuthorizeRequest { wait: wait(Duration::from_secs(30)), ..export(number, "use") };
-            async move { agent.authorize(request).await }
-        });
-        // What stands for the query, and whether it is still pending.
-        until("it waits", async || reads(&redis).await == before + 2).await;
-        fleet.server(1).pause();
-        bob.approve(&approval).await.unwrap();
-        bob.revoke(&approval.id).await.unwrap();
-        fleet.server(1).resume();
-        let answer = waiting.await.unwrap().expect("an answer");
-        assert_eq!((answer.outcome(), &*answer.reason), (pb::Outcome::Deny, "approval_revoked"));
-    }
-}
-
-/// What stands under the key by then is not what was answered when the wait began.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_waits_and_asks_elsewhere_under_one_key_uses_the_grant_once_and_is_told_so_twice() {
-    let redis = Redis::start().await;
-    let fleet = Fleet::start(2, &Store::alone(&redis.url())).await;
-    let (alice, bob) = (fleet.client(0, "alice").await, fleet.client(0, "bob").await);
-    let agent = fleet.client(0, "report-bot").await;
-    let approval = agent.authorize(export(1, "use")).await.unwrap().approval.unwrap();
-    alice.approve(&approval).await.unwrap();
-    let before = reads(&redis).await;
-    let waiting = tokio::spawn({
-        let agent = fleet.client(1, "report-bot").await;
-        let request = pb::AuthorizeRequest { wait: wait(Duration::from_secs(30)), ..export(1, "use") };
-        async move { agent.authorize(request).await }
-    });
-    until("it waits", async || reads(&redis).await >= before + 2).await;
-    fleet.server(1).pause();
-    bob.approve(&approval).await.unwrap();
-    let used = agent.authorize(export(1, "use")).await.unwrap();
-    fleet.server(1).resume();
-    let told = waiting.await.unwrap().expect("an answer");
-    assert_eq!((used.outcome(), told.outcome()), (pb::Outcome::Allow, pb::Outcome::Allow));
-    let other = agent.authorize(pb::AuthorizeRequest { approval_id: approval.id, ..export(1, "other") }).await.unwrap();
-    assert_eq!((other.outcome(), &*other.reason), (pb::Outcome::Deny, "grant_consumed"));
 }

@@ -27,8 +27,6 @@ impl DevServer {
             policies,
         ]);
         command.current_dir(dir.path()).env_clear().env("COUNTERSIGN__DEV__ISSUER_LISTEN", "127.0.0.1:0");
-        // Off unless somebody asks for it; a page is about it.
-        command.env("COUNTERSIGN__GRPC__WEB", "true");
         let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
         let mut after = |words: &str| {

@@ -53,8 +53,6 @@ BAD = {
     "policies in a file of no kind": {"policies": {"existingConfigMap": "", "files": {"policies.txt": ""}}},
     "policies from outside the volume": {"policies": {"existingConfigMap": "", "volume": {"emptyDir": {}}, "subPath": "../etc"}},
     "an address that the chart sets": {"config": {"grpc": {"listen": "127.0.0.1:7443"}}},
-    "a socket that the chart sets": {"config": {"grpc": {"unix": "/tmp/grpc.sock"}}},
-    "a socket by its path": {"grpc": {"socket": "/run/countersign/grpc.sock"}},
     "issuers in two places": {"config": {"identity": {"issuers": []}}},
     "another directory of the journal": {"config": {"journal": {"dir": "/tmp"}}},
     "a password in the configuration": {"config": {"store": {"redis": {"password": "secret"}}}},

@@ -8,7 +8,7 @@ import unittest
 import kubernetes_validate
 import yaml
 
-from chart import CASES, CHART, ROOT, SMALLEST, helm, only, render, run, server, toml, with_files
+from chart import CASES, CHART, ROOT, SMALLEST, helm, only, render, run, server, with_files
 
 # Of kinds that come with other projects: what their schemas require.
 FOREIGN = {
@@ -150,20 +150,6 @@ class Render(unittest.TestCase):
         self.assertEqual(objects[("ConfigMap", "cs-countersign-note")]["data"], {"server": container["image"]})
         self.assertIn(("ConfigMap", "cs-other"), objects)
         self.assertNotIn("{{", text)
-
-    def test_a_socket_is_shared_with_containers_that_cannot_replace_it(self):
-        pod, container = server(render(CHART / "ci" / "values-socket.yaml")[1])
-        volume, = (it for it in pod["volumes"] if it["name"] == "socket")
-        self.assertEqual(volume["emptyDir"], {"medium": "Memory", "sizeLimit": "1Mi"})
-        mounts = {it["name"]: next(one for one in it["volumeMounts"] if one["name"] == "socket") for it in pod["containers"]}
-        self.assertEqual(mounts["countersign"], {"name": "socket", "mountPath": "/run/countersign"})
-        self.assertEqual(mounts["agent"], {"name": "socket", "mountPath": "/run/countersign", "readOnly": True})
-        said = toml(render(CHART / "ci" / "values-socket.yaml")[1])
-        self.assertIn('unix = "/run/countersign/grpc.sock"', said)
-        self.assertIn("unix_shared = true", said)
-        pod, container = server(render(SMALLEST)[1])
-        self.assertNotIn("socket", [it["name"] for it in pod["volumes"] + container["volumeMounts"]])
-        self.assertNotIn("unix", toml(render(SMALLEST)[1]))
 
     def test_the_inbox_is_reached_by_ingress_and_gateway(self):
         objects = render(CHART / "ci" / "values-ingress.yaml")[1]

@@ -2,11 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -27,9 +25,6 @@ pub const CANCEL: u32 = 8;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Of whoever waits for a frame that comes: far longer than it takes.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 pub struct Frame {
     pub kind: u8,
@@ -75,7 +70,7 @@ impl Raw {
         self.write(&frame(PING, 0, 0, b"alive?!?")).await;
         let mut before = Vec::new();
         loop {
-            let frame = self.expected().await;
+            let frame = self.read().await.expect("the connection lives");
             match (frame.kind, frame.flags) {
                 (PING, ACK) => return before,
                 (GOAWAY, _) => panic!("the server ended the connection: {}", frame.number(4)),
@@ -103,20 +98,11 @@ impl Raw {
 
     pub async fn next_of(&mut self, kind: u8) -> Frame {
         loop {
-            let frame = self.expected().await;
+            let frame = self.read().await.expect("the connection lives");
             if frame.kind == kind {
                 return frame;
             }
         }
-    }
-
-    async fn expected(&mut self) -> Frame {
-        timeout(PATIENCE, self.read()).await.expect("a frame in time").expect("the connection lives")
-    }
-
-    /// Says nothing more, and reads on.
-    pub async fn hang_up(&mut self) {
-        self.stream.shutdown().await.unwrap();
     }
 
     pub async fn write(&mut self, bytes: &[u8]) {
@@ -180,12 +166,6 @@ pub fn text(text: &str) -> Vec<u8> {
     }
     bytes.extend(text.as_bytes());
     bytes
-}
-
-/// The first bytes of a message whose rest is still to come.
-pub fn half(stream: u32, message: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    frame(DATA, 0, stream, &[&[0][..], &length, &message[..message.len() / 2]].concat())
 }
 
 /// A message as gRPC frames it, and the end of what the client says.

@@ -68,8 +68,6 @@ pub struct Options {
     pub inbox: Option<web::Settings>,
     pub encryption: Encryption,
     pub connections: countersign::grpc::door::Limits,
-    /// Whether it speaks HTTP/JSON and gRPC-Web, and then to whose pages.
-    pub web_api: Option<countersign::grpc::web::Origins>,
     /// Whether it also listens on a Unix socket, [`TestServer::socket`].
     pub unix: bool,
     /// Where it speaks TLS: what the test itself believes and shows.
@@ -92,7 +90,6 @@ impl Default for Options {
             inbox: None,
             encryption: Encryption::Loopback,
             connections: countersign::grpc::door::Limits::default(),
-            web_api: None,
             unix: false,
             trust: None,
         }
@@ -325,7 +322,6 @@ pub fn setup(dir: &tempfile::TempDir, clock: &ManualClock, options: Options) -> 
         web: options.inbox.unwrap_or_default(),
         encryption: options.encryption,
         connections: options.connections,
-        web_api: options.web_api,
         traces: std::sync::Arc::default(),
         watch: options.watch,
         limits: patient(options.limits),

@@ -18,10 +18,6 @@ in common.
 {{- else }}
 {{- $_ := set $grpc "allow_plaintext" .Values.grpc.allowPlaintext }}
 {{- end }}
-{{- if .Values.grpc.socket.enabled }}
-{{- $_ := set $grpc "unix" "/run/countersign/grpc.sock" }}
-{{- $_ := set $grpc "unix_shared" true }}
-{{- end }}
 {{- $own := dict
   "grpc" $grpc
   "identity" (dict "issuers" .Values.identity.issuers)

@@ -12,7 +12,6 @@ mod policies;
 mod reach;
 mod remote;
 mod secrets;
-mod socket;
 mod store;
 
 use clap::Args;
@@ -65,7 +64,6 @@ async fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(keys::examine(config));
     findings.extend(certificates::examine(config));
     findings.extend(remote::examine(config).await);
-    findings.extend(socket::examine(config).await);
     findings.extend(policies::examine(config));
     findings.extend(journal::examine(config));
     findings.extend(store::examine(config, redis.as_ref()));

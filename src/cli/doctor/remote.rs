@@ -1,5 +1,5 @@
 //! Certificates of those whom the server reaches over TLS: for how long they are good, for which name, and by whose word.
-//! Where no `ca_file` is named, the authorities are the system's.
+//! Where no `ca_file` is named, the authorities are the system's, and whether they vouch is said where the server is reached.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::certificates::{Terms, by_time};
 use super::finding::Finding;
 use crate::config::Config;
 use crate::domain::Timestamp;
-use crate::grpc::tls::{Authorities, Opening, Presented, presented};
+use crate::grpc::tls::{Presented, presented};
 use crate::identity::KeyLocation;
 use crate::identity::certificate::validity;
 use crate::store::Clock;
@@ -24,7 +24,6 @@ struct Endpoint {
     what: String,
     host: String,
     port: u16,
-    opening: Opening,
     ca_file: Option<PathBuf>,
 }
 
@@ -58,40 +57,33 @@ fn endpoints(config: &Config) -> Vec<Endpoint> {
 
 fn endpoint(what: String, url: &str, ca_file: Option<PathBuf>) -> Option<Endpoint> {
     let url = Url::parse(url).ok()?;
-    let (usual, opening) = match url.scheme() {
-        "https" => (443, Opening::AtOnce),
-        "smtps" => (465, Opening::AtOnce),
-        // In clear it is not used at all.
-        "smtp" => (587, Opening::StartTls),
-        "rediss" => (6_379, Opening::AtOnce),
+    let usual = match url.scheme() {
+        "https" => 443,
+        "smtps" => 465,
+        "rediss" => 6_379,
         _ => return None,
     };
     let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = url.port().unwrap_or(usual);
-    Some(Endpoint { what: format!("{what} at {host}:{port}"), host, port, opening, ca_file })
+    Some(Endpoint { what: format!("{what} at {host}:{port}"), host, port, ca_file })
 }
 
 /// `None` where nobody is there, which is said where it is reached.
 async fn look(endpoint: &Endpoint) -> Option<Finding> {
     let what = &endpoint.what;
     // One that cannot be read is said to be so where files are looked at.
-    let read = endpoint.ca_file.as_ref().map(|path| std::fs::read(path).ok());
-    let authorities = match &read {
-        Some(Some(pem)) => Authorities::Named(pem),
-        Some(None) => Authorities::Unknown,
-        None => Authorities::OfThisSystem,
-    };
-    let shown = match presented(&endpoint.host, endpoint.port, endpoint.opening, authorities).await {
+    let authorities = endpoint.ca_file.as_ref().and_then(|path| std::fs::read(path).ok());
+    let shown = match presented(&endpoint.host, endpoint.port, authorities.as_deref()).await {
         Ok(shown) => shown?,
         Err(why) => {
             let advice = "look at the address, and whether TLS is spoken there";
             return Some(Finding::warn(PART, format!("{what} shows no certificate: {why}"), advice));
         }
     };
-    Some(judge(endpoint, &shown))
+    Some(judge(what, &shown))
 }
 
-fn judge(Endpoint { what, ca_file, .. }: &Endpoint, shown: &Presented) -> Finding {
+fn judge(what: &str, shown: &Presented) -> Finding {
     let now = Clock::system(Timestamp::default()).now();
     let one = match validity(&shown.certificate) {
         Ok(one) => one,
@@ -107,15 +99,10 @@ fn judge(Endpoint { what, ca_file, .. }: &Endpoint, shown: &Presented) -> Findin
             format!("{says} is for another name: {why}"),
             "call it by a name that the certificate has, or have it made out to this one",
         ),
-        (None, Some(why)) if ca_file.is_some() => Finding::fail(
+        (None, Some(why)) => Finding::fail(
             PART,
             format!("{says} is from nobody in its `ca_file`: {why}"),
             "put the authority that signs it now into `ca_file`",
-        ),
-        (None, Some(why)) => Finding::fail(
-            PART,
-            format!("{says} is from nobody whom this system trusts: {why}"),
-            "name the authority that signs it in `ca_file` where there is one, or have this system trust it",
         ),
         (None, None) => by_time,
     }

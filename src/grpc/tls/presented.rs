@@ -11,32 +11,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// For a connection and its certificate together.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What a mail server says before it goes over to TLS.
-const MAIL_BYTES_MAX: u64 = 16 << 10;
-
-/// How TLS begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opening {
-    AtOnce,
-    /// When a mail server was asked to (RFC 3207).
-    StartTls,
-}
-
-/// Who may vouch for a server.
-#[derive(Debug, Clone, Copy)]
-pub enum Authorities<'a> {
-    /// These, in PEM.
-    Named(&'a [u8]),
-    OfThisSystem,
-    /// Not known: nobody is asked.
-    Unknown,
-}
 
 /// A certificate that a server showed.
 #[derive(Debug)]
@@ -45,20 +24,16 @@ pub struct Presented {
     pub certificate: Vec<u8>,
     /// Why it is not for the name by which the server was called.
     pub other_name: Option<String>,
-    /// Why none of the authorities vouches for it now.
+    /// Why none of the authorities that were named vouches for it now.
     pub untrusted: Option<String>,
 }
 
-/// What a server shows to whoever calls it `host`. `None` where nobody takes the connection.
+/// What a server shows to whoever calls it `host`; `authorities` (PEM) are looked at where they are given. `None` where nobody
+/// takes the connection.
 ///
 /// # Errors
 /// It shows none, or what was given is no name or no PEM; for people.
-pub async fn presented(
-    host: &str,
-    port: u16,
-    opening: Opening,
-    authorities: Authorities<'_>,
-) -> Result<Option<Presented>, String> {
+pub async fn presented(host: &str, port: u16, authorities: Option<&[u8]>) -> Result<Option<Presented>, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let reader = Arc::new(Reader { provider: provider.clone(), shown: Mutex::default() });
@@ -67,74 +42,33 @@ pub async fn presented(
         config.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(reader.clone());
     let connector = TlsConnector::from(Arc::new(config.with_no_client_auth()));
     let shaking = async {
-        let mut stream = TcpStream::connect((host, port)).await.ok()?;
-        if opening == Opening::StartTls
-            && let Err(why) = start_tls(&mut stream).await
-        {
-            return Some(Some(why));
-        }
+        let stream = TcpStream::connect((host, port)).await.ok()?;
         // It always fails: the reader takes no certificate for good.
         Some(connector.connect(name.clone(), stream).await.err().map(|error| error.to_string()))
     };
     let Ok(Some(failed)) = tokio::time::timeout(PATIENCE, shaking).await else { return Ok(None) };
     let Some((own, between)) = reader.take() else { return Err(failed.unwrap_or_default()) };
     let parsed = ParsedCertificate::try_from(&own).map_err(|error| error.to_string())?;
-    let untrusted = match authorities {
-        Authorities::Named(pem) => trust(&parsed, &between, &named(pem)?, &provider),
-        Authorities::OfThisSystem => trust(&parsed, &between, &of_this_system(), &provider),
-        Authorities::Unknown => None,
-    };
+    let untrusted = authorities.map(|pem| trust(&parsed, &between, pem, &provider)).transpose()?.flatten();
     let other_name = verify_server_name(&parsed, &name).err().map(|error| error.to_string());
     Ok(Some(Presented { certificate: own.as_ref().to_vec(), other_name, untrusted }))
 }
 
-/// Has a mail server go over to TLS. Nothing that could be anybody's secret is said.
-async fn start_tls(stream: &mut TcpStream) -> Result<(), String> {
-    let broken = |error: std::io::Error| error.to_string();
-    let mut lines = BufReader::new(stream).take(MAIL_BYTES_MAX);
-    for (said, expected) in [("", "220"), ("EHLO [127.0.0.1]\r\n", "250"), ("STARTTLS\r\n", "220")] {
-        lines.get_mut().write_all(said.as_bytes()).await.map_err(broken)?;
-        let mut line = String::new();
-        // `250-` is followed by more lines, `250 ` by none.
-        while line.get(3..).is_none_or(|rest| rest.starts_with('-')) {
-            line.clear();
-            if lines.read_line(&mut line).await.map_err(broken)? == 0 {
-                return Err("it is no mail server".to_owned());
-            }
-        }
-        if !line.starts_with(expected) {
-            return Err("it does not go over to TLS (STARTTLS)".to_owned());
-        }
-    }
-    Ok(())
-}
-
-fn named(pem: &[u8]) -> Result<RootCertStore, String> {
+/// Why not.
+fn trust(
+    own: &ParsedCertificate<'_>,
+    between: &[CertificateDer<'_>],
+    pem: &[u8],
+    provider: &CryptoProvider,
+) -> Result<Option<String>, String> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(pem) {
         let root = root.map_err(|error| format!("the authorities are no PEM: {error}"))?;
         roots.add(root).map_err(|error| error.to_string())?;
     }
-    Ok(roots)
-}
-
-/// As everybody has them whose connections name none. What cannot be read is nobody.
-fn of_this_system() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
-}
-
-/// Why none of them vouches for it.
-fn trust(
-    own: &ParsedCertificate<'_>,
-    between: &[CertificateDer<'_>],
-    roots: &RootCertStore,
-    provider: &CryptoProvider,
-) -> Option<String> {
     let algorithms = provider.signature_verification_algorithms.all;
-    let verified = verify_server_cert_signed_by_trust_anchor(own, roots, between, UnixTime::now(), algorithms);
-    verified.err().map(|error| error.to_string())
+    let verified = verify_server_cert_signed_by_trust_anchor(own, &roots, between, UnixTime::now(), algorithms);
+    Ok(verified.err().map(|error| error.to_string()))
 }
 
 type Chain = (CertificateDer<'static>, Vec<CertificateDer<'static>>);

@@ -17,7 +17,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use rustls::{SignatureScheme, version::TLS13};
 use sha2::{Digest, Sha256};
 
-use super::{ClientAuth, Files, InForce, Now, Settings, TlsError};
+use super::{ClientAuth, Files, InForce, Now, TlsError};
 use crate::identity::certificate::check_purpose;
 
 /// One PEM file; a bundle of a thousand CAs is about 2 MB.
@@ -60,9 +60,8 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     }
 }
 
-/// TLS 1.3 only, a full handshake for every connection.
-pub fn make(settings: &Settings, contents: &Contents, now: &Now) -> Result<InForce, TlsError> {
-    let files = &settings.files;
+/// TLS 1.3 only, HTTP/2 only, a full handshake for every connection.
+pub fn make(files: &Files, contents: &Contents, now: &Now) -> Result<InForce, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_details(provider.clone(), Arc::new(now.clone()));
     let bad = |file: &Path, reason: String| TlsError::Bad { file: file.to_owned(), reason };
@@ -87,7 +86,7 @@ pub fn make(settings: &Settings, contents: &Contents, now: &Now) -> Result<InFor
         key: files.key.clone(),
         reason,
     })?;
-    config.alpn_protocols = settings.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.alpn_protocols = vec![b"h2".to_vec()];
     // INVARIANT: every connection shows its certificate to the CAs of its day; nothing is resumed.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::place::{Foreign, InShard, SharedPlace};
+use super::place::{Life, SharedPlace};
 use super::{CHUNK_BYTES, Cursor, Refusal, Service, Start, unreadable};
 use crate::domain::{Origin, Record};
-use crate::journal::{Log, LogError, RawRecord};
+use crate::journal::{Log, RawRecord};
 use crate::store::feed::{Feed, FeedError, Happened, Reach};
 use crate::vault::{OpenError, Vault};
 
@@ -43,11 +43,18 @@ impl Following {
     pub async fn begin(service: &Service, feed: &dyn Feed, start: Start) -> Result<Self, Refusal> {
         let heard = feed.heard();
         let shards = feed.reach().await?;
+        let life = Life::of(&shards);
         let place = match start {
-            Start::Now => of(&shards, service, Start::Now, |shard| shard.head).await?,
-            Start::Beginning => of(&shards, service, Start::Beginning, |shard| shard.first.saturating_sub(1)).await?,
-            Start::After(super::Place::Shared(mut place)) => {
-                place.lead_on(&shards).map_err(|Foreign| foreign())?;
+            Start::Now => of(life, &shards, service, Start::Now, |shard| shard.head).await?,
+            Start::Beginning => {
+                of(life, &shards, service, Start::Beginning, |shard| shard.first.saturating_sub(1)).await?
+            }
+            Start::After(super::Place::Shared(place)) => {
+                let known = place.life == life && place.numbers.len() == shards.len();
+                let past = place.numbers.iter().zip(&shards).all(|(number, shard)| *number <= shard.head);
+                if !known || !past {
+                    return Err(foreign());
+                }
                 here(service, *place).await?
             }
             Start::After(super::Place::Own(_)) => return Err(foreign()),
@@ -89,8 +96,8 @@ impl Following {
     }
 
     fn passed(&mut self, origin: Origin) {
-        if let Some(shard) = self.place.shards.get_mut(usize::from(origin.shard)) {
-            shard.number = origin.number;
+        if let Some(number) = self.place.numbers.get_mut(usize::from(origin.shard)) {
+            *number = origin.number;
         }
     }
 
@@ -128,11 +135,10 @@ impl Following {
     /// first each time.
     async fn read_events(&mut self, service: &Service, feed: &dyn Feed, records: usize) -> Result<(), Refusal> {
         let heard = self.heard.borrow_and_update().clone();
-        self.lead_on(feed).await?;
-        let places = (0..).zip(&self.place.shards).zip(&*heard);
-        let mut behind: Vec<(u8, u64)> = places
-            .filter(|((_, place), newest)| **newest > place.number)
-            .map(|((shard, place), _)| (shard, place.number))
+        let numbers = (0..).zip(&self.place.numbers).zip(&*heard);
+        let mut behind: Vec<(u8, u64)> = numbers
+            .filter(|((_, number), newest)| newest > number)
+            .map(|((shard, number), _)| (shard, *number))
             .collect();
         let turn = behind.iter().position(|(shard, _)| *shard > self.turn).unwrap_or(0);
         behind.rotate_left(turn);
@@ -140,46 +146,15 @@ impl Following {
         behind.truncate(records);
         let limit = records / behind.len().max(1);
         let read = join_all(behind.iter().map(|(shard, number)| feed.after(*shard, *number, limit))).await;
-        // INVARIANT: what is read is of the life that the place is of: another one may have given its numbers again.
-        if !self.is_of(feed) {
-            return Ok(());
-        }
-        let (mut room, mut unreadable) = (EVENTS_BYTES, None);
+        let mut room = EVENTS_BYTES;
         for ((shard, number), events) in behind.into_iter().zip(read) {
             match events {
                 Ok(events) => self.ready.extend(fitting(events, &mut room).into_iter().map(Ready::Event)),
                 Err(FeedError::Trimmed(reach)) => self.ready.extend(old(service, shard, number, reach, limit).await?),
-                Err(FeedError::Unreadable(reach)) => {
-                    let next = Reach { first: number.saturating_add(2), ..reach.clone() };
-                    match old(service, shard, number, next, 1).await {
-                        Ok(found) => self.ready.extend(found),
-                        // INVARIANT: nobody is led past an event that he was not shown. He is shown first what the others have.
-                        Err(Refusal::CursorTrimmed) => {
-                            unreadable = Some(Refusal::Internal(Box::new(FeedError::Unreadable(reach))));
-                        }
-                        Err(other) => return Err(other),
-                    }
-                }
                 Err(FeedError::Store(error)) => return Err(error.into()),
             }
         }
-        unreadable.map_or(Ok(()), Err)
-    }
-
-    /// Whether the place is of the shards as they are known.
-    fn is_of(&self, feed: &dyn Feed) -> bool {
-        let epochs = feed.epochs();
-        let mut places = self.place.shards.iter().zip(&epochs);
-        places.all(|(place, epoch)| epoch.is_none_or(|epoch| place.is_of(&epoch)))
-    }
-
-    /// Goes on where shards began anew (`store reconcile`).
-    async fn lead_on(&mut self, feed: &dyn Feed) -> Result<(), Refusal> {
-        if self.is_of(feed) {
-            return Ok(());
-        }
-        let shards = feed.reach().await?;
-        self.place.lead_on(&shards).map_err(|Foreign| Refusal::CursorTrimmed)
+        Ok(())
     }
 
     /// Returns when something new was heard of.
@@ -202,14 +177,14 @@ fn fitting(mut events: Vec<Happened>, room: &mut usize) -> Vec<Happened> {
 }
 
 async fn of(
+    life: Life,
     shards: &[Reach],
     service: &Service,
     start: Start,
     number: impl Fn(&Reach) -> u64,
 ) -> Result<SharedPlace, Refusal> {
     let own = service.place(start).await?;
-    let shards = shards.iter().map(|shard| InShard::of(shard, number(shard))).collect();
-    Ok(SharedPlace { shards, at: service.now(), own })
+    Ok(SharedPlace { life, numbers: shards.iter().map(number).collect(), at: service.now(), own })
 }
 
 /// The same place at this replica, whose journal may be another one than that at which it was handed out.
@@ -227,7 +202,7 @@ async fn here(service: &Service, place: SharedPlace) -> Result<SharedPlace, Refu
 }
 
 /// Before the first record of a journal at or after a moment.
-fn at_moment(log: &Log, at: crate::domain::Timestamp) -> Result<Cursor, LogError> {
+fn at_moment(log: &Log, at: crate::domain::Timestamp) -> Result<Cursor, crate::journal::LogError> {
     let next = log.sequence_at(at)?;
     let last = next.saturating_sub(1);
     if last < log.first_sequence() {
@@ -249,23 +224,14 @@ async fn old(
     let found = service.on_disk(move |log| {
         let mut found = VecDeque::new();
         for number in number.saturating_add(1)..=last {
-            // Of this life of the shard, or of one before it.
-            let lives = std::iter::once(reach.epoch).chain(reach.before.iter().map(|(epoch, _)| *epoch));
-            let Some(old) =
-                lives.map(|epoch| of_life(log, Origin { epoch, shard, number })).find_map(Result::transpose)
-            else {
-                break;
-            };
-            found.push_back(old?);
+            let origin = Origin { epoch: reach.epoch, shard, number };
+            let Some(record) = log.records_of(&origin)?.into_iter().next() else { break };
+            found.push_back(Ready::Old(origin, record));
         }
         Ok(found)
     });
     let found = found.await?;
     if found.is_empty() { Err(Refusal::CursorTrimmed) } else { Ok(found) }
-}
-
-fn of_life(log: &Log, origin: Origin) -> Result<Option<Ready>, LogError> {
-    Ok(log.records_of(&origin)?.into_iter().next().map(|record| Ready::Old(origin, record)))
 }
 
 fn foreign() -> Refusal {

@@ -67,12 +67,6 @@ fn epoch(value: Value) -> Option<Epoch> {
     bytes(value)?.try_into().ok()
 }
 
-fn numbers(value: Value) -> Vec<u64> {
-    let bytes = bytes(value).unwrap_or_default();
-    let (whole, _) = bytes.as_chunks();
-    whole.iter().map(|number| u64::from_be_bytes(*number)).collect()
-}
-
 fn epochs(value: Value) -> Vec<Epoch> {
     let bytes = bytes(value).unwrap_or_default();
     let (whole, _) = bytes.as_chunks();
@@ -93,14 +87,13 @@ fn reason(value: Value) -> Option<Arc<str>> {
     text(value).filter(|why| !why.is_empty()).map(Arc::from)
 }
 
-/// Of `HMGET head epoch head after lost`, as every read begins, with `through` behind it or without.
+/// Of `HMGET head epoch head after lost`, as every read begins.
 pub fn seen(value: Value) -> Result<Seen, Trouble> {
     let mut parts = array(value, "HMGET")?.into_iter();
     let epoch = parts.next().and_then(epoch);
     let head = parts.next().and_then(unsigned).unwrap_or(0);
     let after = parts.next().map(epochs).unwrap_or_default();
-    let lost = parts.next().and_then(reason);
-    Ok(Seen { epoch, head, after, lost, through: parts.next().map(numbers).unwrap_or_default() })
+    Ok(Seen { epoch, head, after, lost: parts.next().and_then(reason) })
 }
 
 /// What the script that takes up a shard says: what it is, the server's time, and the time that was told there.
@@ -113,7 +106,7 @@ pub fn begun(value: Value) -> Result<(Seen, Timestamp, Timestamp), Trouble> {
     let lost = parts.next().and_then(reason);
     match (head, now, parts.next().and_then(number)) {
         (Some(head), Some(now), Some(told)) => {
-            let seen = Seen { epoch, head, after, lost, through: Vec::new() };
+            let seen = Seen { epoch, head, after, lost };
             Ok((seen, Timestamp::from_micros(now), Timestamp::from_micros(told)))
         }
         _ => Err(Trouble::Unexpected("begin")),

@@ -399,27 +399,23 @@ impl Shared {
         let retention = millis(self.links.settings.limits.idempotency_retention.saturating_mul(2));
         let mut claim = redis::cmd("SET");
         claim.arg(self.links.keys.claim(&name)).arg(&binding.0[..]).arg("NX").arg("GET").arg("PX").arg(retention);
-        let claim = async {
-            match self.links.read(name.shard(), &[claim]).await {
-                // With no room for a claim, what is there still counts: votes and uses go on.
-                Err(trouble) if trouble.is_out_of_memory() => {
-                    let mut look = redis::cmd("GET");
-                    look.arg(self.links.keys.claim(&name));
-                    self.links.read(name.shard(), &[look]).await
-                }
-                claimed => claimed,
+        let claimed = match self.links.read(name.shard(), &[claim]).await {
+            // With no room for a claim, what is there still counts: votes and uses go on.
+            Err(trouble) if trouble.is_out_of_memory() => {
+                let mut look = redis::cmd("GET");
+                look.arg(self.links.keys.claim(&name));
+                self.links.read(name.shard(), &[look]).await?
             }
+            claimed => claimed?,
         };
-        let shard = Shard::of_binding(&binding);
-        let mut get = redis::cmd("GET");
-        get.arg(self.links.keys.answer(shard, &name));
-        // At once: an answer that comes to lie there in between is one that the write, which compares it, finds.
-        let (claimed, answer) = futures_util::join!(claim, self.links.read(shard, std::slice::from_ref(&get)));
-        let claimed = claimed?.into_iter().next().and_then(answer::bytes);
+        let claimed = claimed.into_iter().next().and_then(answer::bytes);
         if claimed.is_some_and(|claimed| claimed != binding.0) {
             return Ok(Answered::OtherQuery);
         }
-        let Some(answer) = answer?.pop().and_then(answer::bytes) else {
+        let shard = Shard::of_binding(&binding);
+        let mut get = redis::cmd("GET");
+        get.arg(self.links.keys.answer(shard, &name));
+        let Some(answer) = self.links.read(shard, &[get]).await?.pop().and_then(answer::bytes) else {
             return Ok(Answered::Nothing);
         };
         let unreadable = || StoreError::from(Trouble::Unexpected("an idempotency key"));

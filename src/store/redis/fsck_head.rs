@@ -64,11 +64,7 @@ async fn events(links: &Links, vault: &Vault, shard: Shard) -> Result<Option<Str
         let some = answer::array(ask(links, shard, range).await?, "XRANGE")?;
         let is_last = some.len() < CHUNK;
         for entry in some {
-            let place = Entry::place(&entry);
-            let Ok(entry) = Entry::parse(entry) else {
-                let what_to_do = "if the journals have it all the same (`--journal`), only those who follow miss it";
-                return Ok(Some(format!("event {place} is none: {what_to_do}")));
-            };
+            let Ok(entry) = Entry::parse(entry) else { return Ok(Some("an event is none".to_owned())) };
             if last.is_some_and(|last| entry.number != last + 1) {
                 return Ok(Some(format!("event {} follows event {}", entry.number, last.unwrap_or(0))));
             }

@@ -92,7 +92,8 @@ impl Journals {
     async fn events(&self, links: &Links, vault: &Vault, shard: Shard) -> Result<Vec<String>, Trouble> {
         let number = shard.number();
         let Some((Some(epoch), through)) = self.recorded.get(&number) else { return Ok(Vec::new()) };
-        let told = |entry: &Entry| self.histories.get(&(number, entry.epoch(*epoch)))?.get(&entry.number);
+        let empty = BTreeMap::new();
+        let told = self.histories.get(&(number, *epoch)).unwrap_or(&empty);
         let (mut findings, mut from) = (Vec::new(), 0);
         loop {
             let mut range = redis::cmd("XRANGE");
@@ -100,11 +101,10 @@ impl Journals {
             let entries = answer::array(links.read(shard, &[range]).await?.pop().unwrap_or_default(), "XRANGE")?;
             let is_last = entries.len() < CHUNK;
             for entry in entries {
-                let entry = Entry::parse(entry)?;
-                let event = entry.number;
+                let Entry { number: event, at, record, .. } = Entry::parse(entry)?;
                 from = event + 1;
-                let fact = vault.open_shared(entry.at, &entry.record).ok().map(|record| record.fact);
-                findings.extend(match (told(&entry), fact) {
+                let fact = vault.open_shared(at, &record).ok().map(|record| record.fact);
+                findings.extend(match (told.get(&event), fact) {
                     (None, _) if event <= *through => {
                         Some(format!("event {event} of shard {number} is on record, and in none of the journals"))
                     }

@@ -55,17 +55,8 @@ pub struct Seen {
     pub head: u64,
     /// The epochs before it, where an operator had what was in them settled.
     pub after: Vec<Epoch>,
-    /// Of each of those, the last event that counts.
-    pub through: Vec<u64>,
     /// Some replica has found that it lost something, and this.
     pub lost: Option<Arc<str>>,
-}
-
-impl Seen {
-    /// The epochs before it, each with its last event that counts.
-    pub fn before(&self) -> impl Iterator<Item = (Epoch, u64)> {
-        self.after.iter().copied().zip(self.through.iter().copied().chain(std::iter::repeat(0)))
-    }
 }
 
 /// A loss that Redis does not tell of yet.

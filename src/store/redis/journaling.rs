@@ -128,12 +128,10 @@ impl Shared {
     }
 
     async fn adopt(&self, epoch: Epoch, shard: Shard, entry: Value) -> Result<(), StoreError> {
-        let place = Entry::place(&entry);
-        let entry = self.entry(shard, entry)?;
+        let entry = Entry::parse(entry)?;
         let origin = Origin { epoch, shard: shard.number(), number: entry.number };
         let Some(_under_way) = self.journaling.begin(origin.shard, origin.number) else { return Ok(()) };
-        let opened = self.log.vault().open_shared(Timestamp::default(), &entry.record);
-        let fact = opened.inspect_err(|error| self.cannot_read(shard, &place, error)).map_err(unavailable)?.fact;
+        let fact = self.log.vault().open_shared(Timestamp::default(), &entry.record).map_err(unavailable)?.fact;
         let log = self.log.clone();
         let known = tokio::task::spawn_blocking(move || log.records_of(&origin)).await;
         let known = known.map_err(|_| unavailable(std::io::Error::other("a task panicked; the log says where")))?;
@@ -174,18 +172,11 @@ impl Entry {
         range
     }
 
-    /// Where an entry lies, as Redis has it.
-    pub fn place(value: &Value) -> String {
-        let Value::Array(parts) = value else { return String::new() };
-        parts.first().cloned().and_then(answer::text).unwrap_or_default()
-    }
-
     pub fn parse(value: Value) -> Result<Self, Trouble> {
         let unexpected = || Trouble::Unexpected("the stream of events");
         let mut parts = answer::array(value, "the stream of events")?.into_iter();
         let id = parts.next().and_then(answer::text).ok_or_else(unexpected)?;
-        // No script makes others.
-        let number = id.strip_suffix("-0").and_then(|number| number.parse().ok()).ok_or_else(unexpected)?;
+        let number = id.split('-').next().and_then(|number| number.parse().ok()).ok_or_else(unexpected)?;
         let mut values = answer::array(parts.next().unwrap_or_default(), "the stream of events")?.into_iter();
         let mut fields = Vec::new();
         while let (Some(name), Some(value)) = (values.next(), values.next()) {
@@ -196,11 +187,6 @@ impl Entry {
         let at = entry.field(b"t").and_then(|at| std::str::from_utf8(at).ok()).and_then(|at| at.parse().ok());
         entry.at = at.map(Timestamp::from_micros).ok_or_else(unexpected)?;
         Ok(entry)
-    }
-
-    /// The life of its shard that it is of, where the shard is of this one: what journals told again keeps its name.
-    pub fn epoch(&self, now: Epoch) -> Epoch {
-        self.field(b"e").and_then(|epoch| epoch.try_into().ok()).unwrap_or(now)
     }
 
     pub fn field(&self, name: &[u8]) -> Option<&[u8]> {

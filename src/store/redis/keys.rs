@@ -94,7 +94,7 @@ impl Keys {
         key
     }
 
-    /// Hash: `epoch`, `head` (events so far), `pending`, `time` (the latest that was told), `after` (the epochs before this one), `through` (the last event of each that counts), `filling` (who fills the stream of one that is lost), `lost` (why
+    /// Hash: `epoch`, `head` (events so far), `pending`, `time` (the latest that was told), `after` (the epochs before this one), `lost` (why
     /// nothing in the shard is believed), `entities` (of the [one shard](Shard::of_entities) that has them: the newest change of them,
     /// the event that made it, and how many there are).
     pub fn head(&self, shard: Shard) -> Vec<u8> {

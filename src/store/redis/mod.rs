@@ -30,7 +30,6 @@ mod node;
 mod places;
 mod policy;
 pub mod reconcile;
-mod refill;
 mod remembered;
 mod replica;
 mod scripts;
@@ -38,7 +37,6 @@ mod seen;
 mod settings;
 mod stored;
 mod trouble;
-mod unread;
 mod upkeep;
 mod wake;
 
@@ -101,7 +99,6 @@ struct Shared {
     yields: listing::Yields,
     /// Approvals that wait for people, when last counted.
     pending: AtomicU64,
-    unread: unread::Unread,
     /// The newest event heard of, of each shard.
     heard: watch::Sender<Arc<[u64]>>,
 }
@@ -159,7 +156,6 @@ impl Redis {
             looked_at: listing::LookedAt::default(),
             yields: listing::Yields::default(),
             pending: AtomicU64::new(0),
-            unread: unread::Unread::default(),
             heard: watch::Sender::new(Arc::from([0; keys::SHARDS as usize])),
             links,
             log,
@@ -172,7 +168,6 @@ impl Redis {
             tokio::spawn(journaling::acknowledge(shared.clone())),
             tokio::spawn(journaling::adopt(shared.clone())),
             tokio::spawn(upkeep::keep(shared.clone())),
-            tokio::spawn(unread::look_after(shared.clone())),
             tokio::spawn(seen::keep(shared.clone(), dir.clone())),
             tokio::spawn(age::keep(shared.clone(), dir)),
         ];
@@ -355,7 +350,7 @@ impl Store for Redis {
     }
 
     fn trouble(&self) -> Option<Arc<str>> {
-        self.shared.links.trouble().or_else(|| self.shared.unread.trouble())
+        self.shared.links.trouble()
     }
 }
 

@@ -32,10 +32,6 @@ pub struct Node {
     reads: MultiplexedConnection,
     writes: mpsc::Sender<Job>,
     writer: JoinHandle<()>,
-    /// The writer's, for a write that need not wait for others, nor for replicas.
-    alone: MultiplexedConnection,
-    /// Writes that are waiting or on their way.
-    under_way: AtomicUsize,
     /// Of no more use: somebody found the connection broken, or the server not to be the primary.
     given_up: AtomicBool,
     replicas: Arc<Replicas>,
@@ -77,7 +73,7 @@ impl Node {
         let replicas = Arc::new(Replicas::new(settings.durability));
         let writer = Writer {
             address: address.clone(),
-            connection: writing.clone(),
+            connection: writing,
             wait_for: settings.command_timeout * 4 / 5,
             replicas: replicas.clone(),
         };
@@ -87,8 +83,6 @@ impl Node {
             reads,
             writes,
             writer: tokio::spawn(writer.run(jobs)),
-            alone: writing,
-            under_way: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
             replicas,
             lasting: Default::default(),
@@ -150,11 +144,6 @@ impl Node {
     /// Writes what must last.
     pub async fn write(&self, command: Cmd) -> Result<Written, Trouble> {
         self.check_replicas()?;
-        let is_alone = self.under_way.fetch_add(1, Ordering::AcqRel) == 0;
-        let _under_way = UnderWay(&self.under_way);
-        if is_alone && self.replicas.durability == Durability::Primary {
-            return self.write_alone(&command).await;
-        }
         let (answer, answered) = oneshot::channel();
         self.writes.try_send(Job { command, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Trouble::Busy,
@@ -163,26 +152,6 @@ impl Node {
         let written =
             tokio::time::timeout(self.timeout, answered).await.map_err(|_| Trouble::TimedOut(self.timeout))?;
         written.unwrap_or_else(|_| Err(Trouble::TimedOut(self.timeout)))
-    }
-}
-
-impl Node {
-    /// Writes without the writer, whose turn is a thread woken and another one for the answer: nobody else writes, and no WAIT speaks for it.
-    async fn write_alone(&self, command: &Cmd) -> Result<Written, Trouble> {
-        let (asked, mut connection) = (Instant::now(), self.alone.clone());
-        let sent = tokio::time::timeout(self.timeout, connection.send_packed_command(command)).await;
-        let value = sent.map_err(|_| Trouble::TimedOut(self.timeout))?;
-        let value = value.map_err(|error| Trouble::Redis { address: self.address.clone(), error })?;
-        Ok(Written { value: accepted(value, &self.address)?, replicated: Ok(()), asked })
-    }
-}
-
-/// Counts a write until it has its answer, or nobody waits for that any more.
-struct UnderWay<'a>(&'a AtomicUsize);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

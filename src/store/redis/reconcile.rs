@@ -8,7 +8,7 @@
 //! Servers may run meanwhile. A lost shard is marked before the journals are read, and from then on every script refuses it;
 //! it begins anew under an epoch of its own, and only if it is still as it was found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +17,6 @@ use super::entities::{self, Newest};
 use super::guard::{Epoch, Seen};
 use super::keys::{Name, Shard};
 use super::links::Links;
-use super::refill::{self, Denied};
 use super::remembered::Remembered;
 use super::settings::Settings;
 use super::trouble::Trouble;
@@ -172,27 +171,25 @@ async fn renew(
     }
     done.forked.extend(events().filter(|(_, facts)| facts.len() > 1).map(|(event, _)| (number, *event)));
     let found = state(links, shard).await?;
-    let before = refill::lineage(&told.histories, shard, &found);
+    let mut epochs: BTreeSet<Epoch> = found.epoch.into_iter().chain(found.after).collect();
+    epochs.extend(of_shard().map(|((_, epoch), _)| *epoch));
     let known = events().map(|(number, _)| *number).max().unwrap_or(0);
     let mut head = known.max(found.head);
     // INVARIANT: nobody else ever made an event of this epoch, so that no origin names two facts.
     let epoch = *uuid::Uuid::new_v4().as_bytes();
-    let mut denied = Vec::new();
     for (_, approval) in open {
         head += 1;
         let origin = Origin { epoch, shard: number, number: head };
-        denied.push(deny(log, &approval, &origin, links.clock.now()).await?);
+        deny(log, &approval, &origin, links.clock.now()).await?;
         done.denied.push((approval.id(), approval.state.name()));
     }
     wipe(links, shard).await?;
     let entities =
         if shard == Shard::of_entities() { restore_entities(links, log, &told.entities).await? } else { None };
-    refill::refill(links, log.vault(), &told.histories, shard, &denied, head, &epoch).await?;
     let mut call = links.scripts.renew.call(&links.keys.of_shard(shard));
-    call.arg(&epoch[..]).arg(before.keys().flatten().copied().collect::<Vec<u8>>()).arg(head);
+    call.arg(&epoch[..]).arg(epochs.into_iter().flatten().collect::<Vec<u8>>()).arg(head);
     call.arg(found.epoch.map_or_else(Vec::new, |epoch| epoch.to_vec())).arg(found.head);
     call.arg(entities.map_or_else(String::new, |stand| format!("{} 0 {}", stand.version, stand.count)));
-    call.arg(before.values().flat_map(|last| last.to_be_bytes()).collect::<Vec<u8>>()).arg(&epoch[..]);
     let (written, _) = links.write(shard, &call).await?;
     written.replicated?;
     match answer::number(written.value) {
@@ -261,10 +258,10 @@ fn open_ones<'a>(events: impl Iterator<Item = (&'a u64, &'a Vec<Record>)>) -> Ve
     approvals.into_values().filter(|(_, approval)| !approval.state.is_final()).collect()
 }
 
-async fn deny(log: &Log, approval: &Approval, origin: &Origin, now: Timestamp) -> Result<Denied, ReconcileError> {
-    let (transition, state) = match approval.state {
-        ApprovalState::Approved(_) => (Transition::Lapsed { at: now }, "lapsed"),
-        _ => (Transition::Expired { at: now }, "expired"),
+async fn deny(log: &Log, approval: &Approval, origin: &Origin, now: Timestamp) -> Result<(), ReconcileError> {
+    let transition = match approval.state {
+        ApprovalState::Approved(_) => Transition::Lapsed { at: now },
+        _ => Transition::Expired { at: now },
     };
     let query = &approval.opening.query;
     let fact = Fact::Moved(Moved {
@@ -279,14 +276,13 @@ async fn deny(log: &Log, approval: &Approval, origin: &Origin, now: Timestamp) -
     let ticket = log
         .append_event(&fact, origin, log.vault().draft(&fact), now)
         .map_err(|error| ReconcileError::Record(error.into()))?;
-    ticket.durable().await.map_err(|error| ReconcileError::Record(error.into()))?;
-    Ok(Denied { number: origin.number, at: now, fact, state })
+    ticket.durable().await.map_err(|error| ReconcileError::Record(error.into()))
 }
 
 /// What Redis says of a shard, true or not.
 async fn state(links: &Links, shard: Shard) -> Result<Seen, Trouble> {
     let mut question = redis::Pipeline::new();
-    question.cmd("HMGET").arg(links.keys.head(shard)).arg("epoch").arg("head").arg("after").arg("lost").arg("through");
+    question.cmd("HMGET").arg(links.keys.head(shard)).arg("epoch").arg("head").arg("after").arg("lost");
     answer::seen(links.ask(shard, &question).await?.pop().unwrap_or_default())
 }
 

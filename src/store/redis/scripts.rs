@@ -12,7 +12,6 @@ pub struct Scripts {
     pub release: Loaded,
     pub retire: Loaded,
     pub renew: Loaded,
-    pub refill: Loaded,
     pub mark: Loaded,
     pub claim: Loaded,
     pub heal: Loaded,
@@ -65,7 +64,6 @@ impl Scripts {
             release: Loaded::new(always, include_str!("scripts/release.lua")),
             retire: Loaded::new(always, include_str!("scripts/retire.lua")),
             renew: Loaded::new(always, include_str!("scripts/renew.lua")),
-            refill: Loaded::new(always, include_str!("scripts/refill.lua")),
             mark: Loaded::new(always, include_str!("scripts/mark.lua")),
             claim: Loaded::new(always, include_str!("scripts/claim.lua")),
             heal: Loaded::new(always, include_str!("scripts/heal.lua")),
@@ -77,9 +75,8 @@ impl Scripts {
     /// What makes them known to a server.
     pub fn load(&self) -> Pipeline {
         let mut commands = Pipeline::new();
-        let Self { open, change, begin, reserve, release, retire, renew, refill, mark, claim, heal, put, forget } =
-            self;
-        for script in [open, change, begin, reserve, release, retire, renew, refill, mark, claim, heal, put, forget] {
+        let Self { open, change, begin, reserve, release, retire, renew, mark, claim, heal, put, forget } = self;
+        for script in [open, change, begin, reserve, release, retire, renew, mark, claim, heal, put, forget] {
             commands.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
         commands

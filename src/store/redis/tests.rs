@@ -11,7 +11,6 @@ mod places;
 mod reconciled;
 mod slots;
 mod times;
-mod unread;
 
 use std::net::TcpListener;
 use std::path::Path;

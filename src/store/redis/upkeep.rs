@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Settled approvals that leave at a time, of one shard.
 const RETIRED_MAX: usize = 200;
 /// Events of one shard that stay for those who follow.
-pub(super) const EVENTS_KEPT: u64 = 10_000;
+const EVENTS_KEPT: u64 = 10_000;
 /// Trimmed at a time, so that it is rarely done.
 const EVENTS_SLACK: u64 = 1_000;
 

@@ -12,7 +12,6 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use super::dial::{Patience, dial};
-use super::guard::Epoch;
 use super::journaling::Entry;
 use super::keys::Shard;
 use super::links::jittered;
@@ -43,7 +42,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
         Shape::Cluster => all.into_iter().map(|shard| vec![shard]).collect(),
     };
     let follow = |shards| {
-        let mut reader = Reader { shared: &shared, places: Vec::new(), last: None, epochs: Vec::new(), shards };
+        let mut reader = Reader { shared: &shared, places: Vec::new(), last: None, shards };
         async move { reader.run().await }
     };
     futures_util::future::join_all(groups.into_iter().map(follow)).await;
@@ -70,17 +69,12 @@ pub(super) async fn make_sure(shared: Arc<Shared>) {
     }
 }
 
-/// The place of a shard in a reader's list, and an event of it; of one that cannot be read, its number.
-type Heard = (usize, Result<Entry, u64>);
-
 struct Reader<'a> {
     shared: &'a Shared,
     shards: Vec<Shard>,
     /// The last event heard of each shard.
     places: Vec<u64>,
     last: Option<Address>,
-    /// The lives of the shards that the places are of.
-    epochs: Vec<Option<Epoch>>,
 }
 
 impl Reader<'_> {
@@ -110,38 +104,24 @@ impl Reader<'_> {
         while self.leads_to(address) {
             let streams = self.read(&mut connection, address).await?;
             for (index, entry) in &streams {
-                match entry {
-                    Ok(entry) => self.hear(*index, entry),
-                    Err(number) => self.miss(*index, *number),
-                }
+                self.hear(*index, entry);
             }
             if !streams.is_empty() {
                 self.tell();
                 self.complete().await?;
             }
         }
-        Err(Trouble::OutOfReach("the primary is another one, or a shard began anew".into()))
+        Err(Trouble::OutOfReach("the primary is another one".into()))
     }
 
-    /// Whether this still is the way to what is read.
     fn leads_to(&self, address: &Address) -> bool {
-        if self.epochs != self.lives() {
-            // Begun anew: its numbers may have gone back.
-            return false;
-        }
         let owner = |shard: &Shard| self.shared.links.owner(*shard);
         self.shards.iter().all(|shard| owner(shard).is_none_or(|node| node.address() == address))
-    }
-
-    fn lives(&self) -> Vec<Option<Epoch>> {
-        let guard = &self.shared.links.guard;
-        self.shards.iter().map(|shard| guard.expected(*shard).map(|(epoch, _)| epoch)).collect()
     }
 
     /// Where to read on.
     async fn take_up(&mut self, address: &Address) -> Result<(), Trouble> {
         let same = self.last.as_ref() == Some(address);
-        let epochs = self.lives();
         let mut places = Vec::new();
         for (index, shard) in self.shards.iter().enumerate() {
             let mut head = redis::cmd("HGET");
@@ -154,7 +134,6 @@ impl Reader<'_> {
             });
         }
         self.places = places;
-        self.epochs = epochs;
         self.last = Some(address.clone());
         self.complete().await
     }
@@ -191,7 +170,11 @@ impl Reader<'_> {
         }
     }
 
-    async fn read(&self, connection: &mut MultiplexedConnection, address: &Address) -> Result<Vec<Heard>, Trouble> {
+    async fn read(
+        &self,
+        connection: &mut MultiplexedConnection,
+        address: &Address,
+    ) -> Result<Vec<(usize, Entry)>, Trouble> {
         let mut read = redis::cmd("XREAD");
         let block = u64::try_from(BLOCK.as_millis()).unwrap_or(1_000);
         read.arg("COUNT").arg(READ_MAX).arg("BLOCK").arg(block).arg("STREAMS");
@@ -200,7 +183,7 @@ impl Reader<'_> {
             read.arg(key);
         }
         for place in &self.places {
-            read.arg(format!("{place}-{}", u64::MAX));
+            read.arg(format!("{place}-0"));
         }
         let answer = connection.send_packed_command(&read).await;
         let answer = answer.map_err(|error| Trouble::Redis { address: address.clone(), error })?;
@@ -210,10 +193,7 @@ impl Reader<'_> {
             let key = parts.next().and_then(answer::bytes).ok_or(Trouble::Unexpected("XREAD"))?;
             let index = keys.iter().position(|is| *is == key).ok_or(Trouble::Unexpected("XREAD"))?;
             for entry in answer::array(parts.next().unwrap_or(Value::Nil), "XREAD")? {
-                let number = Entry::place(&entry).split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-                let shard = self.shards.get(index).copied().ok_or(Trouble::Unexpected("XREAD"))?;
-                // One that nobody can read keeps nobody from hearing of others.
-                heard.push((index, self.shared.entry(shard, entry).map_err(|_| number)));
+                heard.push((index, Entry::parse(entry)?));
             }
         }
         Ok(heard)
@@ -232,23 +212,13 @@ impl Reader<'_> {
         });
     }
 
-    /// Something happened, and nobody knows what: whoever may wait for it looks.
-    fn miss(&mut self, index: usize, through: u64) {
-        if let (Some(place), Some(shard)) = (self.places.get_mut(index), self.shards.get(index)) {
-            self.shared.memory.set_complete(*shard, false);
-            *place = (*place).max(through);
-        }
-        self.shared.waits.wake_all();
-        self.shared.timer.notify_one();
-        self.shared.kept.hint.notify_one();
-    }
-
     fn hear(&mut self, index: usize, entry: &Entry) {
-        if self.places.get(index).is_some_and(|place| entry.number > place.saturating_add(1)) {
-            // Events have no gaps: those before this one were trimmed before they were read, and somebody may wait for them.
-            self.miss(index, entry.number);
-        }
-        if let Some(place) = self.places.get_mut(index) {
+        if let (Some(place), Some(shard)) = (self.places.get_mut(index), self.shards.get(index)) {
+            if entry.number > place.saturating_add(1) {
+                // Events have no gaps: those before this one were trimmed before they were read, and somebody may wait for them.
+                self.shared.memory.set_complete(*shard, false);
+                self.shared.waits.wake_all();
+            }
             *place = (*place).max(entry.number);
         }
         if entry.field(b"n").is_some() {

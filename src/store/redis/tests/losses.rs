@@ -183,7 +183,7 @@ async fn a_shard_begins_anew_only_as_it_was_found() {
     let all = links.keys.of_shard(shard);
     let renew = async |of: &[u8], found: u64| {
         let mut call = links.scripts.renew.call(&all);
-        call.arg(&[7_u8; 16][..]).arg(&epoch[..]).arg(head).arg(of).arg(found).arg("").arg("").arg("");
+        call.arg(&[7_u8; 16][..]).arg(&epoch[..]).arg(head).arg(of).arg(found).arg("");
         answer::number(links.write(shard, &call).await.unwrap().0.value)
     };
     assert_eq!(renew(&epoch, head + 1).await, Some(0));
