@@ -13,7 +13,7 @@ help:
 	@echo "make check         formatting and lints"
 	@echo "make policies      the example policies against their own tests"
 	@echo "make twins         take each protection away in turn and see its test fail"
-	@echo "make fuzz          each reader of strangers' bytes on bytes that nobody wrote, FUZZ_SECONDS (30) each; nightly longer"
+	@echo "make fuzz          each reader of strangers' bytes on bytes that nobody wrote, FUZZ_SECONDS (15) each; nightly longer"
 	@echo "make helm          the Helm chart: lint, render, schemas, checkov, and the server's own word"
 	@echo "make proof         the policy index beside Cedar's authorizer on a million random queries (nightly)"
 	@echo "make soak          a server under a mix of everything for SOAK_SECONDS (600): memory flat, nothing wrong"
