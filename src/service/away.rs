@@ -81,7 +81,8 @@ impl Service {
         wanted: &Absence,
     ) -> Result<(), Refusal> {
         let is_own = wanted.of.uid == caller.identity.uid;
-        let begun = wanted.from.until(wanted.until).as_micros().div_ceil(HOUR.as_micros());
+        // From now on and not from when it begins: what was said of the lender's groups is of now.
+        let begun = self.now().until(wanted.until).as_micros().div_ceil(HOUR.as_micros());
         let hours = u32::try_from(begun).unwrap_or(u32::MAX);
         let delegation = Delegation { to: wanted.to.clone(), of: wanted.of.uid.clone(), is_own, hours };
         self.guard_under(snapshot, caller, GuardAction::Delegate, Guarded::Delegation(&delegation))?;
