@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entity::EntityUid;
 use super::time::Timestamp;
@@ -105,6 +106,12 @@ impl Proof {
     #[must_use]
     pub const fn asserted(expires_at: Timestamp) -> Self {
         Self { method: ProofMethod::Asserted, expires_at, authenticated_at: None, credential: None }
+    }
+
+    /// Whether the person logged in less than so long before `at`. Unknown is not fresh.
+    #[must_use]
+    pub fn is_fresh(&self, most: Duration, at: Timestamp) -> bool {
+        self.authenticated_at.is_some_and(|authenticated| !authenticated.after(most).is_due(at))
     }
 }
 

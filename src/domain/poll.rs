@@ -107,9 +107,7 @@ impl StepUp {
     /// Unknown is no: what the issuer does not say is not met.
     pub(super) fn shortfall(&self, person: &Identity, at: Timestamp) -> Option<Shortfall> {
         let credential = person.proof.credential.as_deref();
-        let is_fresh = self.max_authentication_age.is_none_or(|most| {
-            person.proof.authenticated_at.is_some_and(|authenticated| !authenticated.after(most).is_due(at))
-        });
+        let is_fresh = self.max_authentication_age.is_none_or(|most| person.proof.is_fresh(most, at));
         let has_class = self.acr.is_empty()
             || credential.and_then(|one| one.acr.as_ref()).is_some_and(|acr| self.acr.contains(acr));
         let has_method =

@@ -114,14 +114,13 @@ impl Service {
         self.guard_under(snapshot, caller, GuardAction::Administer, Guarded::Service)
     }
 
-    /// A stolen session lends nothing: it takes a login like a vote at high severity. Unknown is not fresh.
+    /// A stolen session lends nothing: it takes a login like a vote at high severity.
     fn check_fresh(&self, person: &Identity) -> Result<(), Refusal> {
         if person.kind != PrincipalKind::User {
             return Ok(());
         }
-        let (most, at) = (self.fresh_login(), self.credentials_at());
-        let authenticated_at = person.proof.authenticated_at;
-        if authenticated_at.is_some_and(|authenticated| !authenticated.after(most).is_due(at)) {
+        let most = self.fresh_login();
+        if person.proof.is_fresh(most, self.credentials_at()) {
             return Ok(());
         }
         let demand = Box::new(StepUp { max_authentication_age: Some(most), ..StepUp::default() });

@@ -44,8 +44,7 @@ impl Visitor {
 
     /// Whether the login is fresh enough for what an open browser alone must not do.
     pub fn is_fresh(&self, shared: &Shared) -> bool {
-        let at = self.caller.identity().proof.authenticated_at;
-        at.is_some_and(|at| !at.after(shared.service.fresh_login()).is_due(shared.service.wall()))
+        self.caller.identity().proof.is_fresh(shared.service.fresh_login(), shared.service.wall())
     }
 
     /// Puts a refusal on record, as every edge does, and makes a page of it.

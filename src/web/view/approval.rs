@@ -312,9 +312,7 @@ fn vote_choice(inspection: &Inspection, left_out: usize, masked: usize, terms: &
 /// Whether a login is too long ago to approve at high severity, and the words for it.
 #[must_use]
 pub fn stale_login(inspection: &Inspection, terms: &Terms<'_>) -> Option<String> {
-    let at = terms.reader.proof.authenticated_at;
-    let is_fresh = at.is_some_and(|at| !at.after(terms.fresh_login).is_due(inspection.now));
-    (!is_fresh).then(|| {
+    (!terms.reader.proof.is_fresh(terms.fresh_login, inspection.now)).then(|| {
         let age = chain::login_age(terms.reader, inspection.now);
         format!("At this severity a fresh login is needed; yours was {age}.")
     })
