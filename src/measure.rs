@@ -107,6 +107,12 @@ impl Reading {
     }
 }
 
+/// A span as one number; one of more than 584 years is as long as that.
+#[must_use]
+pub fn nanoseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Durations {
     pub fn record(&self, took: Duration) {
         let seconds = took.as_secs_f64();
@@ -114,7 +120,7 @@ impl Durations {
         if let Some(count) = self.counts.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.nanoseconds.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.nanoseconds.fetch_add(nanoseconds(took), Ordering::Relaxed);
     }
 
     /// What is there now. Counts and sum may be apart by what is being recorded at this moment.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ::redis::streams::{StreamId, StreamRangeReply};
 use countersign::domain::ApprovalId;
+use countersign::store::redis::SHARDS;
 use countersign::wire::pb;
 use futures_util::stream::{self, StreamExt};
 
@@ -207,7 +208,7 @@ pub async fn wake(waits: usize) -> Result<(), Failure> {
 /// When Redis carried out the vote that approved, and the redemption: the two newest events of an approval.
 async fn carried_out(ground: &Ground, approval: &str) -> Result<[Duration; 2], Failure> {
     let id: ApprovalId = approval.parse()?;
-    let shard = id.as_bytes().last().copied().unwrap_or_default() % 16;
+    let shard = id.as_bytes().last().copied().unwrap_or_default() % SHARDS;
     let stream = format!("{{countersign:{shard:x}}}e");
     let events: StreamRangeReply = ground.redis().ask(&["XREVRANGE", &stream, "+", "-", "COUNT", "20"]).await;
     let of_it = |event: &StreamId| event.get::<Vec<u8>>("a").is_some_and(|of| of == id.as_bytes());

@@ -102,11 +102,8 @@ impl Call {
     /// Puts a refusal on record, where it is about the call, and says it in gRPC.
     pub fn refuse(&mut self, service: &Service, caller: Option<&Caller>, refusal: &Refusal) -> Status {
         let mut status = self.span.in_scope(|| {
-            if refusal.is_of_load() {
-                service.count_turned_away(refusal);
-            } else {
-                service.record_refusal(refused(self.method.name, caller, self.approval, &self.request_id, refusal));
-            }
+            let refused = || refused(self.method.name, caller, self.approval, &self.request_id, refusal);
+            service.note_refusal(refusal, refused);
             status(refusal)
         });
         self.end(status.code());

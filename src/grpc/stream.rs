@@ -28,12 +28,8 @@ pub async fn item(
         Ok(ask) => unbroken(service.authorize(caller, ask)).await,
         Err(refusal) => Err(refusal),
     };
-    if let Err(refusal) = &answered
-        && refusal.is_of_load()
-    {
-        service.count_turned_away(refusal);
-    } else if let Err(refusal) = &answered {
-        service.record_refusal(refused("Authorize", Some(caller), approval, caller.request_id(), refusal));
+    if let Err(refusal) = &answered {
+        service.note_refusal(refusal, || refused("Authorize", Some(caller), approval, caller.request_id(), refusal));
     }
     answer::result(answered, service.now())
 }

@@ -148,18 +148,19 @@ fn step_up(
 }
 
 fn view(approval: &Approval, person: &Identity, gate: &Gate, poll: &Poll<'_>) -> GateView {
+    let right = poll.right(approval, person, gate);
     GateView {
         gate: gate.clone(),
         approvals: approval.counting_approvals(gate, poll),
-        mine: mine(approval, person, gate, poll),
-        in_place_of: match poll.right(approval, person, gate) {
+        mine: mine(approval, person, gate, right.is_some(), poll),
+        in_place_of: match right {
             Some(Right::Lent(lender)) => Some(lender.uid.clone()),
             Some(Right::Own) | None => None,
         },
     }
 }
 
-fn mine(approval: &Approval, person: &Identity, gate: &Gate, poll: &Poll<'_>) -> Mine {
+fn mine(approval: &Approval, person: &Identity, gate: &Gate, may_review: bool, poll: &Poll<'_>) -> Mine {
     let links = &poll.rules.links;
     let cast = approval.reviews.iter().filter(|review| review.gates.contains(&gate.id));
     let mut cast =
@@ -167,7 +168,7 @@ fn mine(approval: &Approval, person: &Identity, gate: &Gate, poll: &Poll<'_>) ->
     if let Some(review) = cast.next() {
         return Mine::Voted(review.verdict);
     }
-    if poll.right(approval, person, gate).is_none() {
+    if !may_review {
         return Mine::NotReviewer;
     }
     let is_own = gate.self_review == SelfReview::Forbidden && approval.is_own_action_of(person, links);

@@ -200,6 +200,11 @@ impl Service {
         self.shared.engine.current().digest()
     }
 
+    /// Puts a refused call on record where it is about the call, and else counts it.
+    pub fn note_refusal(&self, refusal: &Refusal, refused: impl FnOnce() -> Refused) {
+        if refusal.is_of_load() { self.count_turned_away(refusal) } else { self.record_refusal(refused()) }
+    }
+
     /// Counts a call that was turned away, which leaves no record ([`Refusal::is_of_load`]).
     pub fn count_turned_away(&self, refusal: &Refusal) {
         self.shared.meters.refused(refusal.reason());

@@ -80,9 +80,8 @@ fn missing(shared: &Shared, inspection: &Inspection, vote: &Vote, submitted: &Su
             if !is_high {
                 return None;
             }
-            let object = &inspection.approval.opening.query.resource;
-            if !object.is_typed(submitted.one("object").unwrap_or_default()) {
-                return Some(format!("Type {} letter by letter: it is what this is about.", object.to_type()));
+            if let Some(untyped) = untyped(submitted, inspection) {
+                return Some(untyped);
             }
             let terms = Terms {
                 fresh_login: shared.service.fresh_login(),
@@ -92,6 +91,14 @@ fn missing(shared: &Shared, inspection: &Inspection, vote: &Vote, submitted: &Su
             stale_login(inspection, &terms)
         }
     }
+}
+
+/// What is to be typed, where it was not.
+pub(super) fn untyped(submitted: &Submitted, inspection: &Inspection) -> Option<String> {
+    let object = &inspection.approval.opening.query.resource;
+    // Nothing typed is nothing that was typed right.
+    let is_typed = object.is_typed(submitted.one("object").unwrap_or_default());
+    (!is_typed).then(|| format!("Type {} letter by letter: it is what this is about.", object.to_type()))
 }
 
 /// What its page did not show of what the form would let pass.

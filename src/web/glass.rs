@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::decision::{again, refused, unseen};
+use super::decision::{again, refused, unseen, untyped};
 use super::inbox::Shared;
 use super::problem::Problem;
 use super::request::Submitted;
@@ -21,13 +21,8 @@ pub async fn break_glass(State(shared): State<Arc<Shared>>, Path(id): Path<Strin
         Err(refusal) => return visitor.refuse(&shared, "break_glass", Some(id), &refusal).page(visitor),
     };
     let reason = submitted.text("reason").unwrap_or_default();
-    let object = &inspection.approval.opening.query.resource;
-    if inspection.glass.may_break && !object.is_typed(submitted.one("object").unwrap_or_default()) {
-        let missing = format!("Type {} letter by letter: it is what this is about.", object.to_type());
-        return again(&shared, &submitted, &inspection, missing);
-    }
     if inspection.glass.may_break
-        && let Some(missing) = unseen(&shared, &submitted, &inspection)
+        && let Some(missing) = untyped(&submitted, &inspection).or_else(|| unseen(&shared, &submitted, &inspection))
     {
         return again(&shared, &submitted, &inspection, missing);
     }

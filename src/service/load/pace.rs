@@ -5,6 +5,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::measure::nanoseconds;
+
 /// How many refusals leave in a second for each processor: about a twentieth of its time.
 const PER_SECOND: u64 = 4_000;
 /// The longest that one waits. Past so many a refusal leaves late and not later.
@@ -31,10 +33,10 @@ impl Pace {
 
     /// How long a refusal waits that is ready now.
     pub fn pause(&self, now: Instant) -> Duration {
-        let now = u64::try_from(now.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX);
+        let now = nanoseconds(now.saturating_duration_since(self.born));
         let after = |next: u64| {
             let turn = next.max(now).saturating_add(self.interval);
-            Some(turn.min(now.saturating_add(u64::try_from(PAUSE_MAX.as_nanos()).unwrap_or(u64::MAX))))
+            Some(turn.min(now.saturating_add(nanoseconds(PAUSE_MAX))))
         };
         match self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after) {
             Ok(turn) | Err(turn) => Duration::from_nanos(turn.saturating_sub(now)),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Why;
+use crate::measure::nanoseconds;
 
 /// How often the part is set.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -149,10 +150,6 @@ impl Pressure {
             tracing::debug!(wait.seconds = wait as f32 / 1e9, "calls wait too long: some are turned away");
         }
     }
-}
-
-fn nanoseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! that it made; what it only read or heard of must not vanish over its restart either.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use super::Shared;
 use super::guard::Epoch;
 use super::keys::SHARDS;
 use crate::domain::Origin;
+use crate::files;
 
 const FILE: &str = "seen";
 /// Between two looks at whether there is more to keep: one sync of the disk at the most.
@@ -42,11 +43,7 @@ fn parse(line: &str) -> Option<Origin> {
 fn write(dir: &Path, seen: &[Origin]) -> io::Result<()> {
     let line =
         |seen: &Origin| format!("{} {} {}\n", uuid::Uuid::from_bytes(seen.epoch).simple(), seen.shard, seen.number);
-    let unfinished = dir.join("seen.new");
-    let mut file = fs::File::create(&unfinished)?;
-    file.write_all(seen.iter().map(line).collect::<String>().as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, dir.join(FILE))
+    files::replace(&dir.join(FILE), &dir.join("seen.new"), seen.iter().map(line).collect::<String>().as_bytes())
 }
 
 /// Keeps what is known, for as long as the store lives.
