@@ -115,6 +115,7 @@ impl Absence {
             return None;
         }
         let credential = Credential {
+            // Whoever was named by another came with no token, and so by no issuer of a name.
             issuer_name: fields.text("issuer_name").unwrap_or_default(),
             issued_at: fields.moment("stated_at_micros"),
             ..Credential::default()

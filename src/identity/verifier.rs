@@ -180,13 +180,13 @@ impl Verifier {
         }
     }
 
-    /// What it and the verifiers made of it count.
     /// Whether this issuer, of that name, is believed here: one that was configured when somebody logged in need not be any more.
     #[must_use]
     pub fn believes(&self, name: &str, issuer: &str) -> bool {
         self.issuers.iter().any(|one| one.settings.name == name && one.settings.issuer == issuer)
     }
 
+    /// What it and the verifiers made of it count.
     #[must_use]
     pub fn meters(&self) -> &Meters {
         &self.meters

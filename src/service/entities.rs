@@ -28,8 +28,8 @@ pub struct Listing {
     pub data: Arc<EntityData>,
 }
 
-/// Persons whose sessions were ended at some time.
-const ENDED_MAX: usize = 100_000;
+/// What the service keeps for itself: who is away, and persons whose sessions were ended at some time.
+const KEPT_MAX: usize = 100_000;
 
 #[derive(Clone)]
 pub(super) enum Change {
@@ -149,12 +149,12 @@ impl Service {
         let changed = tokio::task::spawn_blocking(move || current.with_entities(&put, &deleted)).await;
         let next = changed.map_err(Refusal::panicked)??;
         let most = self.shared.limits.put_entities_max;
-        let ended = next.put_entities().keys().filter(|uid| is_kept_for_the_service(&uid.type_name)).count();
-        if next.put_entities().len().saturating_sub(ended) > most {
+        let kept = next.put_entities().keys().filter(|uid| is_kept_for_the_service(&uid.type_name)).count();
+        if next.put_entities().len().saturating_sub(kept) > most {
             return Err(Refusal::Exhausted { limit: "put_entities_max", most });
         }
-        if ended > ENDED_MAX {
-            return Err(Refusal::Exhausted { limit: "ended_max", most: ENDED_MAX });
+        if kept > KEPT_MAX {
+            return Err(Refusal::Exhausted { limit: "ended_max", most: KEPT_MAX });
         }
         Ok(next)
     }

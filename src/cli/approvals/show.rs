@@ -159,6 +159,7 @@ fn votes(heading: &str, votes: &[pb::Review], style: Style) -> String {
 fn who_for(review: &pb::Review) -> String {
     let mut text = who(review.reviewer.as_ref());
     for stood_in in &review.stands_in {
+        // A text takes everything.
         let _ = write!(text, " in the place of {}", who(stood_in.person.as_ref()));
     }
     text

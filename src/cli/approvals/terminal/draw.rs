@@ -128,6 +128,7 @@ fn confirm(open: &Open, question: &Question, style: Style) -> String {
     let (title, hint) = match question.verdict {
         pb::Verdict::Approve if open.is_high() => (
             "Countersign exactly this",
+            // The server always names it; without a name nothing that is typed is taken.
             format!("type {}", open.object().map(|object| object.to_type()).unwrap_or_default()),
         ),
         pb::Verdict::Approve => ("Countersign exactly this", "type yes".to_owned()),
@@ -136,6 +137,7 @@ fn confirm(open: &Open, question: &Question, style: Style) -> String {
     let gates: Vec<_> = open.gates().iter().map(|gate| words::escaped(gate)).collect();
     let mut gates = gates.join(", ");
     for person in open.approval.yours.iter().flat_map(|yours| &yours.stands_in_for) {
+        // A text takes everything.
         let _ = write!(gates, ", in the place of {} who is away", words::uid(Some(person)));
     }
     let masked = match open.approval.masked_values {

@@ -223,6 +223,7 @@ impl Open {
     /// How long ago one may have logged in, as the server has it. One that does not say is believed to take no login.
     fn fresh_login(&self) -> Duration {
         let said = self.approval.yours.as_ref().and_then(|yours| yours.fresh_login);
+        // No time at all: then no login is fresh.
         said.and_then(|span| Duration::try_from(span).ok()).unwrap_or_default()
     }
 
